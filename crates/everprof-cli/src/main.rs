@@ -1,0 +1,3 @@
+//! The everprof command line.
+#![forbid(unsafe_code)]
+fn main() {}

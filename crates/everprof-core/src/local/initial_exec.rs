@@ -1,0 +1,13 @@
+//! Thread state by the platform's own TLS: one memory operand in an executable.
+
+use super::Local;
+
+thread_local! {
+    static LOCAL: Local = const { Local::new() };
+}
+
+/// Runs `f` with this thread's state.
+#[inline(always)]
+pub fn with<R>(f: impl FnOnce(&Local) -> R) -> R {
+    LOCAL.with(f)
+}

@@ -1,0 +1,1 @@
+//! Hostile programs that everprof must survive.
