@@ -1,2 +1,18 @@
 //! Profile values: what every reader of profiles needs, and no recorder.
+//!
+//! A [`Profile`] is built by a recorder's `assemble` or read by `pprof::decode`.
+
 #![forbid(unsafe_code)]
+
+mod error;
+mod index;
+mod pool;
+pub mod pprof;
+mod profile;
+mod wire;
+
+pub use error::Error;
+pub use profile::{
+    Function, FunctionId, Label, LabelSetId, LabelValue, Labels, Line, Location, LocationId,
+    Mapping, MappingId, Profile, Sample, Stack, StackId, ValueType,
+};

@@ -1,0 +1,139 @@
+//! Hash index: from a key's hash to the number under which it is kept elsewhere.
+//!
+//! Context: cold.
+//! Invariant: a slot holds 0 (free) or number + 1; at most half of the slots are taken,
+//! so a search always meets a free slot.
+//! Source: open addressing with linear probing; the keys stay in their flat pools, so
+//! that an index costs 8 bytes an entry at most and no allocation of its own per key.
+
+use std::hash::{BuildHasher, RandomState};
+
+/// Numbers by hash. Whoever owns the keys compares them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Index {
+    slots: Vec<u32>,
+    len: usize,
+}
+
+impl Index {
+    /// The number whose key `is_it` accepts among those with this hash.
+    pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            match self.slots[at] {
+                0 => return None,
+                taken if is_it(taken - 1) => return Some(taken - 1),
+                _ => at = (at + 1) & mask,
+            }
+        }
+    }
+
+    /// Adds a number that `find` does not know yet. `hash_of` tells the hash of each
+    /// number added before, for when the index grows.
+    pub(crate) fn insert(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
+        if (self.len + 1) * 2 > self.slots.len() {
+            let bigger = (self.slots.len() * 2).max(16);
+            let old = std::mem::replace(&mut self.slots, vec![0; bigger]);
+            for taken in old.into_iter().filter(|&slot| slot != 0) {
+                self.place(hash_of(taken - 1), taken);
+            }
+        }
+        let taken = number
+            .checked_add(1)
+            .expect("numbers of a profile's parts fit 32 bits");
+        self.place(hash, taken);
+        self.len += 1;
+    }
+
+    fn place(&mut self, hash: u64, taken: u32) {
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        while self.slots[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = taken;
+    }
+}
+
+/// A hash function with a seed of its own process, so that no file can be made whose
+/// keys all collide. Nothing that leaves the process depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seed(u64);
+
+impl Default for Seed {
+    fn default() -> Seed {
+        Seed(RandomState::new().hash_one(0u8))
+    }
+}
+
+impl Seed {
+    /// Hash of two words.
+    pub(crate) fn pair(self, a: u64, b: u64) -> u64 {
+        mix(mix(self.0 ^ a, MULTIPLIER) ^ b, MULTIPLIER ^ self.0)
+    }
+
+    /// Hash of bytes.
+    pub(crate) fn bytes(self, bytes: &[u8]) -> u64 {
+        let mut hash = self.0 ^ bytes.len() as u64;
+        let mut chunks = bytes.chunks_exact(8);
+        for chunk in &mut chunks {
+            let word = u64::from_le_bytes(chunk.try_into().expect("chunks of 8 are 8 long"));
+            hash = mix(hash ^ word, MULTIPLIER);
+        }
+        let mut last = [0u8; 8];
+        let rest = chunks.remainder();
+        last[..rest.len()].copy_from_slice(rest);
+        mix(hash ^ u64::from_le_bytes(last), MULTIPLIER ^ self.0)
+    }
+}
+
+/// Folded multiply, as in wyhash: both halves of the 128-bit product matter.
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ (product >> 64) as u64
+}
+
+/// wyhash's first default secret word: odd, with 32 bits set.
+const MULTIPLIER: u64 = 0xa076_1d64_78bd_642f;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_found_again_after_growth() {
+        let seed = Seed::default();
+        let mut index = Index::default();
+        let hash_of = |n: u32| seed.pair(u64::from(n), 7);
+        for n in 0..1000 {
+            assert_eq!(index.find(hash_of(n), |m| m == n), None);
+            index.insert(hash_of(n), n, hash_of);
+        }
+        for n in 0..1000 {
+            assert_eq!(index.find(hash_of(n), |m| m == n), Some(n));
+        }
+    }
+
+    #[test]
+    fn equal_hashes_are_told_apart_by_the_key() {
+        let mut index = Index::default();
+        for n in 0..100 {
+            index.insert(42, n, |_| 42);
+        }
+        for n in 0..100 {
+            assert_eq!(index.find(42, |m| m == n), Some(n));
+        }
+    }
+
+    #[test]
+    fn hash_of_bytes_sees_length_and_every_byte() {
+        let seed = Seed::default();
+        assert_ne!(seed.bytes(b"a"), seed.bytes(b"a\0"));
+        assert_ne!(seed.bytes(b"12345678"), seed.bytes(b"12345679"));
+        assert_ne!(seed.bytes(b"x2345678abc"), seed.bytes(b"y2345678abc"));
+    }
+}

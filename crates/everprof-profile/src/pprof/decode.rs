@@ -1,0 +1,565 @@
+//! Decoding: profile.proto, gzip'd or not, from anyone.
+//!
+//! Context: cold.
+//! Invariant: any bytes give a valid profile or an error, never a panic, and never more
+//! memory than a small multiple of `Limits::max_bytes`.
+//! Source: lenient where `go tool pprof` is (an unknown mapping or function id is none),
+//! strict where it is (unknown locations and strings, counts of values).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::io::{ErrorKind, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::schema::{function, label, line, location, mapping, profile as top, sample, value_type};
+use crate::wire::{Fault, Reader, Value};
+use crate::{Error, Function, FunctionId, Label, LabelValue, Line, LocationId, Mapping};
+use crate::{MappingId, Profile};
+
+/// How much a compressed profile may grow.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Most bytes of the profile when decompressed. The decoded profile may take some ten
+    /// times of that if it was made to. Default: 512 MiB, ten times the largest profile
+    /// of a real service that we know of.
+    pub max_bytes: u64,
+    /// Most bytes that one compressed byte may become, once they are more than 16 MiB.
+    /// Default: 500; profiles reach 20, zeros 1,030.
+    pub max_ratio: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_bytes: 512 << 20,
+            max_ratio: 500,
+        }
+    }
+}
+
+/// Reads a profile, gzip'd or not.
+///
+/// Strings that are not UTF-8 are read with replacement characters; a reference to a
+/// mapping or function that the profile does not hold is read as none.
+///
+/// # Errors
+///
+/// [`Error::is_malformed`] when the bytes are no profile or a damaged one, with a message
+/// that says what they look like; [`Error::is_limit`] when they exceed `limits`.
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Profile, Error> {
+    if bytes.starts_with(&GZIP_MAGIC) {
+        return decode_plain(&gunzip(bytes, limits)?);
+    }
+    if bytes.len() as u64 > limits.max_bytes {
+        return Err(too_large(limits));
+    }
+    decode_plain(bytes)
+}
+
+fn gunzip(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
+    let by_ratio = (bytes.len() as u64)
+        .saturating_mul(limits.max_ratio)
+        .max(RATIO_FREE_BYTES);
+    let most = limits.max_bytes.min(by_ratio);
+    let mut plain = Vec::new();
+    // One byte more than allowed tells too much from just enough.
+    let mut reader = MultiGzDecoder::new(bytes).take(most.saturating_add(1));
+    if let Err(error) = reader.read_to_end(&mut plain) {
+        let so_far = plain.len();
+        return Err(match error.kind() {
+            ErrorKind::UnexpectedEof => Error::malformed(format!(
+                "the gzip data ends in the middle, after {so_far} decompressed bytes: the \
+                 profile was cut off when it was written or copied, so fetch it again"
+            )),
+            _ => Error::malformed(format!(
+                "the gzip data is damaged after {so_far} decompressed bytes, so fetch the \
+                 profile again"
+            ))
+            .with_source(error),
+        });
+    }
+    if plain.len() as u64 > most {
+        return Err(if most == limits.max_bytes {
+            too_large(limits)
+        } else {
+            Error::limit(format!(
+                "{} bytes of gzip data become more than {most}, over {} times as much: no \
+                 profile shrinks like that, so it was not decompressed further",
+                bytes.len(),
+                limits.max_ratio,
+            ))
+        });
+    }
+    Ok(plain)
+}
+
+fn too_large(limits: &Limits) -> Error {
+    Error::limit(format!(
+        "the profile is larger than {} bytes, the most that was allowed; raise the limit if \
+         you trust it",
+        limits.max_bytes
+    ))
+}
+
+fn decode_plain(bytes: &[u8]) -> Result<Profile, Error> {
+    let no_profile = |fault: Fault| match not_a_profile(bytes) {
+        Some(error) => error,
+        None => damaged(fault, "the profile"),
+    };
+    if bytes.is_empty() {
+        return Err(Error::malformed(
+            "the input is empty, expected a pprof profile: the program that wrote it may have \
+             been stopped before it was done",
+        ));
+    }
+    // One look at all fields, so that the passes below meet no fault at this level.
+    let mut reader = Reader::new(bytes);
+    let mut has_sample_type = false;
+    while !reader.is_empty() {
+        let (field, _) = reader.field().map_err(no_profile)?;
+        has_sample_type |= field == top::SAMPLE_TYPE;
+    }
+    if !has_sample_type {
+        return Err(not_a_profile(bytes).unwrap_or_else(|| {
+            Error::malformed(
+                "the input names no sample type, which every pprof profile does; expected \
+                 gzip'd or plain profile.proto",
+            )
+        }));
+    }
+    Decoder::new(bytes)?.run()
+}
+
+/// What the bytes are, where that can be told, and where to get a profile instead.
+fn not_a_profile(bytes: &[u8]) -> Option<Error> {
+    let start = bytes.trim_ascii_start();
+    let lower = start[..start.len().min(16)].to_ascii_lowercase();
+    let text = match &lower[..] {
+        [b'<', ..] => "an HTML page",
+        [b'{' | b'[', ..] => "JSON",
+        [0x7f, b'e', b'l', b'f', ..] => "an ELF program",
+        _ if lower.starts_with(b"heap profile:") || lower.starts_with(b"--- ") => {
+            return Some(Error::malformed(
+                "the input is a profile in text form, expected gzip'd profile.proto; fetch it \
+                 without `debug=`",
+            ));
+        }
+        _ => {
+            let text = std::str::from_utf8(&bytes[..bytes.len().min(80)]).ok()?;
+            let line = text.lines().next().unwrap_or_default();
+            if line.is_empty() || line.chars().any(char::is_control) {
+                return None;
+            }
+            return Some(Error::malformed(format!(
+                "the input is text that begins `{line}`, expected a pprof profile; check the \
+                 URL or file name"
+            )));
+        }
+    };
+    Some(Error::malformed(format!(
+        "the input is {text}, expected a pprof profile; check the URL or file name (profiles \
+         are under /debug/pprof/, as /debug/pprof/heap)"
+    )))
+}
+
+fn damaged(fault: Fault, part: &str) -> Error {
+    let what = match fault {
+        Fault::Truncated => "ends in the middle of a field".to_owned(),
+        Fault::Overlong => "holds a number of more than 64 bits".to_owned(),
+        Fault::WireType(n) => format!("holds a field of type {n}, which protobuf does not have"),
+        Fault::FieldNumber(n) => format!("holds field number {n}, which protobuf does not have"),
+    };
+    Error::malformed(format!(
+        "{part} {what}: the input is damaged or no pprof profile (expected gzip'd or plain \
+         profile.proto)"
+    ))
+}
+
+/// Reads kind after kind of message, each in a pass of its own, as fields come in any
+/// order and refer to one another.
+struct Decoder<'a> {
+    bytes: &'a [u8],
+    strings: Vec<Cow<'a, str>>,
+    mappings: Ids<MappingId>,
+    functions: Ids<FunctionId>,
+    locations: Ids<LocationId>,
+}
+
+impl<'a> Decoder<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Decoder<'a>, Error> {
+        let mut decoder = Decoder {
+            bytes,
+            strings: Vec::new(),
+            mappings: Ids::default(),
+            functions: Ids::default(),
+            locations: Ids::default(),
+        };
+        decoder.strings = decoder
+            .messages(top::STRING_TABLE)
+            .map(|text| Ok(String::from_utf8_lossy(text?)))
+            .collect::<Result<_, Error>>()?;
+        match decoder.strings.first() {
+            Some(first) if first.is_empty() => Ok(decoder),
+            first => Err(Error::malformed(format!(
+                "the first string of the profile is {first:?}, expected an empty one"
+            ))),
+        }
+    }
+
+    fn run(mut self) -> Result<Profile, Error> {
+        let types = self
+            .messages(top::SAMPLE_TYPE)
+            .map(|message| self.value_type(message?))
+            .collect::<Result<Vec<_>, Error>>()?;
+        let mut profile = Profile::new(&types);
+        self.header(&mut profile)?;
+        self.read_mappings(&mut profile)?;
+        self.read_functions(&mut profile)?;
+        self.read_locations(&mut profile)?;
+        self.read_samples(&mut profile)?;
+        Ok(profile)
+    }
+
+    fn header(&self, profile: &mut Profile) -> Result<(), Error> {
+        let mut fields = Fields::new(self.bytes, "the profile");
+        while let Some((field, value)) = fields.next()? {
+            match field {
+                top::TIME_NANOS => profile.time_nanos = fields.int(value)? as i64,
+                top::DURATION_NANOS => profile.duration_nanos = fields.int(value)? as i64,
+                top::PERIOD => profile.period = fields.int(value)? as i64,
+                top::DROP_FRAMES => profile.set_drop_frames(self.string(fields.int(value)?)?),
+                top::KEEP_FRAMES => profile.set_keep_frames(self.string(fields.int(value)?)?),
+                top::DOC_URL => profile.set_doc_url(self.string(fields.int(value)?)?),
+                top::DEFAULT_SAMPLE_TYPE => {
+                    profile.set_default_sample_type(self.string(fields.int(value)?)?);
+                }
+                top::COMMENT => {
+                    let mut numbers = Vec::new();
+                    fields.ints(value, &mut numbers)?;
+                    for number in numbers {
+                        profile.add_comment(self.string(number)?);
+                    }
+                }
+                top::PERIOD_TYPE => {
+                    let (kind, unit) = self.value_type(fields.bytes(value)?)?;
+                    profile.set_period_type(kind, unit);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn value_type(&self, message: &[u8]) -> Result<(&str, &str), Error> {
+        let (mut kind, mut unit) = ("", "");
+        let mut fields = Fields::new(message, "a sample type");
+        while let Some((field, value)) = fields.next()? {
+            match field {
+                value_type::TYPE => kind = self.string(fields.int(value)?)?,
+                value_type::UNIT => unit = self.string(fields.int(value)?)?,
+                _ => {}
+            }
+        }
+        Ok((kind, unit))
+    }
+
+    fn read_mappings(&mut self, profile: &mut Profile) -> Result<(), Error> {
+        let mut ids = Ids::default();
+        for message in self.messages(top::MAPPING) {
+            let mut id = 0;
+            let mut item = Mapping::default();
+            let mut fields = Fields::new(message?, "a mapping");
+            while let Some((field, value)) = fields.next()? {
+                match field {
+                    mapping::ID => id = fields.int(value)?,
+                    mapping::MEMORY_START => item.start = fields.int(value)?,
+                    mapping::MEMORY_LIMIT => item.limit = fields.int(value)?,
+                    mapping::FILE_OFFSET => item.offset = fields.int(value)?,
+                    mapping::FILENAME => item.file = self.string(fields.int(value)?)?,
+                    mapping::BUILD_ID => item.build_id = self.string(fields.int(value)?)?,
+                    mapping::HAS_FUNCTIONS => item.has_functions = fields.int(value)? != 0,
+                    mapping::HAS_FILENAMES => item.has_filenames = fields.int(value)? != 0,
+                    mapping::HAS_LINE_NUMBERS => item.has_line_numbers = fields.int(value)? != 0,
+                    mapping::HAS_INLINE_FRAMES => item.has_inline_frames = fields.int(value)? != 0,
+                    _ => {}
+                }
+            }
+            ids.add(id, profile.add_mapping(item), "mapping")?;
+        }
+        self.mappings = ids;
+        Ok(())
+    }
+
+    fn read_functions(&mut self, profile: &mut Profile) -> Result<(), Error> {
+        let mut ids = Ids::default();
+        for message in self.messages(top::FUNCTION) {
+            let mut id = 0;
+            let mut item = Function::default();
+            let mut fields = Fields::new(message?, "a function");
+            while let Some((field, value)) = fields.next()? {
+                match field {
+                    function::ID => id = fields.int(value)?,
+                    function::NAME => item.name = self.string(fields.int(value)?)?,
+                    function::SYSTEM_NAME => item.system_name = self.string(fields.int(value)?)?,
+                    function::FILENAME => item.file = self.string(fields.int(value)?)?,
+                    function::START_LINE => item.start_line = fields.int(value)? as i64,
+                    _ => {}
+                }
+            }
+            ids.add(id, profile.add_function(item), "function")?;
+        }
+        self.functions = ids;
+        Ok(())
+    }
+
+    fn read_locations(&mut self, profile: &mut Profile) -> Result<(), Error> {
+        let mut ids = Ids::default();
+        let mut lines = Vec::new();
+        for message in self.messages(top::LOCATION) {
+            let (mut id, mut mapping, mut address, mut folded) = (0, 0, 0, false);
+            lines.clear();
+            let mut fields = Fields::new(message?, "a location");
+            while let Some((field, value)) = fields.next()? {
+                match field {
+                    location::ID => id = fields.int(value)?,
+                    location::MAPPING_ID => mapping = fields.int(value)?,
+                    location::ADDRESS => address = fields.int(value)?,
+                    location::IS_FOLDED => folded = fields.int(value)? != 0,
+                    location::LINE => lines.push(self.line(fields.bytes(value)?, profile)?),
+                    _ => {}
+                }
+            }
+            let at = profile.push_location(address, self.mappings.get(mapping));
+            profile.set_lines(at, &lines);
+            profile.set_folded(at, folded);
+            ids.add(id, at, "location")?;
+        }
+        self.locations = ids;
+        Ok(())
+    }
+
+    fn line(&self, message: &[u8], profile: &mut Profile) -> Result<Line, Error> {
+        let (mut id, mut line, mut column) = (0, 0, 0);
+        let mut fields = Fields::new(message, "a line");
+        while let Some((field, value)) = fields.next()? {
+            match field {
+                line::FUNCTION_ID => id = fields.int(value)?,
+                line::LINE => line = fields.int(value)? as i64,
+                line::COLUMN => column = fields.int(value)? as i64,
+                _ => {}
+            }
+        }
+        let function = self.functions.get(id);
+        let function = function.unwrap_or_else(|| profile.add_function(Function::default()));
+        Ok(Line {
+            function,
+            line,
+            column,
+        })
+    }
+
+    fn read_samples(&self, profile: &mut Profile) -> Result<(), Error> {
+        let types = profile.sample_types().len();
+        let (mut ids, mut stack, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut values, mut labels) = (Vec::new(), Vec::new());
+        profile.reserve_samples(self.messages(top::SAMPLE).count());
+        for message in self.messages(top::SAMPLE) {
+            ids.clear();
+            numbers.clear();
+            labels.clear();
+            let mut fields = Fields::new(message?, "a sample");
+            while let Some((field, value)) = fields.next()? {
+                match field {
+                    sample::LOCATION_ID => fields.ints(value, &mut ids)?,
+                    sample::VALUE => fields.ints(value, &mut numbers)?,
+                    sample::LABEL => labels.push(self.label(fields.bytes(value)?)?),
+                    _ => {}
+                }
+            }
+            if numbers.len() != types {
+                return Err(Error::malformed(format!(
+                    "sample {} has {} values, expected {types}, one for each sample type",
+                    profile.samples().len(),
+                    numbers.len(),
+                )));
+            }
+            stack.clear();
+            for &id in &ids {
+                stack.push(self.locations.get(id).ok_or_else(|| {
+                    Error::malformed(format!(
+                        "sample {} refers to location {id}, which the profile does not hold",
+                        profile.samples().len(),
+                    ))
+                })?);
+            }
+            values.clear();
+            values.extend(numbers.iter().map(|&value| value as i64));
+            profile.push_sample(&stack, &values, &labels);
+        }
+        Ok(())
+    }
+
+    fn label(&self, message: &[u8]) -> Result<Label<'_>, Error> {
+        let [mut key, mut string, mut unit] = [""; 3];
+        let mut number = 0;
+        let mut fields = Fields::new(message, "a label");
+        while let Some((field, value)) = fields.next()? {
+            match field {
+                label::KEY => key = self.string(fields.int(value)?)?,
+                label::STR => string = self.string(fields.int(value)?)?,
+                label::NUM => number = fields.int(value)? as i64,
+                label::NUM_UNIT => unit = self.string(fields.int(value)?)?,
+                _ => {}
+            }
+        }
+        let value = match string {
+            "" => LabelValue::Number {
+                value: number,
+                unit,
+            },
+            string => LabelValue::String(string),
+        };
+        Ok(Label { key, value })
+    }
+
+    fn string(&self, number: u64) -> Result<&str, Error> {
+        let found = usize::try_from(number)
+            .ok()
+            .and_then(|number| self.strings.get(number));
+        found.map(|text| &**text).ok_or_else(|| {
+            Error::malformed(format!(
+                "the profile refers to string {number}, but has only {}",
+                self.strings.len()
+            ))
+        })
+    }
+
+    /// The contents of every field of this number.
+    fn messages(&self, wanted: u64) -> impl Iterator<Item = Result<&'a [u8], Error>> + use<'a> {
+        let mut fields = Fields::new(self.bytes, "the profile");
+        std::iter::from_fn(move || {
+            loop {
+                match fields.next() {
+                    Ok(Some((field, value))) if field == wanted => {
+                        return Some(fields.bytes(value));
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) => return None,
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+        })
+    }
+}
+
+/// The fields of one message, with errors that name the message.
+struct Fields<'a> {
+    reader: Reader<'a>,
+    part: &'static str,
+}
+
+impl<'a> Fields<'a> {
+    fn new(message: &'a [u8], part: &'static str) -> Fields<'a> {
+        Fields {
+            reader: Reader::new(message),
+            part,
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Error> {
+        if self.reader.is_empty() {
+            return Ok(None);
+        }
+        self.reader
+            .field()
+            .map(Some)
+            .map_err(|fault| damaged(fault, self.part))
+    }
+
+    fn int(&self, value: Value<'a>) -> Result<u64, Error> {
+        match value {
+            Value::Int(number) => Ok(number),
+            _ => Err(self.wrong_type("a number")),
+        }
+    }
+
+    fn bytes(&self, value: Value<'a>) -> Result<&'a [u8], Error> {
+        match value {
+            Value::Bytes(bytes) => Ok(bytes),
+            _ => Err(self.wrong_type("bytes")),
+        }
+    }
+
+    /// Appends repeated numbers, packed or one at a time.
+    fn ints(&self, value: Value<'a>, out: &mut Vec<u64>) -> Result<(), Error> {
+        match value {
+            Value::Int(number) => out.push(number),
+            Value::Bytes(packed) => {
+                let mut reader = Reader::new(packed);
+                while !reader.is_empty() {
+                    out.push(reader.varint().map_err(|fault| damaged(fault, self.part))?);
+                }
+            }
+            Value::Fixed => return Err(self.wrong_type("numbers")),
+        }
+        Ok(())
+    }
+
+    fn wrong_type(&self, expected: &str) -> Error {
+        Error::malformed(format!(
+            "{} has a field of the wrong type, expected {expected}: the input is damaged or no \
+             pprof profile",
+            self.part
+        ))
+    }
+}
+
+/// Our ids by the profile's. Most writers count from 1, so these are looked up directly.
+struct Ids<T> {
+    dense: Vec<T>,
+    others: HashMap<u64, T>,
+}
+
+impl<T> Default for Ids<T> {
+    fn default() -> Ids<T> {
+        Ids {
+            dense: Vec::new(),
+            others: HashMap::new(),
+        }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Ids<T> {
+    fn add(&mut self, id: u64, ours: T, part: &str) -> Result<(), Error> {
+        if id == 0 {
+            return Err(Error::malformed(format!(
+                "a {part} has id 0, expected 1 or more"
+            )));
+        }
+        if self.get(id).is_some() {
+            return Err(Error::malformed(format!("two {part}s have the id {id}")));
+        }
+        if id == self.dense.len() as u64 + 1 {
+            self.dense.push(ours);
+        } else {
+            self.others.insert(id, ours);
+        }
+        Ok(())
+    }
+
+    fn get(&self, id: u64) -> Option<T> {
+        let place = usize::try_from(id.checked_sub(1)?).ok()?;
+        self.dense
+            .get(place)
+            .or_else(|| self.others.get(&id))
+            .copied()
+    }
+}
+
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Below this no ratio is too high: an almost empty profile is mostly one gzip header.
+const RATIO_FREE_BYTES: u64 = 16 << 20;
