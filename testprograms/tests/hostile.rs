@@ -1,0 +1,104 @@
+//! Every hostile program ends as it should with everprof's allocator in it:
+//! with every allocation sampled, with many sampled, and with the default.
+#![cfg(feature = "linked")]
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+const PERIODS: [&str; 3] = ["heap=1", "heap=4KiB", "heap=512KiB"];
+
+fn run(program: &str, period: &str, args: &[&str]) -> Output {
+    Command::new(program)
+        .args(args)
+        .env("EVERPROF", period)
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn assert_ok(program: &str, period: &str, output: &Output) {
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success() && stdout == "ok\n",
+        "{program} under EVERPROF={period}: {}\nstdout: {stdout}\nstderr: {stderr}",
+        output.status
+    );
+}
+
+fn survives(program: &str) {
+    for period in PERIODS {
+        assert_ok(program, period, &run(program, period, &[]));
+    }
+}
+
+macro_rules! hostile {
+    ($($name:ident: $binary:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            survives(env!(concat!("CARGO_BIN_EXE_", $binary)));
+        })*
+    };
+}
+
+hostile! {
+    every_layout_and_realloc_keeps_its_bytes: "churn";
+    tls_destructors_may_allocate: "tls_destructor";
+    thread_storms_pass: "thread_storm";
+    ten_thousand_threads_pass: "many_threads";
+    small_stacks_hold_a_capture: "small_stacks";
+    forked_children_of_a_busy_process_work: "fork_busy";
+    panics_unwind_through_sampled_frames: "panic_unwind";
+    longjmp_over_sampled_frames_heals: "longjmp";
+    signals_at_any_moment_pass: "signal_storm";
+    blocks_may_be_freed_and_resized_elsewhere: "free_elsewhere";
+    exit_in_a_thread_keeps_its_status: "exit_in_thread";
+    refused_allocations_stay_refused: "out_of_memory";
+    zeroed_blocks_stay_lazy: "zeroed_is_lazy";
+    growth_goes_through_mremap: "growing_vec";
+}
+
+#[test]
+fn abort_in_a_thread_ends_by_its_signal() {
+    let program = env!("CARGO_BIN_EXE_abort_in_thread");
+    for period in PERIODS {
+        let output = run(program, period, &[]);
+        assert_eq!(
+            output.status.signal(),
+            Some(libc::SIGABRT),
+            "{period}: {}",
+            output.status
+        );
+        assert_eq!(output.stdout, b"ok\n");
+    }
+}
+
+#[test]
+fn libraries_may_come_and_go() {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let source = directory.join("called_back.c");
+    let library = directory.join("libcalled_back.so");
+    std::fs::write(
+        &source,
+        "int call_back(int (*f)(int), int n) { volatile int first = f(n); return first + f(n); }\n",
+    )
+    .unwrap();
+    let compiled = Command::new("cc")
+        .args(["-O2", "-fomit-frame-pointer", "-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .status()
+        .expect("a C compiler named `cc`");
+    assert!(compiled.success());
+    let program = env!("CARGO_BIN_EXE_dlopen_loop");
+    for period in PERIODS {
+        assert_ok(
+            program,
+            period,
+            &run(program, period, &[library.to_str().unwrap()]),
+        );
+    }
+}
