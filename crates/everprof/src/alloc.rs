@@ -1,0 +1,508 @@
+//! The global allocator: counts what a program allocates, forwards the rest.
+//!
+//! Context: hot in the four methods of [`GlobalAlloc`]; the functions marked
+//! `#[cold]` are `sampled`. No global allocator, no lock, no panic.
+//!
+//! **How a free knows a sampled object.** `alloc` subtracts the size from the
+//! thread's countdown, and only when that runs out does anything else happen.
+//! `dealloc` is told nothing but an address and a layout, so the address says
+//! it: a sampled object of align ≤ 8 stands at 8..15 modulo 16, where an inner
+//! allocator that aligns its blocks to 16 puts nothing.
+//!
+//! ```text
+//!  inner block of size + 8, at 0..7 mod 16     at 8..15 mod 16
+//!  ├── 8 unused ──┼──── object ────┤           ├──── object ────┼── 8 unused ──┤
+//!                 ▲ shift 8                    ▲ shift 0
+//! ```
+//!
+//! One test covers all layouts: `(address + align - 1) & 8`. For align a ≤ 8
+//! the sum cannot carry out of the low three bits (the address is a multiple of
+//! a, and a - 1 is added), so it is bit 3 of the address. For align ≥ 16 the
+//! address ends in four zero bits, the sum in `1111`, and the test is true for
+//! every object: those keep the inner block's own address, since 8 more would
+//! break their alignment. True means *perhaps*: the recorder's filter is asked,
+//! then its store of sampled objects.
+//!
+//! **Invariants.**
+//! - The inner allocator gets back the layout it was asked for: of a sampled
+//!   object of align ≤ 8 that is (size + 8, align), whatever its shift; of every
+//!   other object its own.
+//! - An object is taken out of the store *before* its block goes back to the
+//!   inner allocator: another thread may get the same address at once.
+//! - The cold functions are `extern "C"`: they cannot unwind, so the fast path
+//!   needs no landing pad and no frame of its own. They take the inner allocator
+//!   last, so that the arguments of the hot functions stay in their registers.
+//!
+//! Source: the idea of marking sampled objects by their low address bits is
+//! ours; the sampling is that of Go's runtime/mprof.go and of tcmalloc.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+
+use everprof_core::global;
+use everprof_core::heap::{Taken, Ticket};
+use everprof_core::stack::Registers;
+
+/// A global allocator that shows where a program's memory is.
+///
+/// Hands every request to the allocator inside it and records one in a while:
+/// on the average one in each [period](crate::heap::set_period) of bytes. The
+/// result is the profiles `heap` and `allocs`.
+///
+/// ```
+/// #[global_allocator]
+/// static ALLOC: everprof::Alloc = everprof::Alloc::system();
+///
+/// fn main() {
+///     let names: Vec<String> = (0..1000).map(|i| i.to_string()).collect();
+///     assert_eq!(names.len(), 1000);
+/// }
+/// ```
+///
+/// # Overhead
+///
+/// A request that is not sampled costs three instructions when it is allocated
+/// (the countdown's address, a subtraction, a branch) and four when it is freed
+/// (two for the address, a test, a branch); x86_64, `objdump` of a release
+/// build. An object of align 16 or more is looked up in a filter when it is
+/// freed. A sampled object of align 8 or less takes 8 bytes more of the inner
+/// allocator.
+#[derive(Debug, Default)]
+pub struct Alloc<A = System> {
+    inner: A,
+}
+
+impl Alloc<System> {
+    /// Over the allocator of the platform's C library.
+    #[must_use]
+    pub const fn system() -> Self {
+        Self::new(System)
+    }
+}
+
+impl<A> Alloc<A> {
+    /// Over any allocator.
+    #[must_use]
+    pub const fn new(inner: A) -> Self {
+        Self { inner }
+    }
+
+    /// The allocator inside.
+    pub const fn inner(&self) -> &A {
+        &self.inner
+    }
+}
+
+// SAFETY: every block comes from `A` and goes back to it with the layout it was
+// asked for (invariant at the module head); an object lies within its block and
+// keeps its alignment. Nothing here unwinds unless `A` does, which may not.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Alloc<A> {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise about `layout` is handed on.
+        unsafe { self.allocate::<Heap>(layout, false) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise about `layout` is handed on.
+        unsafe { self.allocate::<Heap>(layout, true) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are handed on.
+        unsafe { self.free::<Heap>(object, layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, object: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller's promises are handed on.
+        unsafe { self.reallocate::<Heap>(object, layout, new_size) }
+    }
+}
+
+/// The hot paths, for any recorder.
+impl<A: GlobalAlloc> Alloc<A> {
+    #[inline(always)]
+    unsafe fn allocate<R: Recorder>(&self, layout: Layout, zeroed: bool) -> *mut u8 {
+        if R::tick(layout.size()) {
+            // SAFETY: the caller's promise about `layout` is handed on.
+            return unsafe {
+                alloc_due::<A, R>(layout.size(), layout.align(), zeroed, &self.inner)
+            };
+        }
+        // SAFETY: the caller's promise about `layout` is handed on.
+        unsafe { ask(&self.inner, layout, zeroed) }
+    }
+
+    #[inline(always)]
+    unsafe fn free<R: Recorder>(&self, object: *mut u8, layout: Layout) {
+        if may_be_marked(object, layout.align()) {
+            let (size, align) = (layout.size(), layout.align());
+            // SAFETY: the caller's promise that `object` came from here with
+            // `layout` is handed on.
+            return unsafe { dealloc_marked::<A, R>(object, size, align, &self.inner) };
+        }
+        // SAFETY: an unmarked address is not a sampled object's (module head),
+        // so the inner allocator gave it out for this very layout.
+        unsafe { self.inner.dealloc(object, layout) }
+    }
+
+    #[inline(always)]
+    unsafe fn reallocate<R: Recorder>(
+        &self,
+        object: *mut u8,
+        layout: Layout,
+        new_size: usize,
+    ) -> *mut u8 {
+        // To the profile a realloc is a free and an allocation of the full new
+        // size, as if it had been written so.
+        let due = R::tick(new_size);
+        if due || may_be_marked(object, layout.align()) {
+            let (size, align) = (layout.size(), layout.align());
+            // SAFETY: the caller's promises are handed on.
+            return unsafe {
+                realloc_marked::<A, R>(object, size, align, new_size, due, &self.inner)
+            };
+        }
+        // SAFETY: as in `free`.
+        unsafe { self.inner.realloc(object, layout, new_size) }
+    }
+}
+
+/// Asks the inner allocator.
+///
+/// # Safety
+///
+/// As [`GlobalAlloc::alloc`].
+#[inline(always)]
+unsafe fn ask<A: GlobalAlloc>(inner: &A, layout: Layout, zeroed: bool) -> *mut u8 {
+    if zeroed {
+        // SAFETY: the caller's promise.
+        unsafe { inner.alloc_zeroed(layout) }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { inner.alloc(layout) }
+    }
+}
+
+/// Bytes a sampled object of align ≤ [`MOVABLE_ALIGN`] may be moved up by: the
+/// bit of the address that tells it.
+const MARK: usize = 8;
+
+/// The greatest alignment that a move by [`MARK`] keeps.
+const MOVABLE_ALIGN: usize = 8;
+
+/// False: certainly no sampled object. Compiles to `lea`, `test`, `jne`.
+#[inline(always)]
+fn may_be_marked(object: *mut u8, align: usize) -> bool {
+    object.addr().wrapping_add(align - 1) & MARK != 0
+}
+
+/// How far into the inner block at `base` a sampled object of align ≤ 8 stands.
+#[inline(always)]
+fn shift_within(base: *mut u8) -> usize {
+    if base.addr() & MARK == 0 { MARK } else { 0 }
+}
+
+/// The layout that the inner allocator is asked for where the object is
+/// sampled; none where it would be larger than a layout can be.
+#[inline(always)]
+fn sampled_layout(size: usize, align: usize) -> Option<Layout> {
+    let room = if align <= MOVABLE_ALIGN { MARK } else { 0 };
+    Layout::from_size_align(size.checked_add(room)?, align).ok()
+}
+
+/// An allocation whose sample is due, sampled or not.
+///
+/// # Safety
+///
+/// As [`GlobalAlloc::alloc`], for a layout of `size` and `align`.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn alloc_due<A: GlobalAlloc, R: Recorder>(
+    size: usize,
+    align: usize,
+    zeroed: bool,
+    inner: &A,
+) -> *mut u8 {
+    let ticket = R::sample(size);
+    let (Some(ticket), Some(layout)) = (ticket, sampled_layout(size, align)) else {
+        // SAFETY: `size` and `align` came out of a layout.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        // SAFETY: the caller's own layout.
+        return unsafe { ask(inner, layout, zeroed) };
+    };
+    // SAFETY: the caller's layout, or 8 bytes more of the same align.
+    let base = unsafe { ask(inner, layout, zeroed) };
+    if base.is_null() {
+        return base;
+    }
+    let shift = if align <= MOVABLE_ALIGN {
+        shift_within(base)
+    } else {
+        0
+    };
+    // SAFETY: the block is `shift` or more bytes larger than the object.
+    let object = unsafe { base.add(shift) };
+    R::commit(ticket, object.addr(), shift);
+    object
+}
+
+/// A free of an object whose address does not rule out that it was sampled.
+///
+/// # Safety
+///
+/// As [`GlobalAlloc::dealloc`], for a layout of `size` and `align`.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn dealloc_marked<A: GlobalAlloc, R: Recorder>(
+    object: *mut u8,
+    size: usize,
+    align: usize,
+    inner: &A,
+) {
+    if R::may_be_sampled(object.addr()) {
+        // SAFETY: the caller's promises are handed on.
+        unsafe { dealloc_perhaps_sampled::<A, R>(object, size, align, inner) }
+    } else {
+        // SAFETY: `size` and `align` came out of a layout.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        // SAFETY: not sampled, so the inner allocator gave it out for this layout.
+        unsafe { inner.dealloc(object, layout) }
+    }
+}
+
+/// A free that the filter let through. Apart from [`dealloc_marked`], so that
+/// the many objects of align 16 that were not sampled pay for no stack frame.
+///
+/// # Safety
+///
+/// As [`GlobalAlloc::dealloc`], for a layout of `size` and `align`.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn dealloc_perhaps_sampled<A: GlobalAlloc, R: Recorder>(
+    object: *mut u8,
+    size: usize,
+    align: usize,
+    inner: &A,
+) {
+    let (base, layout) = match R::take(object.addr()) {
+        Some(taken) => {
+            let shift = R::shift(&taken);
+            R::free(taken);
+            // SAFETY: a sampled object stands `shift` bytes into its block.
+            (
+                unsafe { object.sub(shift) },
+                was_sampled_layout(size, align),
+            )
+        }
+        // SAFETY: `size` and `align` came out of a layout.
+        None => (object, unsafe {
+            Layout::from_size_align_unchecked(size, align)
+        }),
+    };
+    // SAFETY: that is the block and the layout it was asked for.
+    unsafe { inner.dealloc(base, layout) }
+}
+
+/// The layout of the block that holds an object known to be sampled.
+#[inline(always)]
+fn was_sampled_layout(size: usize, align: usize) -> Layout {
+    let room = if align <= MOVABLE_ALIGN { MARK } else { 0 };
+    // SAFETY: `alloc_due` or `realloc_marked` made this layout with the checks
+    // of `sampled_layout` before it committed the sample.
+    unsafe { Layout::from_size_align_unchecked(size + room, align) }
+}
+
+/// A realloc whose sample is due, or of an object that may be sampled.
+///
+/// | old | new | what happens |
+/// |---|---|---|
+/// | not sampled | not sampled | inner realloc |
+/// | not sampled | sampled | inner realloc to size + 8, the bytes move up where the mark wants it |
+/// | sampled | sampled | inner realloc to size + 8, the bytes move where the shift changed |
+/// | sampled | not sampled | align ≤ 8: a fresh block, copied; else inner realloc |
+///
+/// The inner allocator's own realloc keeps its ways of growing (`mremap`) in
+/// all cases but the last, which is rare: an object that is large enough for it
+/// to matter is sampled again with near certainty.
+///
+/// # Safety
+///
+/// As [`GlobalAlloc::realloc`], for a layout of `size` and `align`.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn realloc_marked<A: GlobalAlloc, R: Recorder>(
+    object: *mut u8,
+    size: usize,
+    align: usize,
+    new_size: usize,
+    due: bool,
+    inner: &A,
+) -> *mut u8 {
+    // SAFETY: `size` and `align` came out of a layout.
+    let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+    let ticket = if due { R::sample(new_size) } else { None };
+    let new = ticket.zip(sampled_layout(new_size, align));
+    let marked = may_be_marked(object, align) && R::may_be_sampled(object.addr());
+    let taken = if marked { R::take(object.addr()) } else { None };
+    let movable = align <= MOVABLE_ALIGN;
+
+    let (base, shift, layout) = match &taken {
+        Some(taken) => {
+            let shift = R::shift(taken);
+            // SAFETY: a sampled object stands `shift` bytes into its block.
+            (
+                unsafe { object.sub(shift) },
+                shift,
+                was_sampled_layout(size, align),
+            )
+        }
+        None => (object, 0, layout),
+    };
+
+    let Some((ticket, new_layout)) = new else {
+        let object = if movable && taken.is_some() {
+            // SAFETY: the block is the one found above; `new_size` is the caller's.
+            unsafe { move_out(inner, base, shift, layout, size, new_size) }
+        } else {
+            // SAFETY: as above; an object of align ≥ 16 stands at its block's start.
+            unsafe { inner.realloc(base, layout, new_size) }
+        };
+        return settle::<R>(taken, object);
+    };
+
+    // SAFETY: the block is the one found above, the size from a valid layout.
+    let base = unsafe { inner.realloc(base, layout, new_layout.size()) };
+    if base.is_null() {
+        return settle::<R>(taken, base);
+    }
+    let new_shift = if movable { shift_within(base) } else { 0 };
+    // SAFETY: both blocks are at least `shift` and `new_shift` larger than the
+    // object they hold, and the inner realloc kept the first bytes of the old.
+    let from = unsafe { base.add(shift) };
+    // SAFETY: as above.
+    let to = unsafe { base.add(new_shift) };
+    if new_shift != shift {
+        // SAFETY: as above; `copy` may overlap.
+        unsafe { std::ptr::copy(from, to, size.min(new_size)) };
+    }
+    let object = settle::<R>(taken, to);
+    R::commit(ticket, object.addr(), new_shift);
+    object
+}
+
+/// Moves an object out of its shifted block into a fresh, plain one. Null where
+/// the inner allocator has none; the old block is then untouched.
+///
+/// # Safety
+///
+/// `base` is a block of `A` of `layout`, holding an object of `size` bytes at
+/// `shift`; `new_size` is not 0 and makes a valid layout with the same align.
+unsafe fn move_out<A: GlobalAlloc>(
+    inner: &A,
+    base: *mut u8,
+    shift: usize,
+    layout: Layout,
+    size: usize,
+    new_size: usize,
+) -> *mut u8 {
+    // SAFETY: the caller's promise.
+    let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+    // SAFETY: `new_size` is not 0, by the caller's promise.
+    let fresh = unsafe { inner.alloc(new_layout) };
+    if !fresh.is_null() {
+        // SAFETY: the object lies within its block, by the caller's promise.
+        let from = unsafe { base.add(shift) };
+        // SAFETY: both are as long as the lesser size; a fresh block overlaps none.
+        unsafe { std::ptr::copy_nonoverlapping(from, fresh, size.min(new_size)) };
+        // SAFETY: the caller's promise.
+        unsafe { inner.dealloc(base, layout) };
+    }
+    fresh
+}
+
+/// Ends the account of a reallocated object: freed where there is a new one,
+/// put back where the inner allocator refused and the old one lives on.
+#[inline(always)]
+fn settle<R: Recorder>(taken: Option<R::Taken>, new: *mut u8) -> *mut u8 {
+    if let Some(taken) = taken {
+        if new.is_null() {
+            R::restore(taken)
+        } else {
+            R::free(taken)
+        }
+    }
+    new
+}
+
+/// What the allocator asks of the recorder; a trait, so that tests decide
+/// which allocation is sampled.
+trait Recorder {
+    type Ticket;
+    type Taken;
+
+    /// Counts bytes; true when a sample is due.
+    fn tick(size: usize) -> bool;
+    /// The decision on a sample that is due; none: this one is not recorded.
+    fn sample(size: usize) -> Option<Self::Ticket>;
+    fn commit(ticket: Self::Ticket, address: usize, shift: usize);
+    fn may_be_sampled(address: usize) -> bool;
+    fn take(address: usize) -> Option<Self::Taken>;
+    fn shift(taken: &Self::Taken) -> usize;
+    fn free(taken: Self::Taken);
+    fn restore(taken: Self::Taken);
+}
+
+/// The process's own recorder.
+struct Heap;
+
+impl Recorder for Heap {
+    type Ticket = Ticket<'static>;
+    type Taken = Taken<'static>;
+
+    #[inline(always)]
+    fn tick(size: usize) -> bool {
+        global::tick(size)
+    }
+
+    #[inline(always)]
+    fn sample(size: usize) -> Option<Ticket<'static>> {
+        // Read here, in the frame of the cold function, which outlives the walk.
+        global::heap().sample(size, &Registers::here())
+    }
+
+    #[inline(always)]
+    fn commit(ticket: Ticket<'static>, address: usize, shift: usize) {
+        ticket.commit(address, shift);
+    }
+
+    #[inline(always)]
+    fn may_be_sampled(address: usize) -> bool {
+        global::heap().may_be_sampled(address)
+    }
+
+    #[inline(always)]
+    fn take(address: usize) -> Option<Taken<'static>> {
+        global::heap().take(address)
+    }
+
+    #[inline(always)]
+    fn shift(taken: &Taken<'static>) -> usize {
+        taken.shift()
+    }
+
+    #[inline(always)]
+    fn free(taken: Taken<'static>) {
+        drop(taken);
+    }
+
+    #[inline(always)]
+    fn restore(taken: Taken<'static>) {
+        taken.restore();
+    }
+}
+
+#[cfg(test)]
+mod tests;
