@@ -28,6 +28,10 @@ impl Local {
     /// The state before the first event. The same as all bits zero.
     #[must_use]
     pub const fn new() -> Self {
-        Self { countdown: Cell::new(0), random: Cell::new(0), excluded: Cell::new(false) }
+        Self {
+            countdown: Cell::new(0),
+            random: Cell::new(0),
+            excluded: Cell::new(false),
+        }
     }
 }

@@ -1,0 +1,327 @@
+//! The list of modules: append-only, in static memory.
+//!
+//! Context: signal. Any thread adds, any reads. Invariant: a record is complete
+//! before it is linked, and never changes afterwards but for `loaded` and `seen`.
+//!
+//! It is not in the recorders' arena, because a walk relies on it, and the arena
+//! may be a file that another process writes, or be exchanged under a fork's child.
+//! The arena gets a copy instead, for its readers.
+
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+use super::ModuleInfo;
+
+/// What is told of a module to be recorded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Description<'a> {
+    /// Code: start, limit, offset in the file.
+    pub(crate) start: u64,
+    pub(crate) limit: u64,
+    pub(crate) file_offset: u64,
+    pub(crate) bias: u64,
+    /// The whole mapping.
+    pub(crate) map_start: u64,
+    pub(crate) map_limit: u64,
+    pub(crate) build_id: &'a [u8],
+    pub(crate) path: &'a [u8],
+}
+
+/// One module.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// Set before the record is linked, then constant.
+    next: AtomicPtr<Record>,
+    start: u64,
+    limit: u64,
+    file_offset: u64,
+    pub(crate) bias: u64,
+    pub(crate) map_start: u64,
+    pub(crate) map_limit: u64,
+    build_id: &'static [u8],
+    path: &'static [u8],
+    /// Written by refreshes and by walks that come through the module again.
+    loaded: AtomicBool,
+    /// Number of the last refresh that saw it.
+    seen: AtomicU64,
+}
+
+impl Record {
+    pub(crate) fn info(&self) -> ModuleInfo<'_> {
+        ModuleInfo {
+            start: self.start,
+            limit: self.limit,
+            file_offset: self.file_offset,
+            bias: self.bias,
+            build_id: self.build_id,
+            path: self.path,
+            // Relaxed: a flag of its own.
+            loaded: self.loaded.load(Ordering::Relaxed),
+        }
+    }
+
+    fn is(&self, module: &Description<'_>) -> bool {
+        self.start == module.start
+            && self.limit == module.limit
+            && self.file_offset == module.file_offset
+            && self.bias == module.bias
+            && self.build_id == module.build_id
+            && self.path == module.path
+    }
+}
+
+/// Bytes for records, paths and build ids. A record with a path of 60 bytes takes
+/// 180, so some 700 modules fit; programs with 300 libraries exist. Zero pages,
+/// touched as they are used.
+const BYTES: usize = 128 << 10;
+
+/// The process's modules.
+pub(crate) static RECORDS: Records = Records::new();
+
+#[derive(Debug)]
+pub(crate) struct Records {
+    /// The newest. Any thread links with Release; readers Acquire.
+    head: AtomicPtr<Record>,
+    used: AtomicUsize,
+    lost: AtomicU64,
+    bytes: UnsafeCell<Bytes>,
+}
+
+#[derive(Debug)]
+#[repr(align(16))]
+struct Bytes(#[allow(dead_code, reason = "only its address is used")] MaybeUninit<[u8; BYTES]>);
+
+// SAFETY: a piece of `bytes` belongs to whoever advanced `used` over it until it is
+// linked, and is only read from then on.
+unsafe impl Sync for Records {}
+
+impl Records {
+    const fn new() -> Self {
+        Self {
+            head: AtomicPtr::new(ptr::null_mut()),
+            used: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
+            bytes: UnsafeCell::new(Bytes(MaybeUninit::zeroed())),
+        }
+    }
+
+    /// Every record, newest first.
+    pub(crate) fn iter(&'static self) -> impl Iterator<Item = &'static Record> {
+        // Acquire: pairs with the Release in `add`; the record is complete.
+        let mut at = self.head.load(Ordering::Acquire);
+        core::iter::from_fn(move || {
+            // SAFETY: null, or linked by `add`: complete, and never freed.
+            let record: &'static Record = unsafe { at.as_ref() }?;
+            // Relaxed: constant since before it was linked.
+            at = record.next.load(Ordering::Relaxed);
+            Some(record)
+        })
+    }
+
+    /// Oldest first. Quadratic in the number of modules, and cold.
+    pub(crate) fn for_each(&'static self, mut visit: impl FnMut(&ModuleInfo<'_>)) {
+        let count = self.iter().count();
+        for index in (0..count).rev() {
+            // One that was linked meanwhile stands in front: count from the end.
+            let ahead = self.iter().count() - count;
+            if let Some(record) = self.iter().nth(ahead + index) {
+                visit(&record.info());
+            }
+        }
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        // Relaxed: a figure of its own.
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Records `module` as seen by refresh number `refresh`, unless it is known.
+    pub(crate) fn add(&'static self, module: &Description<'_>, refresh: u64) {
+        let mut made: *mut Record = ptr::null_mut();
+        loop {
+            let head = self.head.load(Ordering::Acquire);
+            if let Some(known) = self.iter().find(|record| record.is(module)) {
+                // Relaxed: flags of their own.
+                known.seen.store(refresh, Ordering::Relaxed);
+                known.loaded.store(true, Ordering::Relaxed);
+                return;
+            }
+            if made.is_null() {
+                let Some(record) = self.make(module, refresh) else {
+                    // Relaxed: a figure of its own.
+                    self.lost.fetch_add(1, Ordering::Relaxed);
+                    return;
+                };
+                made = record;
+            }
+            // SAFETY: made above, linked by nobody yet.
+            let record = unsafe { &*made };
+            // Relaxed: published by the exchange below.
+            record.next.store(head, Ordering::Relaxed);
+            // Release: publishes the record. Pairs with the Acquire in `iter`. On the
+            // head that was searched from: another thread's record of the same
+            // module makes it fail.
+            if self
+                .head
+                .compare_exchange(head, made, Ordering::Release, Ordering::Relaxed)
+                .is_ok()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Marks what refresh number `refresh` did not see. True if there was any.
+    pub(crate) fn forget_unseen(&'static self, refresh: u64) -> bool {
+        let mut any = false;
+        for record in self.iter() {
+            // Relaxed: flags of their own; refreshes are serialised.
+            if record.seen.load(Ordering::Relaxed) < refresh {
+                any |= record.loaded.swap(false, Ordering::Relaxed);
+            }
+        }
+        any
+    }
+
+    fn make(&'static self, module: &Description<'_>, refresh: u64) -> Option<*mut Record> {
+        let place = self.allocate(size_of::<Record>())?.cast::<Record>();
+        let build_id = self.copy(module.build_id)?;
+        let path = self.copy(module.path)?;
+        let record = Record {
+            next: AtomicPtr::new(ptr::null_mut()),
+            start: module.start,
+            limit: module.limit,
+            file_offset: module.file_offset,
+            bias: module.bias,
+            map_start: module.map_start,
+            map_limit: module.map_limit,
+            build_id,
+            path,
+            loaded: AtomicBool::new(true),
+            seen: AtomicU64::new(refresh),
+        };
+        // SAFETY: `allocate` gave this thread alone so many bytes, aligned to 16.
+        unsafe { place.write(record) };
+        Some(place)
+    }
+
+    fn copy(&'static self, bytes: &[u8]) -> Option<&'static [u8]> {
+        let place = self.allocate(bytes.len())?;
+        // SAFETY: `allocate` gave this thread alone so many bytes.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
+        // SAFETY: just written, static, and written never again.
+        Some(unsafe { core::slice::from_raw_parts(place, bytes.len()) })
+    }
+
+    /// `bytes` bytes at an address divisible by 16.
+    fn allocate(&'static self, bytes: usize) -> Option<*mut u8> {
+        let rounded = bytes.checked_next_multiple_of(16)?;
+        // Relaxed: only hands out numbers; what is written there is published by `add`.
+        let update = |used: usize| used.checked_add(rounded).filter(|&end| end <= BYTES);
+        let start = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, update)
+            .ok()?;
+        // SAFETY: `start` is within the static's bytes.
+        Some(unsafe { self.bytes.get().cast::<u8>().add(start) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn module(start: u64, path: &str) -> Description<'_> {
+        Description {
+            start,
+            limit: start + 0x1000,
+            file_offset: 0x1000,
+            bias: start - 0x1000,
+            map_start: start - 0x1000,
+            map_limit: start + 0x2000,
+            build_id: &[1, 2, 3],
+            path: path.as_bytes(),
+        }
+    }
+
+    fn records() -> &'static Records {
+        Box::leak(Box::new(Records::new()))
+    }
+
+    fn paths(records: &'static Records) -> Vec<(String, bool)> {
+        let mut paths = Vec::new();
+        records.for_each(|info| {
+            paths.push((String::from_utf8_lossy(info.path).into_owned(), info.loaded))
+        });
+        paths
+    }
+
+    #[test]
+    fn a_module_is_recorded_once_and_in_order() {
+        let records = records();
+        for _ in 0..3 {
+            records.add(&module(0x10000, "/bin/a"), 1);
+            records.add(&module(0x20000, "/lib/b"), 1);
+        }
+        assert_eq!(
+            paths(records),
+            [("/bin/a".to_owned(), true), ("/lib/b".to_owned(), true)]
+        );
+        let info = records.iter().next().unwrap().info();
+        assert_eq!(
+            (info.start, info.limit, info.build_id),
+            (0x20000, 0x21000, &[1, 2, 3][..])
+        );
+    }
+
+    #[test]
+    fn what_a_refresh_does_not_see_is_kept_but_gone() {
+        let records = records();
+        records.add(&module(0x10000, "/bin/a"), 1);
+        records.add(&module(0x20000, "/lib/b"), 1);
+        records.add(&module(0x10000, "/bin/a"), 2);
+        assert!(records.forget_unseen(2));
+        assert!(!records.forget_unseen(2));
+        assert_eq!(
+            paths(records),
+            [("/bin/a".to_owned(), true), ("/lib/b".to_owned(), false)]
+        );
+        records.add(&module(0x20000, "/lib/b"), 3);
+        assert_eq!(paths(records)[1], ("/lib/b".to_owned(), true));
+    }
+
+    #[test]
+    fn another_module_in_the_same_place_is_another_record() {
+        let records = records();
+        records.add(&module(0x10000, "/lib/a"), 1);
+        records.add(&module(0x10000, "/lib/b"), 1);
+        assert_eq!(paths(records).len(), 2);
+    }
+
+    #[test]
+    fn a_full_list_counts_what_it_loses() {
+        let records = records();
+        for index in 1..2000_u64 {
+            records.add(&module(index << 16, "/some/library/with/a/path"), 1);
+        }
+        let kept = paths(records).len() as u64;
+        assert!(kept > 500);
+        assert_eq!(kept + records.lost(), 1999);
+    }
+
+    #[test]
+    fn threads_that_add_the_same_modules_make_one_record_each() {
+        let records = records();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    (1..20_u64).for_each(|index| records.add(&module(index << 16, "/lib/x"), 1))
+                });
+            }
+        });
+        assert_eq!(paths(records).len(), 19);
+    }
+}

@@ -1,0 +1,39 @@
+//! Capture where nothing is known about stacks: none.
+//!
+//! Twin of `capture.rs`.
+
+use core::cell::Cell;
+use core::ops::Range;
+
+use super::{Captured, Registers, StackEnd};
+
+/// What a thread remembers between walks. All bits zero is its first state.
+#[derive(Debug, Default)]
+pub struct ThreadMemory {
+    unused: Cell<u32>,
+}
+
+impl ThreadMemory {
+    /// The state before the first walk.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            unused: Cell::new(0),
+        }
+    }
+}
+
+/// Writes no stack.
+#[must_use]
+pub fn capture(
+    _registers: &Registers,
+    memory: &ThreadMemory,
+    _out: &mut [u64],
+    _skip: &Range<u64>,
+) -> Captured {
+    memory.unused.set(0);
+    Captured {
+        depth: 0,
+        end: StackEnd::NoWalk,
+    }
+}

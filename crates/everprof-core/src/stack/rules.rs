@@ -1,0 +1,331 @@
+//! Unwind rules: a row of the tables in one word, and the cache of them.
+//!
+//! Context: signal. Invariant: a cached rule is found only under the very key
+//! it was put with.
+//!
+//! The cache is shared by all threads and has neither locks nor versions. A
+//! slot is two words, `key ^ scramble(rule)` and `rule`; whoever reads them
+//! torn, from two writers, computes another key and misses. Two words that fit
+//! by chance need 64 bits to agree.
+//!
+//! ```text
+//! rule   63      44 43        27 26        10  9 8 7 6 5 4 3      0
+//!        cfa bytes/8  fp bytes/8   ra bytes/8  - V P L F F   kind
+//! ```
+//! V: the module may be unloaded, so the rule must be looked up under the
+//! module's identity each time. P: the return address is signed. L: it is in
+//! the link register. F: where the caller's frame pointer is ([`FpIn`]).
+//!
+//! Source: lock-less transposition tables of chess programs (R. Hyatt, T. Mann,
+//! "A lock-less transposition table implementation", 2002) for the slots.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::cfi::{Cfa, Fault, Row, Saved};
+
+/// How to get from a frame to its caller's, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Rule(u64);
+
+/// What sort of step a [`Rule`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The canonical frame address is the stack pointer plus bytes.
+    Sp,
+    /// It is the frame pointer plus bytes.
+    Fp,
+    /// It is the word at the frame pointer plus bytes.
+    AtFp,
+    /// A signal trampoline: the caller's registers are in the kernel's frame.
+    Signal,
+    /// The outermost frame.
+    Root,
+    /// No table covers the address.
+    NotCovered,
+    /// The table says it in a way that is not followed.
+    Unsupported,
+    /// The table is damaged.
+    Malformed,
+}
+
+/// Where the caller's frame pointer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FpIn {
+    Register,
+    Cfa,
+    Fp,
+    Lost,
+}
+
+impl Rule {
+    pub(crate) const NOT_COVERED: Self = Self(5);
+    pub(crate) const SIGNAL: Self = Self(3);
+    /// What no row packs to: fills places that hold no rule.
+    pub(crate) const EMPTY: Self = Self(7);
+    const VOLATILE: u64 = 1 << 8;
+    const SIGNED: u64 = 1 << 7;
+    const LINK: u64 = 1 << 6;
+
+    /// Packs what the tables say.
+    pub(crate) fn new(row: Result<Row, Fault>) -> Self {
+        let row = match row {
+            Ok(row) => row,
+            Err(Fault::NotCovered) => return Self::NOT_COVERED,
+            Err(Fault::Unsupported) => return Self(6),
+            Err(Fault::Malformed) => return Self(7),
+        };
+        if row.signal {
+            return Self::SIGNAL;
+        }
+        Self::pack(&row).unwrap_or(Self(6))
+    }
+
+    fn pack(row: &Row) -> Option<Self> {
+        let (kind, cfa) = match row.cfa {
+            Cfa::Sp(bytes) => (0, bytes),
+            Cfa::Fp(bytes) => (1, bytes),
+            Cfa::AtFp(bytes) => (2, bytes),
+            Cfa::Unsupported => return None,
+        };
+        let (fp_in, fp) = match row.fp {
+            Saved::Same => (0, 0),
+            Saved::AtCfa(bytes) => (1, bytes),
+            Saved::AtFp(bytes) => (2, bytes),
+            // A lost frame pointer is only missed if a caller's rule asks for it.
+            Saved::Undefined | Saved::Unsupported => (3, 0),
+        };
+        let (link, ra) = match row.ra {
+            Saved::AtCfa(bytes) => (0, bytes),
+            Saved::Same => (Self::LINK, 0),
+            Saved::Undefined => return Some(Self(4)),
+            Saved::AtFp(_) | Saved::Unsupported => return None,
+        };
+        let signed = if row.signed { Self::SIGNED } else { 0 };
+        // 20 and 17 bits of words: frames up to 4 MiB, slots up to 512 KiB away.
+        // Beyond that the frame pointer has to do.
+        let cfa = words(cfa, 20)? << 44;
+        let fp = words(fp, 17)? << 27;
+        let ra = words(ra, 17)? << 10;
+        Some(Self(kind | fp_in << 4 | link | signed | cfa | fp | ra))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The same rule, valid only for the module that is loaded now.
+    pub(crate) fn volatile(self) -> Self {
+        Self(self.0 | Self::VOLATILE)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_volatile(self) -> bool {
+        self.0 & Self::VOLATILE != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_signed(self) -> bool {
+        self.0 & Self::SIGNED != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn ra_in_link_register(self) -> bool {
+        self.0 & Self::LINK != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn kind(self) -> Kind {
+        match self.0 & 7 {
+            0 => Kind::Sp,
+            1 => Kind::Fp,
+            2 => Kind::AtFp,
+            3 => Kind::Signal,
+            4 => Kind::Root,
+            5 => Kind::NotCovered,
+            6 => Kind::Unsupported,
+            _ => Kind::Malformed,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn fp_in(self) -> FpIn {
+        match self.0 >> 4 & 3 {
+            0 => FpIn::Register,
+            1 => FpIn::Cfa,
+            2 => FpIn::Fp,
+            _ => FpIn::Lost,
+        }
+    }
+
+    /// Bytes, to be added with wrapping.
+    #[inline(always)]
+    pub(crate) fn cfa(self) -> u64 {
+        ((self.0 as i64 >> 44) << 3) as u64
+    }
+
+    /// Bytes, to be added with wrapping.
+    #[inline(always)]
+    pub(crate) fn fp(self) -> u64 {
+        (((self.0 << 20) as i64 >> 47) << 3) as u64
+    }
+
+    /// Bytes, to be added with wrapping.
+    #[inline(always)]
+    pub(crate) fn ra(self) -> u64 {
+        (((self.0 << 37) as i64 >> 47) << 3) as u64
+    }
+}
+
+/// `bytes` as two's complement words in `bits` bits.
+fn words(bytes: i32, bits: u32) -> Option<u64> {
+    if bytes % 8 != 0 {
+        return None;
+    }
+    let words = i64::from(bytes / 8);
+    let limit = 1_i64 << (bits - 1);
+    (-limit..limit)
+        .contains(&words)
+        .then_some(words as u64 & ((1 << bits) - 1))
+}
+
+/// Rules by lookup address.
+#[derive(Debug)]
+pub(crate) struct Cache<const SLOTS: usize> {
+    slots: [Slot; SLOTS],
+}
+
+/// Any thread writes and reads both words; each is only believed beside the other.
+#[derive(Debug)]
+struct Slot {
+    check: AtomicU64,
+    rule: AtomicU64,
+}
+
+impl<const SLOTS: usize> Cache<SLOTS> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            slots: [const {
+                Slot {
+                    check: AtomicU64::new(0),
+                    rule: AtomicU64::new(0),
+                }
+            }; SLOTS],
+        }
+    }
+
+    /// The rule for `lookup` under `identity`, if it was put there.
+    #[inline(always)]
+    pub(crate) fn get(&self, lookup: u64, identity: u64) -> Option<Rule> {
+        let slot = self.slot(lookup)?;
+        // Relaxed: the check word, not the order, tells whether the two belong together.
+        let check = slot.check.load(Ordering::Relaxed);
+        let rule = slot.rule.load(Ordering::Relaxed);
+        (check ^ scramble(rule) == lookup ^ identity).then_some(Rule(rule))
+    }
+
+    /// Remembers a rule, in place of whatever shared its slot.
+    pub(crate) fn put(&self, lookup: u64, identity: u64, rule: Rule) {
+        if let Some(slot) = self.slot(lookup) {
+            // Relaxed: as in `get`.
+            slot.check
+                .store(lookup ^ identity ^ scramble(rule.0), Ordering::Relaxed);
+            slot.rule.store(rule.0, Ordering::Relaxed);
+        }
+    }
+
+    #[inline(always)]
+    fn slot(&self, lookup: u64) -> Option<&Slot> {
+        // Fibonacci hashing; the upper half of the product is the well-mixed one.
+        let hash = lookup.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        self.slots.get(hash as usize % SLOTS)
+    }
+}
+
+/// Spreads a rule over the word, so that two rules' difference does not look
+/// like the difference of two addresses.
+#[inline(always)]
+fn scramble(rule: u64) -> u64 {
+    // +1: an empty slot must not match address 0 under identity 0.
+    (rule.wrapping_add(1)).wrapping_mul(0xff51_afd7_ed55_8ccd)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn row(cfa: Cfa, fp: Saved, ra: Saved) -> Row {
+        Row {
+            cfa,
+            fp,
+            ra,
+            signed: false,
+            signal: false,
+        }
+    }
+
+    #[test]
+    fn a_row_survives_packing() {
+        let rule = Rule::new(Ok(row(
+            Cfa::Sp(4096 * 8),
+            Saved::AtCfa(-16),
+            Saved::AtCfa(-8),
+        )));
+        assert_eq!(rule.kind(), Kind::Sp);
+        assert_eq!(rule.cfa(), 4096 * 8);
+        assert_eq!(rule.fp_in(), FpIn::Cfa);
+        assert_eq!(rule.fp() as i64, -16);
+        assert_eq!(rule.ra() as i64, -8);
+        assert!(!rule.ra_in_link_register() && !rule.is_volatile() && !rule.is_signed());
+    }
+
+    #[test]
+    fn volatile_rules_keep_their_offsets() {
+        let rule = Rule::new(Ok(row(Cfa::AtFp(-8), Saved::AtFp(0), Saved::AtCfa(-8)))).volatile();
+        assert!(rule.is_volatile());
+        assert_eq!(rule.kind(), Kind::AtFp);
+        assert_eq!(rule.cfa() as i64, -8);
+        assert_eq!(rule.fp_in(), FpIn::Fp);
+    }
+
+    #[test]
+    fn offsets_beyond_the_bits_are_unsupported_not_truncated() {
+        for cfa in [Cfa::Sp(4 << 20), Cfa::Sp(12), Cfa::Unsupported] {
+            let rule = Rule::new(Ok(row(cfa, Saved::Same, Saved::AtCfa(-8))));
+            assert_eq!(rule.kind(), Kind::Unsupported);
+        }
+        let rule = Rule::new(Ok(row(
+            Cfa::Sp((4 << 20) - 8),
+            Saved::Same,
+            Saved::AtCfa(-(512 << 10)),
+        )));
+        assert_eq!(rule.cfa(), (4 << 20) - 8);
+        assert_eq!(rule.ra() as i64, -(512 << 10));
+    }
+
+    #[test]
+    fn a_rule_is_found_only_under_its_key() {
+        let cache = Cache::<2>::new();
+        assert_eq!(cache.get(0, 0), None);
+        let rule = Rule::new(Ok(row(Cfa::Fp(16), Saved::AtCfa(-16), Saved::AtCfa(-8))));
+        cache.put(0x1000, 7, rule);
+        assert_eq!(cache.get(0x1000, 7), Some(rule));
+        assert_eq!(cache.get(0x1000, 0), None);
+        assert_eq!(cache.get(0x1000, 8), None);
+        assert_eq!(cache.get(0x1001, 7), None);
+    }
+
+    #[test]
+    fn a_torn_slot_matches_nothing() {
+        let cache = Cache::<1>::new();
+        let one = Rule::new(Ok(row(Cfa::Sp(16), Saved::Same, Saved::AtCfa(-8))));
+        let two = Rule::new(Ok(row(Cfa::Sp(32), Saved::Same, Saved::AtCfa(-8))));
+        cache.put(0x1000, 0, one);
+        cache.slots[0].rule.store(two.0, Ordering::Relaxed);
+        for lookup in [0x1000, 0x2000] {
+            assert_eq!(cache.get(lookup, 0), None);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The walk: from a frame's registers to its caller's, over and over.
+//!
+//! Context: signal. No allocation, no lock, no panic. Invariant: memory is read
+//! only through [`Memory`], which refuses what is not known to be readable; the
+//! number of steps is bounded by the length of `out`.
+//!
+//! Each entry of a stack is one more than an address inside the instruction that
+//! the frame stands at: a return address as it is, an interrupted pc plus one.
+//! Whoever looks an entry up subtracts one, without exception.
+
+use core::ops::Range;
+
+use super::memo::{Memo, Prediction, Step};
+use super::platform;
+use super::rules::{FpIn, Kind, Rule};
+use super::{Captured, Registers, StackEnd, TRUNCATED};
+
+/// Where the walk reads a stack's words.
+pub(crate) trait Memory {
+    /// The word at `address`, or nothing where reading might fault.
+    fn read(&mut self, address: u64) -> Option<u64>;
+
+    /// Eight bytes of code, at any alignment.
+    fn code(&mut self, address: u64) -> Option<u64> {
+        let aligned = address & !7;
+        let shift = (address & 7) * 8;
+        let first = self.read(aligned)?;
+        if shift == 0 {
+            return Some(first);
+        }
+        let second = self.read(aligned.checked_add(8)?)?;
+        Some(first >> shift | second << (64 - shift))
+    }
+}
+
+/// Where the walk gets its rules.
+pub(crate) trait Rules {
+    /// The rule for `lookup`. A frame that was found by frame pointers alone is
+    /// not `trusted`: its address may be anything.
+    fn rule(&mut self, lookup: u64, trusted: bool) -> Rule;
+}
+
+/// One frame's registers.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    pc: u64,
+    sp: u64,
+    fp: u64,
+    /// The link register, while it may still hold the return address.
+    lr: Option<u64>,
+    /// `pc` is the instruction itself, not the one behind a call.
+    exact: bool,
+    /// Every step up to here followed the tables.
+    trusted: bool,
+}
+
+/// Frames that may be left out at the leaf end. Our own are fewer than ten; the
+/// bound ends a loop among them.
+const MAX_SKIPPED: usize = 64;
+
+/// Walks from `registers` and writes the stack to `out`.
+pub(crate) fn walk<M: Memory, R: Rules>(
+    registers: &Registers,
+    memory: &mut M,
+    rules: &mut R,
+    memo: Option<&mut Memo>,
+    out: &mut [u64],
+    skip: &Range<u64>,
+) -> Captured {
+    let Some(memo) = memo else {
+        return follow(registers, memory, rules, &mut None, out, skip);
+    };
+    let mut prediction = Some(memo.open());
+    let captured = follow(registers, memory, rules, &mut prediction, out, skip);
+    if let Some((written, moved)) = prediction.map(Prediction::end) {
+        memo.close(written, moved);
+    }
+    captured
+}
+
+#[inline(always)]
+fn follow<M: Memory, R: Rules>(
+    registers: &Registers,
+    memory: &mut M,
+    rules: &mut R,
+    prediction: &mut Option<Prediction<'_>>,
+    out: &mut [u64],
+    skip: &Range<u64>,
+) -> Captured {
+    let mut frame = Frame {
+        pc: registers.pc,
+        sp: registers.sp,
+        fp: registers.fp,
+        lr: Some(registers.lr),
+        exact: true,
+        trusted: true,
+    };
+    let mut depth = 0;
+    let mut skipped = 0;
+    loop {
+        if depth == 0 && skipped < MAX_SKIPPED && skip.contains(&frame.pc) {
+            skipped += 1;
+        } else if let Some(place) = out.get_mut(depth) {
+            *place = frame.pc.wrapping_add(u64::from(frame.exact));
+            depth += 1;
+        } else {
+            if let Some(last) = out.last_mut() {
+                *last = TRUNCATED;
+            }
+            return Captured {
+                depth,
+                end: StackEnd::Truncated,
+            };
+        }
+        let lookup = frame.pc.wrapping_sub(u64::from(!frame.exact));
+        let predicted = match prediction {
+            Some(prediction) => prediction.rule(lookup, frame.sp),
+            None => None,
+        };
+        let rule = match predicted {
+            Some(rule) => rule,
+            None => {
+                let rule = rules.rule(lookup, frame.trusted);
+                if let Some(prediction) = prediction
+                    && !rule.is_volatile()
+                {
+                    prediction.note(Step {
+                        lookup,
+                        sp: frame.sp,
+                        rule,
+                    });
+                }
+                rule
+            }
+        };
+        frame = match frame.caller(rule, memory) {
+            Ok(caller) => caller,
+            Err(end) => return Captured { depth, end },
+        };
+    }
+}
+
+impl Frame {
+    #[inline(always)]
+    fn caller<M: Memory>(&self, rule: Rule, memory: &mut M) -> Result<Self, StackEnd> {
+        let cfa = match rule.kind() {
+            Kind::Sp => self.sp.wrapping_add(rule.cfa()),
+            Kind::Fp => self.fp.wrapping_add(rule.cfa()),
+            _ => match self.uncommon(rule, memory)? {
+                Found::Cfa(cfa) => cfa,
+                Found::Caller(caller) => return Ok(caller),
+            },
+        };
+        let ra = if rule.ra_in_link_register() {
+            // Only the leaf, or a function interrupted before its first store.
+            self.lr.ok_or(StackEnd::Malformed)?
+        } else {
+            // A frame based on the stack pointer lies above it. One based on the
+            // frame pointer may be on another stack (segments, coroutines).
+            if cfa <= self.sp && rule.kind() == Kind::Sp {
+                return Err(StackEnd::Malformed);
+            }
+            memory
+                .read(cfa.wrapping_add(rule.ra()))
+                .ok_or(StackEnd::Unreadable)?
+        };
+        let fp = match rule.fp_in() {
+            FpIn::Register => self.fp,
+            FpIn::Cfa => memory
+                .read(cfa.wrapping_add(rule.fp()))
+                .ok_or(StackEnd::Unreadable)?,
+            FpIn::Fp => memory
+                .read(self.fp.wrapping_add(rule.fp()))
+                .ok_or(StackEnd::Unreadable)?,
+            FpIn::Lost => 0,
+        };
+        let pc = if rule.is_signed() {
+            platform::strip(ra)
+        } else {
+            ra
+        };
+        if pc == 0 {
+            return Err(StackEnd::Root);
+        }
+        Ok(Self {
+            pc,
+            sp: cfa,
+            fp,
+            lr: None,
+            exact: false,
+            trusted: self.trusted,
+        })
+    }
+
+    #[cold]
+    fn uncommon<M: Memory>(&self, rule: Rule, memory: &mut M) -> Result<Found, StackEnd> {
+        match rule.kind() {
+            Kind::Sp | Kind::Fp | Kind::AtFp => {
+                let at = self.fp.wrapping_add(rule.cfa());
+                Ok(Found::Cfa(memory.read(at).ok_or(StackEnd::Unreadable)?))
+            }
+            Kind::Signal => self.interrupted(memory).map(Found::Caller),
+            Kind::Root => Err(StackEnd::Root),
+            Kind::Malformed => Err(StackEnd::Malformed),
+            Kind::NotCovered if memory.code(self.pc) == Some(platform::TRAMPOLINE) => {
+                self.interrupted(memory).map(Found::Caller)
+            }
+            Kind::NotCovered => self
+                .by_frame_pointer(memory, StackEnd::NotCovered)
+                .map(Found::Caller),
+            Kind::Unsupported => self
+                .by_frame_pointer(memory, StackEnd::Unsupported)
+                .map(Found::Caller),
+        }
+    }
+
+    /// The frame that a signal interrupted, from what the kernel stored.
+    fn interrupted<M: Memory>(&self, memory: &mut M) -> Result<Self, StackEnd> {
+        let mut word = |offset: u64| {
+            memory
+                .read(self.sp.wrapping_add(offset))
+                .ok_or(StackEnd::Unreadable)
+        };
+        let frame = Self {
+            pc: word(platform::SIGNAL_PC)?,
+            sp: word(platform::SIGNAL_SP)?,
+            fp: word(platform::SIGNAL_FP)?,
+            lr: Some(word(platform::SIGNAL_LR)?),
+            exact: true,
+            trusted: self.trusted,
+        };
+        if frame.pc == 0 {
+            Err(StackEnd::Root)
+        } else {
+            Ok(frame)
+        }
+    }
+
+    /// The caller by the frame pointer, if that looks like one: aligned, above
+    /// the stack pointer, growing.
+    fn by_frame_pointer<M: Memory>(
+        &self,
+        memory: &mut M,
+        otherwise: StackEnd,
+    ) -> Result<Self, StackEnd> {
+        // Where a stack begins, the frame pointer is zero by the ABI.
+        if self.fp == 0 && otherwise == StackEnd::NotCovered {
+            return Err(StackEnd::Root);
+        }
+        if !self.fp.is_multiple_of(8) || self.fp < self.sp {
+            return Err(otherwise);
+        }
+        let fp = memory.read(self.fp).ok_or(otherwise)?;
+        let pc = platform::strip(memory.read(self.fp.wrapping_add(8)).ok_or(otherwise)?);
+        if pc == 0 {
+            return Err(StackEnd::Root);
+        }
+        // The first page is never code, and sentinels of ours are in it.
+        if pc < 4096 || (fp != 0 && fp <= self.fp) {
+            return Err(otherwise);
+        }
+        let sp = self.fp.wrapping_add(16);
+        Ok(Self {
+            pc,
+            sp,
+            fp,
+            lr: None,
+            exact: false,
+            trusted: false,
+        })
+    }
+}
+
+/// What an uncommon rule leads to.
+enum Found {
+    Cfa(u64),
+    Caller(Frame),
+}

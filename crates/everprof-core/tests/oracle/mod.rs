@@ -1,0 +1,88 @@
+//! The truth to compare a walk with: the unwinder that exceptions use.
+
+use std::ffi::{c_int, c_void};
+
+use everprof_core::stack::{Captured, Registers, StackEnd, ThreadMemory, capture};
+
+/// One stack, walked twice.
+pub struct Stacks {
+    pub ours: Vec<u64>,
+    pub end: StackEnd,
+    pub truth: Vec<u64>,
+}
+
+thread_local! {
+    static MEMORY: ThreadMemory = const { ThreadMemory::new() };
+}
+
+/// Our walk, with this thread's memory.
+#[inline(always)]
+pub fn ours(out: &mut [u64]) -> Captured {
+    let registers = Registers::here();
+    MEMORY.with(|memory| capture(&registers, memory, out, &(0..0)))
+}
+
+/// Walks this very stack both ways.
+#[inline(never)]
+pub fn both() -> Stacks {
+    let mut out = [0_u64; 1024];
+    let captured = ours(&mut out);
+    let truth = truth();
+    Stacks {
+        ours: out[..captured.depth].to_vec(),
+        end: captured.end,
+        truth,
+    }
+}
+
+/// Return addresses by `_Unwind_Backtrace`, from the caller's caller on.
+#[inline(never)]
+pub fn truth() -> Vec<u64> {
+    let mut found: Vec<u64> = Vec::with_capacity(1024);
+    // SAFETY: the callback gets the vector that it expects.
+    unsafe { _Unwind_Backtrace(visit, (&raw mut found).cast()) };
+    found
+}
+
+unsafe extern "C" fn visit(context: *mut c_void, found: *mut c_void) -> c_int {
+    // SAFETY: `truth` passes its vector.
+    let found = unsafe { &mut *found.cast::<Vec<u64>>() };
+    let mut exact = 0;
+    // SAFETY: the unwinder's own context.
+    let pc = unsafe { _Unwind_GetIPInfo(context, &raw mut exact) } as u64;
+    // Interrupted frames stand in our stacks as one more than their pc.
+    found.push(pc + u64::from(exact != 0));
+    0
+}
+
+/// Same frames outside of the two walks, and both to the same root.
+#[track_caller]
+pub fn assert_same_stack(stacks: &Stacks) {
+    assert_eq!(stacks.end, StackEnd::Root);
+    assert!(stacks.ours.len() > 4);
+    // Ours begins in `both`, the truth in `truth`, called from there. From the
+    // caller of `both` on, they must not differ.
+    let outer = &stacks.ours[1..];
+    let truth = &stacks.truth[..stacks
+        .truth
+        .iter()
+        .rposition(|&pc| pc != 0)
+        .map_or(0, |last| last + 1)];
+    let at = truth
+        .iter()
+        .position(|pc| *pc == outer[0])
+        .expect("the caller is in both");
+    assert_eq!(hex(outer), hex(&truth[at..]));
+}
+
+fn hex(stack: &[u64]) -> Vec<String> {
+    stack.iter().map(|pc| format!("{pc:#x}")).collect()
+}
+
+unsafe extern "C" {
+    fn _Unwind_Backtrace(
+        visit: unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int,
+        data: *mut c_void,
+    ) -> c_int;
+    fn _Unwind_GetIPInfo(context: *mut c_void, exact: *mut c_int) -> usize;
+}
