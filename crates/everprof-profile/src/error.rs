@@ -25,6 +25,8 @@ enum Kind {
     Io,
     Malformed,
     Limit,
+    Mismatch,
+    Pattern,
 }
 
 impl Error {
@@ -43,6 +45,16 @@ impl Error {
         self.0.kind == Kind::Limit
     }
 
+    /// Two profiles do not have the same sample types.
+    pub fn is_mismatch(&self) -> bool {
+        self.0.kind == Kind::Mismatch
+    }
+
+    /// A filter's regular expression or label could not be read.
+    pub fn is_pattern(&self) -> bool {
+        self.0.kind == Kind::Pattern
+    }
+
     /// An I/O error while doing `what`.
     pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Error {
         Error::new(Kind::Io, what).with_source(source)
@@ -54,6 +66,14 @@ impl Error {
 
     pub(crate) fn limit(message: impl Into<String>) -> Error {
         Error::new(Kind::Limit, message)
+    }
+
+    pub(crate) fn mismatch(message: impl Into<String>) -> Error {
+        Error::new(Kind::Mismatch, message)
+    }
+
+    pub(crate) fn pattern(message: impl Into<String>) -> Error {
+        Error::new(Kind::Pattern, message)
     }
 
     pub(crate) fn with_source(

@@ -4,15 +4,22 @@
 
 #![forbid(unsafe_code)]
 
+mod delta;
 mod error;
+mod filter;
+mod import;
 mod index;
+mod merge;
 mod pool;
 pub mod pprof;
 mod profile;
+mod trim;
 mod wire;
 
 pub use error::Error;
+pub use filter::Filter;
 pub use profile::{
     Function, FunctionId, Label, LabelSetId, LabelValue, Labels, Line, Location, LocationId,
     Mapping, MappingId, Profile, Sample, Stack, StackId, ValueType,
 };
+pub use trim::ALLOCATOR_FRAMES;

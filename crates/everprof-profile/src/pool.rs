@@ -53,6 +53,39 @@ impl Pool {
         slice(&self.bytes, &self.ends, number)
     }
 
+    /// Cuts from the front of each string as many bytes as `cut` says, and joins those
+    /// that become equal. Tells the new number of each old one. In place: strings only
+    /// move forward, so there is never a second buffer.
+    pub(crate) fn shorten(&mut self, cut: impl Fn(&[u8]) -> usize) -> Vec<u32> {
+        let mut index = Index::default();
+        let mut kept = 0;
+        let (mut start, mut free) = (0, 0);
+        let new_numbers = (0..self.ends.len())
+            .map(|old| {
+                let end = self.ends[old] as usize;
+                let from = start + cut(&self.bytes[start..end]);
+                start = end;
+                self.bytes.copy_within(from..end, free);
+                let (done, string) = self.bytes[..free + end - from].split_at(free);
+                let hash = self.seed.bytes(string);
+                let known = index.find(hash, |n| slice(done, &self.ends, n) == string);
+                known.unwrap_or_else(|| {
+                    let number = kept;
+                    kept += 1;
+                    free += string.len();
+                    self.ends[number as usize] = free as u32;
+                    let (bytes, ends, seed) = (&self.bytes, &self.ends, self.seed);
+                    index.insert(hash, number, |n| seed.bytes(slice(bytes, ends, n)));
+                    number
+                })
+            })
+            .collect();
+        self.ends.truncate(kept as usize);
+        self.bytes.truncate(free);
+        self.index = index;
+        new_numbers
+    }
+
     /// How many strings there are.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
@@ -98,5 +131,20 @@ mod tests {
         for n in 0..5000u32 {
             assert_eq!(pool.get(n), n.to_le_bytes());
         }
+    }
+
+    #[test]
+    fn shortened_strings_that_become_equal_are_joined() {
+        let mut pool = Pool::default();
+        for text in ["xxabc", "b", "abc", "xb", "", "xxx", "xq"] {
+            pool.insert(text.as_bytes());
+        }
+        let front = |bytes: &[u8]| bytes.iter().take_while(|&&byte| byte == b'x').count();
+        assert_eq!(pool.shorten(front), [0, 1, 0, 1, 2, 2, 3]);
+        let strings: Vec<_> = (0..4).map(|n| pool.get(n)).collect();
+        assert_eq!(strings, [&b"abc"[..], b"b", b"", b"q"]);
+        assert_eq!((pool.len(), pool.total_bytes()), (4, 5));
+        assert_eq!(pool.find(b"q"), Some(3));
+        assert_eq!(pool.insert(b"xq"), 4);
     }
 }

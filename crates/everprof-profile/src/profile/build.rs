@@ -98,6 +98,16 @@ impl Profile {
         self.mappings[id.index()] = self.mapping_record(mapping);
     }
 
+    /// Says what is known of a mapping's locations: functions, file names, line numbers,
+    /// inlined functions.
+    pub(crate) fn set_mapping_flags(&mut self, id: MappingId, has: (bool, bool, bool, bool)) {
+        let record = &mut self.mappings[id.index()];
+        record.has_functions = has.0;
+        record.has_filenames = has.1;
+        record.has_line_numbers = has.2;
+        record.has_inline_frames = has.3;
+    }
+
     /// The location of an address within a mapping, added if it is new.
     pub fn add_location(&mut self, address: u64, mapping: Option<MappingId>) -> LocationId {
         let hash_of = |address: u64, mapping: Option<MappingId>, seed: Seed| {

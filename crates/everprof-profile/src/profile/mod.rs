@@ -9,6 +9,7 @@
 //! where a `Vec<u64>` each would take 28 MB.
 
 mod build;
+mod rewrite;
 mod view;
 
 pub use view::{

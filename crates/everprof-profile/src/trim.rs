@@ -1,0 +1,273 @@
+//! Trim: takes the profiler's own frames and the allocator's shims off the leaf of stacks.
+//!
+//! Context: cold.
+//! Invariant: sums of values stay what they were, and the outermost frame of a stack
+//! always stays.
+//! Source: names as rustc-demangle writes them, of both manglings, which for one function
+//! are `<a::B as c::D>::e` (v0, as std) and `<a::B<T> as c::D>::e` (legacy, as most else).
+//! By name, not by address: this works on profiles of other processes too.
+
+use crate::{LocationId, Profile};
+
+/// The pattern for [`Profile::set_drop_frames`] of heap profiles: std's own path from a
+/// collection to the allocator. Readers leave out these frames and all that they called,
+/// so that `Vec::push` stands at the leaf.
+///
+/// Only functions that never call back into the program are named: a pattern that matched
+/// a frame near the root would take the whole stack.
+pub const ALLOCATOR_FRAMES: &str = r"(__rustc::)?__(rust|rg|rdl)_(alloc|realloc|alloc_zeroed|dealloc)|<?alloc::alloc::.*|<?alloc::raw_vec::.*";
+
+impl Profile {
+    /// Takes off the leaf of each stack: frames of everprof's own crates, the shims between
+    /// `alloc` and `#[global_allocator]`, and the system allocator of std beneath them;
+    /// also where they were inlined into one location with the program's functions. Frames
+    /// that stand for lost samples (`everprof::lost::…`) stay.
+    ///
+    /// Locations must have been named. Samples that become equal are added up.
+    pub fn trim(&mut self) {
+        let is_ours: Vec<bool> = self
+            .functions()
+            .map(|(_, function)| is_profiler_frame(function.name))
+            .collect();
+        // How many of a location's frames to take off, and whether these are all.
+        let trims: Vec<(usize, bool)> = self
+            .locations()
+            .map(|(_, location)| {
+                let lines = location.lines;
+                let ours = lines
+                    .iter()
+                    .take_while(|line| is_ours[line.function.index()])
+                    .count();
+                (ours, ours > 0 && ours == lines.len())
+            })
+            .collect();
+        if trims.iter().all(|&(ours, _)| ours == 0) {
+            return;
+        }
+        self.shorten_stacks(|stack| {
+            let whole = stack.clone().take_while(|at| trims[at.index()].1).count();
+            // A stack of nothing else keeps its root, or its values would stand nowhere.
+            whole.min(stack.depth().saturating_sub(1))
+        });
+        // Only a leaf can bear such a frame: these functions are called in place of the
+        // allocator, and do not call the program.
+        for (place, &(ours, all)) in trims.iter().enumerate() {
+            if ours > 0 && !all {
+                let id = LocationId::from_index(place);
+                let rest = self.location(id).lines[ours..].to_vec();
+                self.set_lines(id, &rest);
+            }
+        }
+    }
+}
+
+/// Whether a function's name is of the profiler or of a shim between it and the program.
+fn is_profiler_frame(name: &str) -> bool {
+    let path = name.trim_start_matches(['<', '&']);
+    let path = path.strip_prefix("mut ").unwrap_or(path);
+    if OUR_CRATES
+        .iter()
+        .any(|name| strip_crate(path, name).is_some())
+    {
+        // A loss is no call of ours: it stands for what the program did.
+        return !matches!(strip_crate(path, "everprof"), Some(rest) if rest.starts_with("lost::"));
+    }
+    let shim = strip_crate(path, "__rustc").unwrap_or(path);
+    let allocates = |name: &str| {
+        let verb = ["__rust_", "__rg_", "__rdl_"]
+            .iter()
+            .find_map(|p| name.strip_prefix(p));
+        matches!(verb, Some("alloc" | "realloc" | "alloc_zeroed" | "dealloc"))
+    };
+    allocates(shim)
+        || name.starts_with("__everprof_")
+        || strip_crate(path, "std").is_some_and(|rest| {
+            rest.starts_with("alloc::System as ") || rest.starts_with("sys::alloc::")
+        })
+}
+
+/// What follows `name::` or, with a crate's hash shown, `name[0123456789abcdef]::`.
+fn strip_crate<'a>(path: &'a str, name: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(name)?;
+    let rest = match rest.strip_prefix('[') {
+        Some(hash) => hash.split_once(']')?.1,
+        None => rest,
+    };
+    rest.strip_prefix("::")
+}
+
+const OUR_CRATES: [&str; 3] = ["everprof", "everprof_core", "everprof_agent"];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{Function, Line};
+
+    #[test]
+    fn our_frames_and_the_shims_are_known_in_every_spelling() {
+        for name in [
+            "__rust_alloc",
+            "__rust_realloc",
+            "__rust_alloc_zeroed",
+            "__rust_dealloc",
+            "__rg_alloc",
+            "__rdl_realloc",
+            "__rustc::__rust_alloc",
+            "__rustc[5224e6b81cd82a8f]::__rg_alloc_zeroed",
+            "everprof::alloc::slow",
+            "everprof[1f]::alloc::slow",
+            "everprof_core::heap::Recorder::sample",
+            "<everprof_core::heap::Recorder>::sample",
+            "everprof_agent::malloc",
+            "<everprof::Alloc<std::alloc::System> as core::alloc::global::GlobalAlloc>::alloc",
+            "<everprof::alloc::Alloc as core::alloc::global::GlobalAlloc>::realloc",
+            "<&everprof::alloc::Alloc as core::alloc::global::GlobalAlloc>::realloc",
+            "<std::alloc::System as core::alloc::global::GlobalAlloc>::alloc",
+            "std::sys::alloc::unix::aligned_malloc",
+            "__everprof_slow",
+        ] {
+            assert!(is_profiler_frame(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_look_alike_are_the_programs() {
+        for name in [
+            "everprofile::main",
+            "everprof_cli::run",
+            "my::everprof::alloc",
+            "<my::Alloc as core::alloc::global::GlobalAlloc>::alloc",
+            "<my::Type as everprof::Thing>::call",
+            "__rustc::rust_begin_unwind",
+            "__rust_alloc_error_handler",
+            "__rust_begin_short_backtrace",
+            "std::sys::backtrace::__rust_begin_short_backtrace",
+            "everprof::lost::table_full",
+            "everprof[1f]::lost::inuse_full",
+            "alloc::alloc::alloc",
+            "malloc",
+            "",
+        ] {
+            assert!(!is_profiler_frame(name), "{name}");
+        }
+    }
+
+    /// A profile with one sample a stack; a location is its frames, innermost first.
+    fn profile(stacks: &[&[&[&str]]]) -> Profile {
+        let mut profile = Profile::new(&[("n", "count")]);
+        for stack in stacks {
+            let ids: Vec<_> = stack
+                .iter()
+                .map(|frames| {
+                    // The address says which frames, so that equal ones are one location.
+                    let address = frames
+                        .join("|")
+                        .bytes()
+                        .fold(0, |sum, byte| (sum * 31 + u64::from(byte)) & 0xffff_ffff);
+                    let id = profile.add_location(address, None);
+                    let lines: Vec<_> = frames
+                        .iter()
+                        .map(|name| Line {
+                            function: profile.add_function(Function {
+                                name,
+                                ..Function::default()
+                            }),
+                            line: 0,
+                            column: 0,
+                        })
+                        .collect();
+                    profile.set_lines(id, &lines);
+                    id
+                })
+                .collect();
+            profile.push_sample(&ids, &[1], &[]);
+        }
+        profile
+    }
+
+    fn stacks(profile: &Profile) -> Vec<(String, i64)> {
+        let frames = |id| {
+            let names: Vec<_> = profile
+                .location(id)
+                .lines
+                .iter()
+                .map(|line| profile.function(line.function).name)
+                .collect();
+            names.join("|")
+        };
+        profile
+            .samples()
+            .map(|sample| {
+                let stack: Vec<_> = sample.stack().map(frames).collect();
+                (stack.join(" < "), sample.values()[0])
+            })
+            .collect()
+    }
+
+    #[test]
+    fn leading_frames_go_at_every_inline_level_and_equal_stacks_join() {
+        let mut profile = profile(&[
+            &[
+                &["everprof_core::sample"],
+                &["everprof::slow", "__rust_alloc", "app::f"],
+                &["main"],
+            ],
+            &[
+                &["__rust_alloc"],
+                &["everprof::slow", "__rust_alloc", "app::f"],
+                &["main"],
+            ],
+            &[&["app::g"], &["__rust_alloc"], &["main"]],
+        ]);
+        profile.trim();
+        assert_eq!(
+            stacks(&profile),
+            [
+                ("app::f < main".to_owned(), 2),
+                ("app::g < __rust_alloc < main".to_owned(), 1),
+            ]
+        );
+    }
+
+    #[test]
+    fn stack_of_nothing_else_keeps_its_root() {
+        let mut profile = profile(&[&[&["everprof::a"], &["everprof::b"]], &[]]);
+        profile.trim();
+        assert_eq!(
+            stacks(&profile),
+            [("everprof::b".to_owned(), 1), (String::new(), 1)]
+        );
+    }
+
+    #[test]
+    fn unnamed_locations_stay() {
+        let mut profile = profile(&[&[&[], &["everprof::b"], &["main"]]]);
+        profile.trim();
+        assert_eq!(stacks(&profile), [(" < everprof::b < main".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn drop_pattern_takes_plumbing_and_nothing_near_a_root() {
+        let pattern = regex_lite::Regex::new(&format!("^({ALLOCATOR_FRAMES})$")).unwrap();
+        for name in [
+            "__rustc::__rust_alloc",
+            "alloc::alloc::exchange_malloc",
+            "<alloc::alloc::Global>::alloc_impl",
+            "<alloc::alloc::Global as core::alloc::Allocator>::allocate",
+            "<alloc::raw_vec::RawVecInner<_>>::reserve::do_reserve_and_handle::<alloc::alloc::Global>",
+            "alloc::raw_vec::RawVec<T,A>::grow_one",
+        ] {
+            assert!(pattern.is_match(name), "{name}");
+        }
+        for name in [
+            "alloc::vec::Vec<T,A>::push",
+            "<alloc::boxed::Box<F,A> as core::ops::function::FnOnce<Args>>::call_once",
+            "app::alloc::alloc::f",
+            "everprof::lost::table_full",
+            "main",
+        ] {
+            assert!(!pattern.is_match(name), "{name}");
+        }
+    }
+}
