@@ -1,2 +1,93 @@
-//! The project's own chores: `cargo xtask ci`, `cargo xtask bench`.
-fn main() {}
+//! The project's own chores, one file a chore: `cargo xtask` lists them.
+
+mod ci;
+mod fast_path;
+mod foreign;
+mod fuzz;
+mod loom;
+mod miri;
+mod report;
+mod sanitize;
+mod test;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use report::{Outcome, Report};
+
+/// A chore: its name, what it does, and how.
+type Chore = (
+    &'static str,
+    &'static str,
+    fn(&mut Report, &[String]) -> Outcome,
+);
+
+const CHORES: &[Chore] = &[
+    (
+        "test",
+        "install what the tests need into .tools, then run them all",
+        test::run,
+    ),
+    (
+        "ci",
+        "what CI runs: fmt, clippy, docs, test, loom, fast-path --check",
+        ci::run,
+    ),
+    (
+        "loom",
+        "the concurrency models, one test binary a structure",
+        loom::run,
+    ),
+    (
+        "fast-path",
+        "count the instructions of unsampled alloc and free [--check]",
+        fast_path::run,
+    ),
+    (
+        "fuzz",
+        "run the fuzz targets [TARGET…] [--seconds N] (nightly)",
+        fuzz::run,
+    ),
+    (
+        "miri",
+        "run what Miri can run, under several seeds (nightly)",
+        miri::run,
+    ),
+    (
+        "asan",
+        "the integration tests under AddressSanitizer (nightly)",
+        sanitize::address,
+    ),
+    (
+        "tsan",
+        "the integration tests under ThreadSanitizer (nightly)",
+        sanitize::thread,
+    ),
+    (
+        "aarch64",
+        "the tests for aarch64, under qemu",
+        foreign::aarch64,
+    ),
+    ("musl", "the tests as static musl programs", foreign::musl),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let Some((_, _, chore)) = CHORES.iter().find(|(known, _, _)| *known == name) else {
+        if !name.is_empty() {
+            eprintln!("cargo xtask: no chore is called `{name}`; there are:");
+        }
+        for (name, what, _) in CHORES {
+            eprintln!("  cargo xtask {name:<10} {what}");
+        }
+        return ExitCode::from(2);
+    };
+    let mut report = Report::default();
+    if let Err(error) = chore(&mut report, &rest) {
+        report.fail(&name, &error);
+    }
+    report.close()
+}

@@ -1,0 +1,48 @@
+//! `cargo xtask aarch64`, `cargo xtask musl`: the tests on the other platforms.
+
+use crate::report::{Outcome, Report};
+use crate::{tools, workspace};
+
+/// The crates that stand on the platform; agent and CLI need a real one.
+const PACKAGES: &[&str] = &["everprof-core", "everprof-profile", "everprof"];
+
+/// Builds for aarch64 and runs the tests under qemu's user emulation.
+pub fn aarch64(report: &mut Report, _: &[String]) -> Outcome {
+    const TARGET: &str = "aarch64-unknown-linux-gnu";
+    tools::need_rust("stable", &[], &[TARGET])?;
+    tools::need("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")?;
+    tools::need("qemu-aarch64-static", "qemu-user-static")?;
+    let variables = [
+        (
+            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
+            "aarch64-linux-gnu-gcc",
+        ),
+        (
+            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
+            "qemu-aarch64-static -L /usr/aarch64-linux-gnu",
+        ),
+    ];
+    run(report, TARGET, &variables)
+}
+
+/// Builds static musl programs and runs their tests.
+pub fn musl(report: &mut Report, _: &[String]) -> Outcome {
+    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    tools::need_rust("stable", &[], &[&target])?;
+    run(report, &target, &[])
+}
+
+fn run(report: &mut Report, target: &str, variables: &[(&str, &str)]) -> Outcome {
+    let go = tools::go()?;
+    for package in PACKAGES {
+        let mut cargo = workspace::cargo_of("stable");
+        cargo.args(["test", "--no-fail-fast", "-p", package, "--lib", "--tests"]);
+        cargo
+            .args(["--target", target])
+            .envs(variables.iter().copied());
+        cargo.env("EVERPROF_GO", &go);
+        cargo.env("CARGO_TARGET_DIR", workspace::target_for(target));
+        report.test(&format!("{package} on {target}"), &mut cargo);
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! `cargo xtask miri`: undefined behaviour, in what Miri can run.
+//!
+//! Unit tests of core, where the unsafe code is, under several seeds: a seed
+//! chooses the interleaving, the addresses and which weak-memory value a load
+//! returns. What needs the real machine (unwinding, mappings of files, fork)
+//! is left out by `cfg(not(miri))` at the test, with the reason there.
+
+use crate::report::{Outcome, Report};
+use crate::{tools, workspace};
+
+/// Runs the unit tests of core under each seed.
+pub fn run(report: &mut Report, _: &[String]) -> Outcome {
+    tools::need_rust("nightly", &["miri", "rust-src"], &[])?;
+    let mut cargo = workspace::cargo_of("nightly");
+    cargo.args(["miri", "test", "-p", "everprof-core", "--lib"]);
+    cargo.env(
+        "MIRIFLAGS",
+        format!("-Zmiri-disable-isolation -Zmiri-many-seeds=0..{SEEDS}"),
+    );
+    cargo.env("CARGO_TARGET_DIR", workspace::target_for("miri"));
+    report.test("Miri on everprof-core", &mut cargo);
+    Ok(())
+}
+
+/// Interleavings tried. Each costs a whole run; two cores take eight in minutes.
+const SEEDS: u32 = 8;
