@@ -27,7 +27,7 @@ const CORE_STANDS_ON: &[&str] = &["libc"];
 const UNSAFE_ROOMS: &[&str] = &[
     "crates/everprof-core/src",
     "crates/everprof-agent",
-    "crates/everprof/src/alloc.rs",
+    "crates/everprof/src/alloc",
 ];
 
 /// The only place where recorded and readable meet.
