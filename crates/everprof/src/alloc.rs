@@ -6,27 +6,29 @@
 //! **How a free knows a sampled object.** `alloc` subtracts the size from the
 //! thread's countdown, and only when that runs out does anything else happen.
 //! `dealloc` is told nothing but an address and a layout, so the address says
-//! it: a sampled object of align ≤ 8 stands at 8..15 modulo 16, where an inner
-//! allocator that aligns its blocks to 16 puts nothing.
+//! it: each alignment has a *mark*, a bit of the address that is set in every
+//! sampled object and seldom in others. For align ≤ 8 that is bit 3, clear where
+//! an inner allocator aligns its blocks to 16, as most do. For align a ≥ 16 it is
+//! a itself, and a sampled object stands at an odd multiple of a.
 //!
 //! ```text
-//!  inner block of size + 8, at 0..7 mod 16     at 8..15 mod 16
-//!  ├── 8 unused ──┼──── object ────┤           ├──── object ────┼── 8 unused ──┤
-//!                 ▲ shift 8                    ▲ shift 0
+//!  inner block of size + mark, mark clear    mark set in the block's own address
+//!  ├── unused ──┼──── object ────┤           ├──── object ────┼── unused ──┤
+//!               ▲ shifted by mark            ▲ not shifted
 //! ```
 //!
-//! One test covers all layouts: `(address + align - 1) & 8`. For align a ≤ 8
-//! the sum cannot carry out of the low three bits (the address is a multiple of
-//! a, and a - 1 is added), so it is bit 3 of the address. For align ≥ 16 the
-//! address ends in four zero bits, the sum in `1111`, and the test is true for
-//! every object: those keep the inner block's own address, since 8 more would
-//! break their alignment. True means *perhaps*: the recorder's filter is asked,
-//! then its store of sampled objects.
+//! One test covers all layouts: `address & (align | 8)`. For align a ≤ 8 it sees
+//! bit 3, and the bit a for nothing. For align a ≥ 16 bit 3 is clear, so it sees
+//! bit a; every second unsampled object passes too. True means *perhaps*: the
+//! recorder's filter is asked, then its store of sampled objects.
+//!
+//! No mark is below 8: programs read words out of `Vec<u8>`s, which no
+//! allocator puts at odd addresses, and a profiler must not be the first.
 //!
 //! **Invariants.**
 //! - The inner allocator gets back the layout it was asked for: of a sampled
-//!   object of align ≤ 8 that is (size + 8, align), whatever its shift; of every
-//!   other object its own.
+//!   object that is (size + mark, align), shifted or not; of every other object
+//!   its own.
 //! - An object is taken out of the store *before* its block goes back to the
 //!   inner allocator: another thread may get the same address at once.
 //! - The cold functions are `extern "C"`: they cannot unwind, so the fast path
@@ -61,11 +63,11 @@ use everprof_core::stack::Registers;
 /// # Overhead
 ///
 /// A request that is not sampled costs three instructions when it is allocated
-/// (the countdown's address, a subtraction, a branch) and four when it is freed
-/// (two for the address, a test, a branch); x86_64, `objdump` of a release
-/// build. An object of align 16 or more is looked up in a filter when it is
-/// freed. A sampled object of align 8 or less takes 8 bytes more of the inner
-/// allocator.
+/// (the countdown's address, a subtraction, a branch) and three when it is freed
+/// (the mark, a test, a branch); x86_64, `cargo xtask fast-path`. Every second
+/// object of align 16 or more is looked up in a filter when it is freed. A
+/// sampled object takes 8 bytes more of the inner allocator, or its alignment
+/// where that is greater.
 #[derive(Debug, Default)]
 pub struct Alloc<A = System> {
     inner: A,
@@ -186,31 +188,40 @@ unsafe fn ask<A: GlobalAlloc>(inner: &A, layout: Layout, zeroed: bool) -> *mut u
     }
 }
 
-/// Bytes a sampled object of align ≤ [`MOVABLE_ALIGN`] may be moved up by: the
-/// bit of the address that tells it.
-const MARK: usize = 8;
+/// The least mark: the bit of the address that tells a sampled object of align ≤ 8.
+const LEAST_MARK: usize = 8;
 
-/// The greatest alignment that a move by [`MARK`] keeps.
-const MOVABLE_ALIGN: usize = 8;
-
-/// False: certainly no sampled object. Compiles to `lea`, `test`, `jne`.
+/// The bit of its address that tells a sampled object, and the bytes that it
+/// may be moved up by to set it: a multiple of `align`, a power of two.
 #[inline(always)]
-fn may_be_marked(object: *mut u8, align: usize) -> bool {
-    object.addr().wrapping_add(align - 1) & MARK != 0
+fn mark(align: usize) -> usize {
+    align.max(LEAST_MARK)
 }
 
-/// How far into the inner block at `base` a sampled object of align ≤ 8 stands.
+/// False: certainly no sampled object. Compiles to `or`, `test`, `jne`; asking
+/// for `mark(align)` alone would add a `cmp` and a `cmov`.
 #[inline(always)]
-fn shift_within(base: *mut u8) -> usize {
-    if base.addr() & MARK == 0 { MARK } else { 0 }
+fn may_be_marked(object: *mut u8, align: usize) -> bool {
+    object.addr() & (align | LEAST_MARK) != 0
+}
+
+/// A sampled object in the block at `base` must be moved up to show its mark.
+#[inline(always)]
+fn must_shift(base: *mut u8, align: usize) -> bool {
+    base.addr() & mark(align) == 0
+}
+
+/// How far that moves it.
+#[inline(always)]
+fn distance(shifted: bool, align: usize) -> usize {
+    if shifted { mark(align) } else { 0 }
 }
 
 /// The layout that the inner allocator is asked for where the object is
 /// sampled; none where it would be larger than a layout can be.
 #[inline(always)]
 fn sampled_layout(size: usize, align: usize) -> Option<Layout> {
-    let room = if align <= MOVABLE_ALIGN { MARK } else { 0 };
-    Layout::from_size_align(size.checked_add(room)?, align).ok()
+    Layout::from_size_align(size.checked_add(mark(align))?, align).ok()
 }
 
 /// An allocation whose sample is due, sampled or not.
@@ -233,19 +244,15 @@ unsafe extern "C" fn alloc_due<A: GlobalAlloc, R: Recorder>(
         // SAFETY: the caller's own layout.
         return unsafe { ask(inner, layout, zeroed) };
     };
-    // SAFETY: the caller's layout, or 8 bytes more of the same align.
+    // SAFETY: the caller's layout, or more bytes of the same align.
     let base = unsafe { ask(inner, layout, zeroed) };
     if base.is_null() {
         return base;
     }
-    let shift = if align <= MOVABLE_ALIGN {
-        shift_within(base)
-    } else {
-        0
-    };
-    // SAFETY: the block is `shift` or more bytes larger than the object.
-    let object = unsafe { base.add(shift) };
-    R::commit(ticket, object.addr(), shift);
+    let shifted = must_shift(base, align);
+    // SAFETY: the block is `mark` bytes larger than the object.
+    let object = unsafe { base.add(distance(shifted, align)) };
+    R::commit(ticket, object.addr(), shifted);
     object
 }
 
@@ -289,7 +296,7 @@ unsafe extern "C" fn dealloc_perhaps_sampled<A: GlobalAlloc, R: Recorder>(
 ) {
     let (base, layout) = match R::take(object.addr()) {
         Some(taken) => {
-            let shift = R::shift(&taken);
+            let shift = distance(R::shifted(&taken), align);
             R::free(taken);
             // SAFETY: a sampled object stands `shift` bytes into its block.
             (
@@ -309,10 +316,9 @@ unsafe extern "C" fn dealloc_perhaps_sampled<A: GlobalAlloc, R: Recorder>(
 /// The layout of the block that holds an object known to be sampled.
 #[inline(always)]
 fn was_sampled_layout(size: usize, align: usize) -> Layout {
-    let room = if align <= MOVABLE_ALIGN { MARK } else { 0 };
     // SAFETY: `alloc_due` or `realloc_marked` made this layout with the checks
     // of `sampled_layout` before it committed the sample.
-    unsafe { Layout::from_size_align_unchecked(size + room, align) }
+    unsafe { Layout::from_size_align_unchecked(size + mark(align), align) }
 }
 
 /// A realloc whose sample is due, or of an object that may be sampled.
@@ -320,9 +326,9 @@ fn was_sampled_layout(size: usize, align: usize) -> Layout {
 /// | old | new | what happens |
 /// |---|---|---|
 /// | not sampled | not sampled | inner realloc |
-/// | not sampled | sampled | inner realloc to size + 8, the bytes move up where the mark wants it |
-/// | sampled | sampled | inner realloc to size + 8, the bytes move where the shift changed |
-/// | sampled | not sampled | align ≤ 8: a fresh block, copied; else inner realloc |
+/// | not sampled | sampled | inner realloc to size + mark, the bytes move up where the mark wants it |
+/// | sampled | sampled | inner realloc to size + mark, the bytes move where the shift changed |
+/// | sampled | not sampled | a fresh block, copied |
 ///
 /// The inner allocator's own realloc keeps its ways of growing (`mremap`) in
 /// all cases but the last, which is rare: an object that is large enough for it
@@ -347,11 +353,10 @@ unsafe extern "C" fn realloc_marked<A: GlobalAlloc, R: Recorder>(
     let new = ticket.zip(sampled_layout(new_size, align));
     let marked = may_be_marked(object, align) && R::may_be_sampled(object.addr());
     let taken = if marked { R::take(object.addr()) } else { None };
-    let movable = align <= MOVABLE_ALIGN;
 
     let (base, shift, layout) = match &taken {
         Some(taken) => {
-            let shift = R::shift(taken);
+            let shift = distance(R::shifted(taken), align);
             // SAFETY: a sampled object stands `shift` bytes into its block.
             (
                 unsafe { object.sub(shift) },
@@ -363,11 +368,11 @@ unsafe extern "C" fn realloc_marked<A: GlobalAlloc, R: Recorder>(
     };
 
     let Some((ticket, new_layout)) = new else {
-        let object = if movable && taken.is_some() {
+        let object = if taken.is_some() {
             // SAFETY: the block is the one found above; `new_size` is the caller's.
             unsafe { move_out(inner, base, shift, layout, size, new_size) }
         } else {
-            // SAFETY: as above; an object of align ≥ 16 stands at its block's start.
+            // SAFETY: as above.
             unsafe { inner.realloc(base, layout, new_size) }
         };
         return settle::<R>(taken, object);
@@ -378,7 +383,8 @@ unsafe extern "C" fn realloc_marked<A: GlobalAlloc, R: Recorder>(
     if base.is_null() {
         return settle::<R>(taken, base);
     }
-    let new_shift = if movable { shift_within(base) } else { 0 };
+    let new_shifted = must_shift(base, align);
+    let new_shift = distance(new_shifted, align);
     // SAFETY: both blocks are at least `shift` and `new_shift` larger than the
     // object they hold, and the inner realloc kept the first bytes of the old.
     let from = unsafe { base.add(shift) };
@@ -389,7 +395,7 @@ unsafe extern "C" fn realloc_marked<A: GlobalAlloc, R: Recorder>(
         unsafe { std::ptr::copy(from, to, size.min(new_size)) };
     }
     let object = settle::<R>(taken, to);
-    R::commit(ticket, object.addr(), new_shift);
+    R::commit(ticket, object.addr(), new_shifted);
     object
 }
 
@@ -447,10 +453,10 @@ trait Recorder {
     fn tick(size: usize) -> bool;
     /// The decision on a sample that is due; none: this one is not recorded.
     fn sample(size: usize) -> Option<Self::Ticket>;
-    fn commit(ticket: Self::Ticket, address: usize, shift: usize);
+    fn commit(ticket: Self::Ticket, address: usize, shifted: bool);
     fn may_be_sampled(address: usize) -> bool;
     fn take(address: usize) -> Option<Self::Taken>;
-    fn shift(taken: &Self::Taken) -> usize;
+    fn shifted(taken: &Self::Taken) -> bool;
     fn free(taken: Self::Taken);
     fn restore(taken: Self::Taken);
 }
@@ -474,8 +480,9 @@ impl Recorder for Heap {
     }
 
     #[inline(always)]
-    fn commit(ticket: Ticket<'static>, address: usize, shift: usize) {
-        ticket.commit(address, shift);
+    fn commit(ticket: Ticket<'static>, address: usize, shifted: bool) {
+        // How far follows from the layout, which every free and realloc tells.
+        ticket.commit(address, usize::from(shifted));
     }
 
     #[inline(always)]
@@ -489,8 +496,8 @@ impl Recorder for Heap {
     }
 
     #[inline(always)]
-    fn shift(taken: &Taken<'static>) -> usize {
-        taken.shift()
+    fn shifted(taken: &Taken<'static>) -> bool {
+        taken.shift() != 0
     }
 
     #[inline(always)]

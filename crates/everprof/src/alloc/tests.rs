@@ -29,15 +29,16 @@ impl Fussy {
         if state.refuse {
             return std::ptr::null_mut();
         }
-        let residue = if layout.align() < 16 {
-            state.residue & !(layout.align() - 1)
-        } else {
-            0
+        // Residues count alignments where those are over 8: even and odd multiples.
+        let residue = match layout.align() {
+            align @ ..=8 => state.residue & !(align - 1),
+            align => state.residue % 2 * align,
         };
-        let outer = Layout::from_size_align(layout.size() + 16, layout.align().max(16)).unwrap();
+        let room = layout.align().max(16);
+        let outer = Layout::from_size_align(layout.size() + room, 2 * room).unwrap();
         // SAFETY: `outer` is not empty.
         let start = unsafe { System.alloc(outer) };
-        // SAFETY: 16 bytes of `outer` are spare.
+        // SAFETY: `room` bytes of `outer` are spare, and no residue is more.
         let base = unsafe { start.add(residue) };
         // SAFETY: within `outer`.
         unsafe { base.write_bytes(0xA5, layout.size()) };
@@ -103,7 +104,7 @@ struct ScriptState {
     due: bool,
     grant: bool,
     ticks: Vec<usize>,
-    live: HashMap<usize, (usize, usize)>,
+    live: HashMap<usize, (usize, bool)>,
     freed: usize,
 }
 
@@ -114,7 +115,7 @@ thread_local! {
 /// Samples when the test says so.
 struct Script;
 
-struct Held(usize, (usize, usize));
+struct Held(usize, (usize, bool));
 
 impl Script {
     fn with<T>(f: impl FnOnce(&mut ScriptState) -> T) -> T {
@@ -140,8 +141,8 @@ impl Recorder for Script {
     fn sample(size: usize) -> Option<usize> {
         Self::with(|s| s.grant.then_some(size))
     }
-    fn commit(size: usize, address: usize, shift: usize) {
-        let before = Self::with(|s| s.live.insert(address, (size, shift)));
+    fn commit(size: usize, address: usize, shifted: bool) {
+        let before = Self::with(|s| s.live.insert(address, (size, shifted)));
         assert!(before.is_none(), "two sampled objects at one address");
     }
     fn may_be_sampled(address: usize) -> bool {
@@ -150,7 +151,7 @@ impl Recorder for Script {
     fn take(address: usize) -> Option<Held> {
         Self::with(|s| s.live.remove(&address)).map(|found| Held(address, found))
     }
-    fn shift(taken: &Held) -> usize {
+    fn shifted(taken: &Held) -> bool {
         taken.1.1
     }
     fn free(_: Held) {
@@ -217,24 +218,16 @@ fn sampled_objects_are_aligned_marked_and_given_back_as_asked() {
 }
 
 #[test]
-fn unsampled_objects_of_small_align_skip_the_filter_at_16_aligned_addresses() {
+fn unsampled_objects_skip_the_filter_where_their_mark_is_clear() {
+    let marked = |address, align| may_be_marked(std::ptr::without_provenance_mut(address), align);
     for align in [1, 2, 4, 8] {
-        assert!(!may_be_marked(
-            std::ptr::without_provenance_mut(0x1000),
-            align
-        ));
-        assert!(may_be_marked(
-            std::ptr::without_provenance_mut(0x1008),
-            align
-        ));
+        assert!(!marked(0x1000, align));
+        assert!(marked(0x1008, align));
     }
-    assert!(!may_be_marked(std::ptr::without_provenance_mut(0x1007), 1));
-    assert!(may_be_marked(std::ptr::without_provenance_mut(0x100f), 1));
-    assert!(may_be_marked(std::ptr::without_provenance_mut(0x1000), 16));
-    assert!(may_be_marked(
-        std::ptr::without_provenance_mut(0x1000),
-        4096
-    ));
+    for align in [16, 32, 4096] {
+        assert!(!marked(align * 2, align));
+        assert!(marked(align * 3, align));
+    }
 }
 
 #[test]
@@ -357,7 +350,7 @@ fn a_refused_realloc_leaves_object_and_account_as_they_were() {
 fn a_size_that_leaves_no_room_for_the_mark_is_not_sampled() {
     assert_eq!(sampled_layout(isize::MAX as usize - 7, 8), None);
     assert_eq!(sampled_layout(isize::MAX as usize, 1), None);
-    assert!(sampled_layout(isize::MAX as usize - 15, 16).is_some());
+    assert!(sampled_layout(isize::MAX as usize - 32, 16).is_some());
     let alloc = fussy(0);
     Script::sampling(true);
     alloc.inner.0.borrow_mut().refuse = true;
