@@ -7,12 +7,14 @@
 mod delta;
 mod error;
 mod filter;
+pub mod folded;
 mod import;
 mod index;
 mod merge;
 mod pool;
 pub mod pprof;
 mod profile;
+pub mod text;
 mod trim;
 mod wire;
 

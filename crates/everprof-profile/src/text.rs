@@ -1,0 +1,360 @@
+//! Text: profiles as Go prints them with `debug=1`, for people and for old tools.
+//!
+//! Context: cold.
+//! Invariant: `go tool pprof` reads the text and finds the values of the profile, but for
+//! what the layout has no place for (labels, other sample types).
+//! Source: what Go's runtime/pprof prints and google/pprof's legacy parsers accept.
+//!
+//! ```text
+//! heap profile: 2: 96 [5: 240] @ heap/2      in use: bytes [allocated: bytes]
+//! 2: 96 [5: 240] @ 0x55d0c1 0x55d0f3         return addresses, leaf first
+//! #   0x55d0c0    app::cache::fill    src/cache.rs:31
+//! ```
+//!
+//! Our values are estimates of the whole already. The header's `heap/2` keeps readers
+//! from scaling them again: they halve the number, for reasons older than Go, and take a
+//! period of 1 as "everything was recorded".
+
+use std::cmp::Reverse;
+use std::io::{BufWriter, Write};
+
+use crate::{Error, LabelValue, Profile, Sample};
+
+/// Writes a profile as Go does with `debug=1`.
+///
+/// `name` is the profile's, as `heap`, `mutex` or `threads`. Profiles with the heap's four
+/// sample types are written in the layout of heap profiles, those of contentions and
+/// delays in that of contention profiles, others as counts of their first sample type.
+///
+/// # Errors
+///
+/// Those of the writer.
+pub fn write_debug1(profile: &Profile, name: &str, out: impl Write) -> Result<(), Error> {
+    let mut out = BufWriter::with_capacity(64 << 10, out);
+    let kinds = |wanted: &[&str]| {
+        wanted
+            .iter()
+            .map(|kind| profile.sample_type_index(kind))
+            .collect::<Option<Vec<_>>>()
+    };
+    let heap = kinds(&[
+        "inuse_objects",
+        "inuse_space",
+        "alloc_objects",
+        "alloc_space",
+    ]);
+    let contention = kinds(&["delay", "contentions"]);
+    match (heap.as_deref(), contention.as_deref()) {
+        (Some(&[inuse_objects, inuse_space, alloc_objects, alloc_space]), _) => {
+            let inuse = [inuse_objects, inuse_space];
+            write_heap(profile, inuse, [alloc_objects, alloc_space], &mut out)?;
+        }
+        (None, Some(&[delay, contentions])) => {
+            write_contentions(profile, name, delay, contentions, &mut out)?;
+        }
+        _ => write_counts(profile, name, &mut out)?,
+    }
+    write_trailer(profile, &mut out)?;
+    out.flush()?;
+    Ok(())
+}
+
+fn write_heap(
+    profile: &Profile,
+    inuse: [usize; 2],
+    alloc: [usize; 2],
+    out: &mut impl Write,
+) -> Result<(), Error> {
+    // Readers refuse bytes of no object, which rounding makes of less than half an object.
+    let pair = |sample: &Sample<'_>, [objects, bytes]: [usize; 2]| {
+        let (objects, bytes) = (sample.values()[objects], sample.values()[bytes]);
+        (
+            if objects == 0 {
+                bytes.signum()
+            } else {
+                objects
+            },
+            bytes,
+        )
+    };
+    let row = |sample: &Sample<'_>| {
+        let (objects, bytes) = pair(sample, alloc);
+        // The layout has no sign here; only the delta of two different runs has one.
+        (pair(sample, inuse), (objects.max(0), bytes.max(0)))
+    };
+    let mut samples: Vec<_> = profile.samples().collect();
+    samples.sort_by_key(|sample| {
+        let ((_, inuse), (_, alloc)) = row(sample);
+        Reverse((inuse, alloc))
+    });
+    let mut total = ((0i64, 0i64), (0i64, 0i64));
+    for sample in &samples {
+        let (inuse, alloc) = row(sample);
+        total.0 = (
+            total.0.0.saturating_add(inuse.0),
+            total.0.1.saturating_add(inuse.1),
+        );
+        total.1 = (
+            total.1.0.saturating_add(alloc.0),
+            total.1.1.saturating_add(alloc.1),
+        );
+    }
+    // Where allocated equals in-use, readers take the two for one and show two sample types
+    // instead of four. They use the header for nothing else, so Go adds a byte, and so we do.
+    let same = u8::from(total.0.1 == total.1.1);
+    let ((inuse_objects, inuse_bytes), (alloc_objects, alloc_bytes)) = total;
+    writeln!(
+        out,
+        "heap profile: {inuse_objects}: {inuse_bytes} [{alloc_objects}: {}] @ heap/2",
+        alloc_bytes.saturating_add(same.into()),
+    )?;
+    for sample in &samples {
+        let ((inuse_objects, inuse_bytes), (alloc_objects, alloc_bytes)) = row(sample);
+        write!(
+            out,
+            "{inuse_objects}: {inuse_bytes} [{alloc_objects}: {alloc_bytes}] @"
+        )?;
+        write_stack(profile, sample, out)?;
+    }
+    Ok(())
+}
+
+fn write_contentions(
+    profile: &Profile,
+    name: &str,
+    delay: usize,
+    contentions: usize,
+    out: &mut impl Write,
+) -> Result<(), Error> {
+    let title = if name == "mutex" {
+        "mutex"
+    } else {
+        "contention"
+    };
+    // One cycle is one nanosecond, and each contention stands for itself.
+    writeln!(out, "--- {title}:\ncycles/second=1000000000")?;
+    let mut samples: Vec<_> = profile.samples().collect();
+    samples.sort_by_key(|sample| Reverse(sample.values()[delay]));
+    for sample in &samples {
+        let values = sample.values();
+        write!(
+            out,
+            "{} {} @",
+            values[delay].max(0),
+            values[contentions].max(0)
+        )?;
+        write_stack(profile, sample, out)?;
+    }
+    Ok(())
+}
+
+fn write_counts(profile: &Profile, name: &str, out: &mut impl Write) -> Result<(), Error> {
+    let count = |sample: &Sample<'_>| sample.values().first().map_or(0, |&count| count.max(0));
+    let mut samples: Vec<_> = profile.samples().collect();
+    samples.sort_by_key(|sample| Reverse(count(sample)));
+    let total = samples
+        .iter()
+        .fold(0i64, |sum, sample| sum.saturating_add(count(sample)));
+    // Readers take one word.
+    let word = name.split_whitespace().next().unwrap_or("count");
+    writeln!(out, "{} profile: total {total}", clean(word))?;
+    for sample in &samples {
+        write!(out, "{} @", count(sample))?;
+        write_stack(profile, sample, out)?;
+    }
+    Ok(())
+}
+
+/// The rest of a sample's line, its frames, and its string labels.
+fn write_stack(profile: &Profile, sample: &Sample<'_>, out: &mut impl Write) -> Result<(), Error> {
+    let mut is_empty = true;
+    for at in sample.stack() {
+        // The layout is of return addresses: readers subtract 1.
+        write!(
+            out,
+            " {:#x}",
+            profile.location(at).address.saturating_add(1)
+        )?;
+        is_empty = false;
+    }
+    if is_empty {
+        // Readers of counts want an address, even where there is none.
+        write!(out, " 0x1")?;
+    }
+    writeln!(out)?;
+    let labels: Vec<_> = sample
+        .labels()
+        .filter_map(|label| match label.value {
+            LabelValue::String(value) => Some(format!("{:?}:{value:?}", label.key)),
+            LabelValue::Number { .. } => None,
+        })
+        .collect();
+    if !labels.is_empty() {
+        writeln!(out, "# labels: {{{}}}", labels.join(", "))?;
+    }
+    for at in sample.stack() {
+        let location = profile.location(at);
+        if location.lines.is_empty() {
+            let file = location.mapping.map_or("", |id| profile.mapping(id).file);
+            match file {
+                "" => writeln!(out, "#\t{:#x}", location.address)?,
+                file => writeln!(out, "#\t{:#x}\t{}", location.address, clean(file))?,
+            }
+        }
+        for line in location.lines {
+            let function = profile.function(line.function);
+            write!(out, "#\t{:#x}\t{}", location.address, clean(function.name))?;
+            match function.file {
+                "" => writeln!(out)?,
+                file => writeln!(out, "\t{}:{}", clean(file), line.line)?,
+            }
+        }
+    }
+    writeln!(out)?;
+    Ok(())
+}
+
+/// Remarks, and the mappings for readers that name addresses themselves.
+fn write_trailer(profile: &Profile, out: &mut impl Write) -> Result<(), Error> {
+    if let Some(kind) = profile.period_type() {
+        writeln!(out, "# period = {} {}", profile.period, clean(kind.unit))?;
+    }
+    for comment in profile.comments() {
+        writeln!(out, "# {}", clean(comment))?;
+    }
+    if profile.mappings().len() > 0 {
+        writeln!(out, "\nMAPPED_LIBRARIES:")?;
+    }
+    for (_, mapping) in profile.mappings() {
+        // Words, as readers split at blanks.
+        let word = |text: &str| clean(text).replace(' ', "\u{fffd}");
+        let file = if mapping.file.is_empty() {
+            "[anon]"
+        } else {
+            mapping.file
+        };
+        write!(
+            out,
+            "{:x}-{:x} {}",
+            mapping.start,
+            mapping.limit,
+            word(file)
+        )?;
+        writeln!(out, " (@{:x}) {}", mapping.offset, word(mapping.build_id))?;
+    }
+    Ok(())
+}
+
+/// Text that stays on its line.
+fn clean(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{Function, Label, Line, LocationId, Mapping};
+
+    fn text(profile: &Profile, name: &str) -> String {
+        let mut out = Vec::new();
+        write_debug1(profile, name, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn heap() -> Profile {
+        Profile::new(&[
+            ("alloc_objects", "count"),
+            ("alloc_space", "bytes"),
+            ("inuse_objects", "count"),
+            ("inuse_space", "bytes"),
+        ])
+    }
+
+    fn stack(profile: &mut Profile) -> [LocationId; 2] {
+        let mapping = profile.add_mapping(Mapping {
+            start: 0x1000,
+            limit: 0x9000,
+            offset: 0x200,
+            file: "/bin/my app",
+            build_id: "ab12",
+            ..Mapping::default()
+        });
+        let leaf = profile.add_location(0x1233, Some(mapping));
+        let lines = [("app::fill", 31), ("app::serve", 7)].map(|(name, line)| Line {
+            function: profile.add_function(Function {
+                name,
+                file: "a.rs",
+                ..Function::default()
+            }),
+            line,
+            column: 0,
+        });
+        profile.set_lines(leaf, &lines);
+        [leaf, profile.add_location(0x2fff, Some(mapping))]
+    }
+
+    #[test]
+    fn heap_is_in_gos_layout() {
+        let mut profile = heap();
+        profile.set_period_type("space", "bytes");
+        profile.period = 524_288;
+        profile.add_comment("two\nlines");
+        let stack = stack(&mut profile);
+        profile.push_sample(&stack[1..], &[9, 90, 0, 4], &[]);
+        let labels = [
+            Label::number("bytes", 16, "bytes"),
+            Label::string("tenant", "blue"),
+        ];
+        profile.push_sample(&stack, &[5, 80, 2, 32], &labels);
+        let expected = "\
+heap profile: 3: 36 [14: 170] @ heap/2
+2: 32 [5: 80] @ 0x1234 0x3000
+# labels: {\"tenant\":\"blue\"}
+#\t0x1233\tapp::fill\ta.rs:31
+#\t0x1233\tapp::serve\ta.rs:7
+#\t0x2fff\t/bin/my app
+
+1: 4 [9: 90] @ 0x3000
+#\t0x2fff\t/bin/my app
+
+# period = 524288 bytes
+# two\u{fffd}lines
+
+MAPPED_LIBRARIES:
+1000-9000 /bin/my\u{fffd}app (@200) ab12
+";
+        assert_eq!(text(&profile, "heap"), expected);
+    }
+
+    #[test]
+    fn heap_where_all_is_in_use_stays_a_heap_of_four_types() {
+        let mut profile = heap();
+        let stack = stack(&mut profile);
+        profile.push_sample(&stack, &[1, 8, 1, 8], &[]);
+        assert!(
+            text(&profile, "heap").starts_with("heap profile: 1: 8 [1: 9] @ heap/2\n1: 8 [1: 8] @")
+        );
+    }
+
+    #[test]
+    fn contentions_count_nanoseconds_as_cycles() {
+        let mut profile = Profile::new(&[("contentions", "count"), ("delay", "nanoseconds")]);
+        let stack = stack(&mut profile);
+        profile.push_sample(&stack[1..], &[3, 1_000], &[]);
+        profile.push_sample(&stack[1..], &[4, 5_000], &[]);
+        let text = text(&profile, "block");
+        assert!(text.starts_with("--- contention:\ncycles/second=1000000000\n5000 4 @ 0x3000\n"));
+        assert!(text.contains("\n1000 3 @ 0x3000\n"));
+    }
+
+    #[test]
+    fn others_are_counts_and_an_empty_stack_has_an_address() {
+        let mut profile = Profile::new(&[("threads", "count")]);
+        profile.push_sample(&[], &[2], &[]);
+        assert_eq!(
+            text(&profile, "threads"),
+            "threads profile: total 2\n2 @ 0x1\n\n"
+        );
+    }
+}
