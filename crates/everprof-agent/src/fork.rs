@@ -1,0 +1,25 @@
+//! A child of `fork` must not write into its parent's tables.
+//!
+//! Context: signal: the child may have been forked in a handler, and other
+//! threads' locks are never released in it.
+//!
+//! The arena is a shared mapping, so the child's records would appear in the
+//! parent's profile. The C library calls `in_child` before `fork` returns in
+//! the child: without `--children` it goes dormant, with it it starts an arena
+//! of its own. A child made by the bare system call does not come through
+//! here; the recorder itself notices such a child at its first sample.
+//! A child of `vfork` shares all our memory and is not told: what it allocates
+//! is its parent's.
+
+use crate::start;
+
+/// Registers `in_child` with the C library.
+pub(crate) fn watch() {
+    // SAFETY: `in_child` lives as long as the process: a preloaded library is
+    // never unloaded.
+    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+}
+
+unsafe extern "C" fn in_child() {
+    start::in_forked_child();
+}

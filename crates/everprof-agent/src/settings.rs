@@ -1,0 +1,119 @@
+//! What the command line tells the library, in one environment variable.
+//!
+//! Context: cold, before `main`; borrows, allocates nothing. The line is
+//! `key=value;key=value;…`. `http` comes last and takes the rest as it stands,
+//! because a socket's path may contain anything. The command line and the
+//! library travel in one binary, so a key that is not known is a mistake here
+//! and the library stays dormant.
+
+/// The variable's name, with the equals sign.
+pub(crate) const VARIABLE: &[u8] = b"EVERPROF_RUN=";
+
+/// Settings of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Settings<'a> {
+    /// Mean bytes between samples; 0 is off.
+    pub(crate) heap_period: u64,
+    /// Deepest stack that is kept.
+    pub(crate) depth: usize,
+    /// Bytes that the recorder may use.
+    pub(crate) memory_limit: usize,
+    /// Whether processes that the program starts are profiled too.
+    pub(crate) children: bool,
+    /// Name of the command line's socket, in the abstract namespace.
+    pub(crate) socket: &'a [u8],
+    /// The library's own path, as it stands in `LD_PRELOAD`.
+    pub(crate) library: &'a [u8],
+    /// Where to serve, if anywhere.
+    pub(crate) http: Option<&'a [u8]>,
+}
+
+impl<'a> Settings<'a> {
+    /// Reads a line. `None`: something is missing, unknown or no number.
+    pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut settings = Self {
+            heap_period: 0,
+            depth: 0,
+            memory_limit: 0,
+            children: false,
+            socket: b"",
+            library: b"",
+            http: None,
+        };
+        let mut rest = line;
+        while !rest.is_empty() {
+            if let Some(address) = rest.strip_prefix(b"http=") {
+                settings.http = Some(address);
+                break;
+            }
+            let end = rest
+                .iter()
+                .position(|byte| *byte == b';')
+                .unwrap_or(rest.len());
+            let (pair, after) = rest.split_at(end);
+            rest = after.get(1..).unwrap_or(b"");
+            let equals = pair.iter().position(|byte| *byte == b'=')?;
+            let (key, value) = (&pair[..equals], &pair[equals + 1..]);
+            match key {
+                b"heap" => settings.heap_period = number(value)?,
+                b"depth" => settings.depth = usize::try_from(number(value)?).ok()?,
+                b"limit" => settings.memory_limit = usize::try_from(number(value)?).ok()?,
+                b"children" => settings.children = number(value)? != 0,
+                b"socket" => settings.socket = value,
+                b"library" => settings.library = value,
+                _ => return None,
+            }
+        }
+        let whole = !settings.socket.is_empty()
+            && !settings.library.is_empty()
+            && settings.depth > 0
+            && settings.memory_limit > 0;
+        whole.then_some(settings)
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::multiple_unsafe_ops_per_block)]
+    use super::*;
+
+    const LINE: &[u8] = b"heap=1;depth=128;limit=4096;children=1;socket=everprof-7;\
+library=/proc/7/fd/3;http=unix:/tmp/a;b=c";
+
+    #[test]
+    fn reads_every_key_and_leaves_the_address_as_it_stands() {
+        let expected = Settings {
+            heap_period: 1,
+            depth: 128,
+            memory_limit: 4096,
+            children: true,
+            socket: b"everprof-7",
+            library: b"/proc/7/fd/3",
+            http: Some(b"unix:/tmp/a;b=c"),
+        };
+        assert_eq!(Settings::parse(LINE), Some(expected));
+    }
+
+    #[test]
+    fn refuses_what_is_not_whole() {
+        for bad in [
+            &b""[..],
+            b"heap=1",
+            b"heap=x;depth=1;limit=1;socket=s;library=l",
+            b"heap=1;depth=1;limit=1;socket=s",
+            b"heap=1;depth=1;limit=1;socket=s;library=l;colour=red",
+            b"heap",
+        ] {
+            assert_eq!(
+                Settings::parse(bad),
+                None,
+                "{}",
+                String::from_utf8_lossy(bad)
+            );
+        }
+    }
+}
