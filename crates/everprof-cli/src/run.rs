@@ -1,0 +1,245 @@
+//! `everprof run`: profiles a program that knows nothing of it.
+//!
+//! ```text
+//!   check the program (run/program, run/elf) ── a clear error, nothing started
+//!   open the inbox (run/inbox), unpack the library (run/library)
+//!   start the program with LD_PRELOAD and EVERPROF_RUN; pass signals on (run/signals)
+//!        the library inside makes its memory and sends it here
+//!   wait; read the memory, write the profiles (run/save)
+//!   end as the program ended
+//! ```
+//!
+//! The program writes nothing when it ends: its records are in memory that
+//! this process holds open, so a kill -9 loses nothing. The program's standard
+//! streams, environment, exit status and signals pass through; what everprof
+//! says goes to standard error.
+
+mod elf;
+mod error;
+mod inbox;
+mod library;
+mod program;
+mod save;
+mod signals;
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, ExitStatus};
+
+pub use error::Error;
+use inbox::{Inbox, tell};
+use library::Library;
+use save::Saver;
+use signals::Held;
+
+/// Profile a program as it is, without a change or a rebuild.
+///
+/// Its heap profiles are written when it ends, however it ends. It must be
+/// dynamically linked and use the C library's malloc (Rust programs do, unless
+/// they choose another allocator).
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: the program's own. 125: everprof could not do its job; \
+126: the program cannot be executed; 127: it does not exist."
+)]
+pub struct RunArgs {
+    /// Directory for heap.pb.gz and allocs.pb.gz [default: everprof.NAME.PID, here]
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+
+    /// Mean bytes between samples: 1 records everything, 0 nothing
+    #[arg(long, value_name = "PERIOD", default_value = "512KiB", value_parser = bytes)]
+    heap: u64,
+
+    /// Serve the live profiles at this address meanwhile, as Go programs do
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
+
+    /// Profile the processes that it starts too, each into DIR/PID
+    #[arg(long)]
+    children: bool,
+
+    /// Frames to keep of a stack
+    #[arg(long, value_name = "N", default_value_t = 128,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    depth: u16,
+
+    /// Memory for the records of one process
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = memory)]
+    memory_limit: u64,
+
+    /// Print no table at the end
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// The program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM"
+    )]
+    command: Vec<OsString>,
+}
+
+/// Runs the program and writes its profiles. Errors have been told the user.
+pub fn main(args: RunArgs) -> ExitCode {
+    match run(args) {
+        Ok(code) => code,
+        Err(error) => {
+            tell(&error.with_causes());
+            error.exit_code()
+        }
+    }
+}
+
+fn run(args: RunArgs) -> Result<ExitCode, Error> {
+    let (name, arguments) = args
+        .command
+        .split_first()
+        .ok_or_else(|| Error::plain("no program given: everprof run -- PROGRAM ARGS".to_owned()))?;
+    let path = program::find(name, std::env::var_os("PATH").as_deref())?;
+    let notes = program::check(&path)?;
+    if let Some(symbol) = notes.own_allocator {
+        tell(&format!(
+            "`{}` brings an allocator of its own (it defines `{symbol}`): what goes through it is \
+             not seen here. Link everprof::Alloc around it to see that heap",
+            path.display()
+        ));
+    }
+
+    let saver = Saver::prepare(args.output.clone(), name, &args)?;
+    let library = Library::unpack().map_err(|e| {
+        Error::own(
+            "no memory for the preloaded library (memfd_create)".into(),
+            e,
+        )
+    })?;
+    let inbox = Inbox::open(saver)
+        .map_err(|e| Error::own("no socket for the profiled program".into(), e))?;
+    let held = Held::hold().map_err(|e| Error::own("signals cannot be received".into(), e))?;
+
+    let mut command = Command::new(&path);
+    command.arg0(name).args(arguments);
+    command.env(
+        "LD_PRELOAD",
+        library.preload(std::env::var_os("LD_PRELOAD")),
+    );
+    command.env("EVERPROF_RUN", settings(&args, inbox.name(), &library));
+    let spawned = command.spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            if let Some(saver) = inbox.close() {
+                saver.abandon();
+            }
+            return Err(Error::spawn(&path, error));
+        }
+    };
+    let forwarding = held.forward_to(&child);
+    let status = child
+        .wait()
+        .map_err(|e| Error::own("waiting for the program".into(), e));
+    drop(forwarding);
+    let saved = inbox
+        .close()
+        .ok_or_else(|| Error::plain("the receiving thread broke down".to_owned()))
+        .and_then(|saver| saver.finish(child.id()));
+    end(status?, saved)
+}
+
+/// The program's own end, unless it was well and ours was not.
+fn end(status: ExitStatus, saved: Result<(), Error>) -> Result<ExitCode, Error> {
+    if let Err(error) = saved {
+        if status.success() {
+            return Err(error);
+        }
+        tell(&error.with_causes());
+    }
+    Ok(signals::end_like(status))
+}
+
+/// What the library reads before the program's `main`. `http` comes last: it
+/// takes the rest of the line.
+fn settings(args: &RunArgs, socket: &str, library: &Library) -> OsString {
+    let mut line = format!(
+        "heap={};depth={};limit={};children={};socket={socket};library={}",
+        args.heap,
+        args.depth,
+        args.memory_limit,
+        u8::from(args.children),
+        library.path(),
+    );
+    if let Some(address) = &args.http {
+        line.push_str(";http=");
+        line.push_str(address);
+    }
+    line.into()
+}
+
+/// A number of bytes: `1`, `512KiB`, `64MiB`, `1GiB`; `k`, `M`, `G` alone mean the same.
+fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || "expected bytes, such as 1, 4096, 512KiB or 64MiB".to_owned();
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+/// A memory limit that the recorder can live with.
+fn memory(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        limit if limit < 1 << 20 => Err("the records need 1MiB at least".to_owned()),
+        limit if limit > 1 << 36 => Err("64GiB at most".to_owned()),
+        limit => Ok(limit),
+    }
+}
+
+/// The program's name for a directory: the last part of its path.
+fn short_name(name: &OsStr) -> String {
+    std::path::Path::new(name).file_name().map_or_else(
+        || "program".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_with_and_without_units() {
+        assert_eq!(bytes("0"), Ok(0));
+        assert_eq!(bytes("512KiB"), Ok(512 << 10));
+        assert_eq!(bytes("64 MiB"), Ok(64 << 20));
+        assert_eq!(bytes("2g"), Ok(2 << 30));
+        for bad in [
+            "",
+            "KiB",
+            "-1",
+            "1.5M",
+            "0x10",
+            "12parsecs",
+            "99999999999999999999",
+            "18014398509481984K",
+        ] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn limits_out_of_reach_are_refused() {
+        assert!(memory("4096").is_err());
+        assert!(memory("128GiB").is_err());
+        assert_eq!(memory("1MiB"), Ok(1 << 20));
+    }
+}

@@ -1,0 +1,187 @@
+//! What stands in the way of a run, and what the user can do about it.
+
+use std::error::Error as _;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::{fmt, io};
+
+/// Why a run did not begin, or did not do its job.
+///
+/// Exit codes are those of `env`, `timeout` and the shells: 127 not found, 126
+/// found but cannot run, 125 everprof's own failure.
+#[derive(Debug)]
+pub struct Error {
+    code: u8,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    fn new(code: u8, message: String) -> Self {
+        Self {
+            code,
+            message,
+            source: None,
+        }
+    }
+
+    fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+
+    pub(crate) fn not_found(name: &OsStr) -> Self {
+        Self::new(127, format!("`{}`: no such program", name.display()))
+    }
+
+    pub(crate) fn not_executable(path: &Path, why: &str) -> Self {
+        Self::new(
+            126,
+            format!("`{}` cannot be executed: {why}", path.display()),
+        )
+    }
+
+    pub(crate) fn unreadable(path: &Path, source: io::Error) -> Self {
+        Self::new(126, format!("`{}` cannot be read", path.display())).because(source)
+    }
+
+    pub(crate) fn damaged(path: &Path, source: object::Error) -> Self {
+        Self::new(
+            126,
+            format!("`{}` is no sound ELF executable", path.display()),
+        )
+        .because(source)
+    }
+
+    pub(crate) fn static_binary(path: &Path) -> Self {
+        Self::new(
+            125,
+            format!(
+                "`{}` is statically linked, so nothing can be loaded into it. Build it for a \
+                 dynamic target (for Rust on musl: RUSTFLAGS=\"-C target-feature=-crt-static\"), or \
+                 link everprof into it: #[global_allocator] static ALLOC: everprof::Alloc = \
+                 everprof::Alloc::system();",
+                path.display()
+            ),
+        )
+    }
+
+    pub(crate) fn privileged(path: &Path, what: &str) -> Self {
+        Self::new(
+            125,
+            format!(
+                "`{}` is {what}: the loader takes no preloaded library into a program that gains \
+                 rights. Run it as the user it changes to, on a copy without that privilege",
+                path.display()
+            ),
+        )
+    }
+
+    pub(crate) fn other_machine(path: &Path, theirs: &str, ours: &str) -> Self {
+        Self::new(
+            125,
+            format!(
+                "`{}` is a {theirs} program and this everprof profiles {ours} ones: install \
+                 everprof for that target",
+                path.display()
+            ),
+        )
+    }
+
+    pub(crate) fn other_libc(path: &Path, loader: &str) -> Self {
+        let ours = if cfg!(target_env = "musl") {
+            "musl"
+        } else {
+            "glibc"
+        };
+        Self::new(
+            125,
+            format!(
+                "`{}` is loaded by {loader}, and this everprof was built for {ours}: build \
+                 everprof for the program's C library, or link everprof::Alloc into the program",
+                path.display()
+            ),
+        )
+    }
+
+    /// Everprof itself could not do something.
+    pub(crate) fn own(
+        what: String,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(125, what).because(source)
+    }
+
+    /// Everprof itself could not do something, and the message says all.
+    pub(crate) fn plain(what: String) -> Self {
+        Self::new(125, what)
+    }
+
+    /// The kernel refused to run the program after all.
+    pub(crate) fn spawn(path: &Path, source: io::Error) -> Self {
+        let code = if source.kind() == io::ErrorKind::NotFound {
+            127
+        } else {
+            126
+        };
+        Self::new(code, format!("`{}` could not be started", path.display())).because(source)
+    }
+
+    /// Whether the program does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.code == 127
+    }
+
+    /// The message and its causes, in one line.
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        let mut text = self.message.clone();
+        let mut source = self.source();
+        while let Some(error) = source {
+            text.push_str(&format!(": {error}"));
+            source = error.source();
+        }
+        text
+    }
+
+    /// What everprof exits with.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_input_cause_and_way_out() {
+        let error = Error::spawn(Path::new("/x/y"), io::Error::from_raw_os_error(8));
+        let text = error.with_causes();
+        assert!(
+            text.contains("/x/y") && text.contains("Exec format error"),
+            "{text}"
+        );
+        assert!(
+            Error::static_binary(Path::new("z"))
+                .to_string()
+                .contains("everprof::Alloc")
+        );
+        assert!(Error::not_found(OsStr::new("q")).is_not_found());
+    }
+}
