@@ -1,0 +1,3 @@
+module everprof/bench
+
+go 1.24
