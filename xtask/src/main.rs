@@ -1,5 +1,6 @@
 //! The project's own chores, one file a chore: `cargo xtask` lists them.
 
+mod bench;
 mod ci;
 mod fast_path;
 mod foreign;
@@ -43,6 +44,11 @@ const CHORES: &[Chore] = &[
         "fast-path",
         "count the instructions of unsampled alloc and free [--check]",
         fast_path::run,
+    ),
+    (
+        "bench",
+        "everprof beside its peers [w|instructions|sample|snapshot|run]…",
+        bench::run,
     ),
     (
         "fuzz",
