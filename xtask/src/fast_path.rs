@@ -53,11 +53,8 @@ pub fn run(report: &mut Report, arguments: &[String]) -> Outcome {
     tools::need("valgrind", "valgrind").map_err(|error| format!("NOT RUN: {error}"))?;
     let golden = golden_path();
     if check && !golden.exists() {
-        println!(
-            "{} does not exist: nothing to compare with",
-            golden.display()
-        );
-        return Ok(());
+        let missing = golden.display();
+        return Err(format!("{missing} does not exist: nothing to compare with"));
     }
     let text = table(&measure()?)?;
     print!("{text}");
