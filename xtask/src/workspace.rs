@@ -13,8 +13,8 @@ pub struct Package {
     pub name: String,
     /// Its features, without `default`.
     pub features: Vec<String>,
-    /// `default` switches some of them on.
-    pub has_defaults: bool,
+    /// Those that `default` switches on.
+    pub defaults: Vec<String>,
 }
 
 impl Package {
@@ -37,10 +37,14 @@ impl Package {
     /// The choices worth running tests for: what a user gets, the least, the most.
     pub fn test_choices(&self) -> Vec<Vec<String>> {
         let mut choices = vec![vec![]];
-        if self.has_defaults {
+        if !self.defaults.is_empty() {
             choices.push(vec!["--no-default-features".into()]);
         }
-        if !self.features.is_empty() {
+        if self
+            .features
+            .iter()
+            .any(|name| !self.defaults.contains(name))
+        {
             choices.push(vec!["--all-features".into()]);
         }
         choices
@@ -113,11 +117,16 @@ pub fn packages() -> Outcome<Vec<Package>> {
 fn package(value: &Value) -> Package {
     let features = value["features"].as_object();
     let names = features.into_iter().flatten().map(|(name, _)| name.clone());
-    let defaults = value["features"]["default"].as_array();
+    let defaults = value["features"]["default"]
+        .as_array()
+        .into_iter()
+        .flatten();
     Package {
         name: value["name"].as_str().unwrap_or_default().to_owned(),
         features: names.filter(|name| name != "default").collect(),
-        has_defaults: defaults.is_some_and(|list| !list.is_empty()),
+        defaults: defaults
+            .filter_map(|name| Some(name.as_str()?.to_owned()))
+            .collect(),
     }
 }
 
@@ -135,18 +144,18 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn package(features: &[&str], has_defaults: bool) -> Package {
-        let features = features.iter().map(|name| (*name).to_owned()).collect();
+    fn package(features: &[&str], defaults: &[&str]) -> Package {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Package {
             name: "p".into(),
-            features,
-            has_defaults,
+            features: owned(features),
+            defaults: owned(defaults),
         }
     }
 
     #[test]
     fn powerset_of_two_features_has_four_choices() {
-        let choices = package(&["a", "b"], true).powerset();
+        let choices = package(&["a", "b"], &[]).powerset();
         let flags: Vec<&str> = choices.iter().map(|choice| choice[1].as_str()).collect();
         assert_eq!(
             flags,
@@ -160,12 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn package_without_features_is_tested_once() {
-        assert_eq!(
-            package(&[], false).test_choices(),
-            vec![Vec::<String>::new()]
-        );
-        assert_eq!(package(&["a"], true).test_choices().len(), 3);
+    fn choices_that_are_the_same_are_tested_once() {
+        assert_eq!(package(&[], &[]).test_choices().len(), 1);
+        assert_eq!(package(&["a"], &["a"]).test_choices().len(), 2);
+        assert_eq!(package(&["a", "b"], &["a"]).test_choices().len(), 3);
     }
 
     #[test]
