@@ -27,6 +27,7 @@ enum Kind {
     Limit,
     Mismatch,
     Pattern,
+    Symbols,
 }
 
 impl Error {
@@ -55,6 +56,11 @@ impl Error {
         self.0.kind == Kind::Pattern
     }
 
+    /// A file's symbols could not be read.
+    pub fn is_symbols(&self) -> bool {
+        self.0.kind == Kind::Symbols
+    }
+
     /// An I/O error while doing `what`.
     pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Error {
         Error::new(Kind::Io, what).with_source(source)
@@ -74,6 +80,10 @@ impl Error {
 
     pub(crate) fn pattern(message: impl Into<String>) -> Error {
         Error::new(Kind::Pattern, message)
+    }
+
+    pub(crate) fn symbols(message: impl Into<String>) -> Error {
+        Error::new(Kind::Symbols, message)
     }
 
     pub(crate) fn with_source(

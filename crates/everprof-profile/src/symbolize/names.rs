@@ -1,0 +1,97 @@
+//! Names from symbol tables.
+//!
+//! Context: cold.
+
+use super::binaries::{Binaries, Mapped};
+use super::{Outcome, demangle};
+use crate::{Error, Function, Line, LocationId, MappingId, Profile};
+
+pub(super) fn run(profile: &mut Profile, binaries: &Binaries) -> Outcome {
+    for_each_mapping(profile, |profile, mapping, unnamed| {
+        if unnamed.is_empty() {
+            return Ok(());
+        }
+        match Mapped::open(profile, mapping, binaries) {
+            None => Ok(()),
+            Some(mapped) => name(profile, &mapped?, unnamed),
+        }
+    })
+}
+
+/// Calls `work` with each mapping and its locations without a name, then says in the
+/// mapping's flags and in the outcome what came of it.
+pub(super) fn for_each_mapping(
+    profile: &mut Profile,
+    mut work: impl FnMut(&mut Profile, MappingId, &[LocationId]) -> Result<(), Error>,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut unnamed: Vec<Vec<LocationId>> = vec![Vec::new(); profile.mappings().len()];
+    let mut is_used = vec![false; unnamed.len()];
+    for (id, location) in profile.locations() {
+        if let Some(mapping) = location.mapping {
+            is_used[mapping.index()] = true;
+            if location.lines.is_empty() {
+                unnamed[mapping.index()].push(id);
+            }
+        }
+    }
+    for (place, unnamed) in unnamed.iter().enumerate() {
+        if !is_used[place] {
+            continue;
+        }
+        let id = MappingId::from_index(place);
+        if let Err(error) = work(profile, id, unnamed) {
+            let problem = error.to_string();
+            profile.add_comment(&format!("symbols: {problem}"));
+            outcome.problems.push(problem);
+        }
+        let is_unnamed = |&&at: &&LocationId| profile.location(at).lines.is_empty();
+        let left = unnamed.iter().filter(is_unnamed).count();
+        outcome.named += unnamed.len() - left;
+        let mapping = profile.mapping(id);
+        if mapping.file.starts_with('/') {
+            outcome.unnamed += left;
+        }
+        if left == 0 {
+            let has = (
+                true,
+                mapping.has_filenames,
+                mapping.has_line_numbers,
+                mapping.has_inline_frames,
+            );
+            profile.set_mapping_flags(id, has);
+        }
+    }
+    outcome
+}
+
+/// Names these locations of one file.
+pub(super) fn name(
+    profile: &mut Profile,
+    mapped: &Mapped,
+    unnamed: &[LocationId],
+) -> Result<(), Error> {
+    let mut wanted: Vec<(u64, LocationId)> = unnamed
+        .iter()
+        .filter_map(|&id| Some((mapped.address_of(profile.location(id).address)?, id)))
+        .collect();
+    wanted.sort_unstable();
+    let addresses: Vec<u64> = wanted.iter().map(|&(address, _)| address).collect();
+    for (&(_, id), symbol) in wanted.iter().zip(mapped.elf.names(&addresses)?) {
+        let Some(symbol) = symbol else { continue };
+        let function = profile.add_function(Function {
+            name: &demangle(&symbol),
+            system_name: &symbol,
+            ..Function::default()
+        });
+        profile.set_lines(
+            id,
+            &[Line {
+                function,
+                line: 0,
+                column: 0,
+            }],
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! Names of this very program: from its symbol table, its debug information, and through
+//! the wrong file.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+
+use everprof_profile::proc_maps::{self, Map};
+use everprof_profile::symbolize::{self, Binaries};
+use everprof_profile::{Location, LocationId, Mapping, Profile};
+
+#[inline(never)]
+fn outermost(n: u64) -> u64 {
+    black_box(n) + inlined(n)
+}
+
+/// Gives the address of the instruction after a call made in here.
+#[inline(always)]
+fn inlined(n: u64) -> u64 {
+    black_box(innermost(n))
+}
+
+#[inline(never)]
+fn innermost(n: u64) -> u64 {
+    black_box(n * 7)
+}
+
+fn maps() -> Vec<Map> {
+    proc_maps::parse(fs::read("/proc/self/maps").unwrap())
+}
+
+/// This process's mappings of code, in a profile.
+fn profile(build_id: &str) -> Profile {
+    let mut profile = Profile::new(&[("n", "count")]);
+    for map in maps().iter().filter(|map| map.permissions.execute) {
+        profile.add_mapping(Mapping {
+            start: map.start,
+            limit: map.limit,
+            offset: map.offset,
+            file: &map.path_lossy(),
+            build_id,
+            ..Mapping::default()
+        });
+    }
+    profile
+}
+
+fn locate(profile: &mut Profile, address: u64) -> LocationId {
+    let mapping = profile
+        .mappings()
+        .find(|(_, mapping)| (mapping.start..mapping.limit).contains(&address))
+        .map(|(id, _)| id);
+    profile.add_location(address, mapping)
+}
+
+fn functions(profile: &Profile, location: Location<'_>) -> Vec<String> {
+    let name = |line: &everprof_profile::Line| profile.function(line.function).name.to_owned();
+    location.lines.iter().map(name).collect()
+}
+
+#[test]
+fn names_come_from_the_symbol_table() {
+    assert_eq!(outermost(6), 48);
+    let mut profile = profile("");
+    let at = [outermost as fn(u64) -> u64, innermost]
+        .map(|function| locate(&mut profile, function as usize as u64 + 3));
+    let nowhere = locate(&mut profile, 3);
+    let outcome = symbolize::names(&mut profile);
+    assert_eq!(outcome.named, 2, "{:?}", outcome.problems);
+    assert_eq!(
+        functions(&profile, profile.location(at[0])),
+        ["symbolize::outermost"]
+    );
+    assert_eq!(
+        functions(&profile, profile.location(at[1])),
+        ["symbolize::innermost"]
+    );
+    assert!(profile.location(nowhere).lines.is_empty());
+    let function = profile.function(profile.location(at[0]).lines[0].function);
+    assert!(function.system_name.starts_with("_ZN") || function.system_name.starts_with("_R"));
+    let mapping = profile.mapping(profile.location(at[0]).mapping.unwrap());
+    assert!(mapping.has_functions && !mapping.has_line_numbers && !mapping.has_inline_frames);
+}
+
+#[test]
+fn named_locations_are_left_alone() {
+    let mut profile = profile("");
+    let at = locate(
+        &mut profile,
+        outermost as fn(u64) -> u64 as usize as u64 + 3,
+    );
+    symbolize::names(&mut profile);
+    let again = symbolize::names(&mut profile);
+    assert_eq!((again.named, again.unnamed), (0, 0));
+    assert_eq!(profile.location(at).lines.len(), 1);
+}
+
+#[test]
+fn full_gives_inlines_files_and_lines() {
+    let mut profile = profile("");
+    // Every byte of the function is a location: one of them is in the inlined part.
+    let start = outermost as fn(u64) -> u64 as usize as u64;
+    let ids: Vec<_> = (0..40)
+        .map(|byte| locate(&mut profile, start + byte))
+        .collect();
+    symbolize::names(&mut profile);
+    let outcome = symbolize::full(&mut profile);
+    assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);
+    let lines = |id: &LocationId| functions(&profile, profile.location(*id));
+    let found = ids
+        .iter()
+        .find(|id| lines(id).len() == 2 && lines(id)[0] == "symbolize::inlined");
+    let location = profile.location(*found.expect("a part of `outermost` is inlined"));
+    assert_eq!(functions(&profile, location)[1], "symbolize::outermost");
+    let source = include_str!("symbolize.rs");
+    let text_of = |line: &everprof_profile::Line| {
+        assert!(
+            profile
+                .function(line.function)
+                .file
+                .ends_with("tests/symbolize.rs")
+        );
+        source.lines().nth(line.line as usize - 1).unwrap()
+    };
+    assert!(text_of(&location.lines[0]).contains("black_box(innermost(n))"));
+    assert!(text_of(&location.lines[1]).contains("inlined(n)"));
+}
+
+#[test]
+fn other_build_id_leaves_addresses_raw_and_says_so() {
+    for symbolize in [symbolize::names, symbolize::full] {
+        let mut profile = profile("00112233");
+        let at = locate(
+            &mut profile,
+            outermost as fn(u64) -> u64 as usize as u64 + 3,
+        );
+        let outcome = symbolize(&mut profile);
+        assert_eq!((outcome.named, outcome.unnamed), (0, 1));
+        assert!(profile.location(at).lines.is_empty());
+        assert!(!profile.mappings().any(|(_, mapping)| mapping.has_functions));
+        let comment = profile.comments().next().unwrap();
+        assert!(comment.starts_with("symbols: `/"), "{comment}");
+        assert!(comment.contains("but `00112233` was recorded"), "{comment}");
+    }
+}
+
+#[test]
+fn missing_file_and_no_elf_file_are_said() {
+    for (file, says) in [
+        ("/nowhere/at/all", "No such file"),
+        ("/dev/zero", "not a regular file"),
+        (
+            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+            "not an ELF file",
+        ),
+    ] {
+        let mut profile = Profile::new(&[("n", "count")]);
+        let mapping = profile.add_mapping(Mapping {
+            limit: 99,
+            file,
+            ..Mapping::default()
+        });
+        profile.add_location(7, Some(mapping));
+        let outcome = symbolize::names(&mut profile);
+        assert_eq!(outcome.problems.len(), 1);
+        assert!(
+            outcome.problems[0].contains(says),
+            "{}",
+            outcome.problems[0]
+        );
+    }
+}
+
+#[test]
+fn mapping_of_no_file_is_no_problem() {
+    let mut profile = Profile::new(&[("n", "count")]);
+    for file in ["", "[vdso]", "[heap]"] {
+        let mapping = profile.add_mapping(Mapping {
+            limit: 99,
+            file,
+            ..Mapping::default()
+        });
+        profile.add_location(7, Some(mapping));
+    }
+    let outcome = symbolize::full(&mut profile);
+    assert_eq!(
+        (outcome.named, outcome.unnamed, outcome.problems.len()),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn given_file_is_taken_in_place_of_the_recorded_path() {
+    let exe = std::env::current_exe().unwrap();
+    let name = exe.file_name().unwrap().to_str().unwrap();
+    let mut profile = profile("");
+    let at = locate(
+        &mut profile,
+        outermost as fn(u64) -> u64 as usize as u64 + 3,
+    );
+    // As if the recording came from elsewhere.
+    let id = profile.location(at).mapping.unwrap();
+    let mapping = profile.mapping(id);
+    let elsewhere = format!("/elsewhere/{name}");
+    let moved = Mapping {
+        start: mapping.start,
+        limit: mapping.limit,
+        offset: mapping.offset,
+        file: &elsewhere,
+        ..Mapping::default()
+    };
+    profile.set_mapping(id, moved);
+    let mut binaries = Binaries::new();
+    binaries.add(&exe).unwrap();
+    assert!(binaries.unused(&profile).is_empty());
+    assert_eq!(binaries.unused(&Profile::new(&[])), [Path::new(&exe)]);
+    assert_eq!(symbolize::names_from(&mut profile, &binaries).named, 1);
+    assert_eq!(
+        functions(&profile, profile.location(at)),
+        ["symbolize::outermost"]
+    );
+    assert!(
+        Binaries::new()
+            .add(PathBuf::from("/nowhere/at/all"))
+            .unwrap_err()
+            .is_io()
+    );
+}
