@@ -15,7 +15,7 @@ impl Profile {
     /// # Errors
     ///
     /// [`Error::is_mismatch`] when the sample types or the period types differ, or when
-    /// there is nothing to merge.
+    /// there is nothing to merge; [`Error::is_limit`] above 4 GiB of stacks and names.
     pub fn merge(profiles: &[&Profile]) -> Result<Profile, Error> {
         let Some((first, others)) = profiles.split_first() else {
             return Err(Error::mismatch(
@@ -24,6 +24,14 @@ impl Profile {
         };
         for (n, other) in others.iter().enumerate() {
             first.must_be_like(other, "the first profile", &format!("number {}", n + 2))?;
+        }
+        let bytes: u64 = profiles.iter().map(|profile| profile.pool_bytes()).sum();
+        if bytes > u32::MAX.into() {
+            return Err(Error::limit(format!(
+                "the {} profiles have {bytes} bytes of stacks and names, more than 4 GiB; merge \
+                 fewer of them",
+                profiles.len(),
+            )));
         }
         let mut importer = Importer::new(first);
         importer.into.duration_nanos = 0;

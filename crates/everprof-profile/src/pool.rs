@@ -92,7 +92,6 @@ impl Pool {
     }
 
     /// Bytes of all strings together.
-    #[cfg(test)]
     pub(crate) fn total_bytes(&self) -> usize {
         self.bytes.len()
     }

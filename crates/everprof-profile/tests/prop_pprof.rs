@@ -211,6 +211,28 @@ proptest! {
     }
 
     #[test]
+    fn of_a_field_that_stands_twice_the_last_counts(
+        profile in any_profile(),
+        first in any::<[u8; 4]>(),
+    ) {
+        let text = |n: u8| i64::from(n) % profile.string_table.len() as i64;
+        let before = oracle::Profile {
+            doc_url: text(first[0]),
+            default_sample_type: text(first[1]),
+            period_type: Some(oracle::ValueType { r#type: text(first[2]), unit: text(first[3]) }),
+            ..oracle::Profile::default()
+        };
+        let mut last = profile.clone();
+        // 0 is not written, and a part of a message that is not written stays.
+        last.doc_url = 1;
+        last.default_sample_type = 1;
+        last.period_type = Some(oracle::ValueType { r#type: 1, unit: 1 });
+        let mut bytes = before.encode_to_vec();
+        bytes.extend(last.encode_to_vec());
+        prop_assert_eq!(oracle::meaning(&ours(&bytes)), oracle::meaning(&last));
+    }
+
+    #[test]
     fn damaged_profiles_do_not_panic(
         profile in any_profile(),
         cut in any::<Index>(),

@@ -23,8 +23,8 @@ use crate::{MappingId, Profile};
 #[non_exhaustive]
 pub struct Limits {
     /// Most bytes of the profile when decompressed. The decoded profile may take some ten
-    /// times of that if it was made to. Default: 512 MiB, ten times the largest profile
-    /// of a real service that we know of.
+    /// times of that if it was made to. Default: 512 MiB, which is well above the profiles
+    /// of large services. More than 768 MiB is taken as 768 MiB.
     pub max_bytes: u64,
     /// Most bytes that one compressed byte may become, once they are more than 16 MiB.
     /// Default: 500; profiles reach 20, zeros 1,030.
@@ -50,6 +50,11 @@ impl Default for Limits {
 /// [`Error::is_malformed`] when the bytes are no profile or a damaged one, with a message
 /// that says what they look like; [`Error::is_limit`] when they exceed `limits`.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Profile, Error> {
+    let max_bytes = limits.max_bytes.min(MOST_BYTES);
+    let limits = &Limits {
+        max_bytes,
+        ..*limits
+    };
     if bytes.starts_with(&GZIP_MAGIC) {
         return decode_plain(&gunzip(bytes, limits)?);
     }
@@ -223,32 +228,37 @@ impl<'a> Decoder<'a> {
         Ok(profile)
     }
 
+    /// Reads the fields that are no messages. They are set in one order, whatever theirs
+    /// was and however often each stands there (the last one counts): the order decides
+    /// the table of strings, and reading and writing twice is to change nothing.
     fn header(&self, profile: &mut Profile) -> Result<(), Error> {
+        let [mut drop, mut keep, mut doc_url, mut default] = [0; 4];
+        let mut comments = Vec::new();
+        let mut period_type = None;
         let mut fields = Fields::new(self.bytes, "the profile");
         while let Some((field, value)) = fields.next()? {
             match field {
                 top::TIME_NANOS => profile.time_nanos = fields.int(value)? as i64,
                 top::DURATION_NANOS => profile.duration_nanos = fields.int(value)? as i64,
                 top::PERIOD => profile.period = fields.int(value)? as i64,
-                top::DROP_FRAMES => profile.set_drop_frames(self.string(fields.int(value)?)?),
-                top::KEEP_FRAMES => profile.set_keep_frames(self.string(fields.int(value)?)?),
-                top::DOC_URL => profile.set_doc_url(self.string(fields.int(value)?)?),
-                top::DEFAULT_SAMPLE_TYPE => {
-                    profile.set_default_sample_type(self.string(fields.int(value)?)?);
-                }
-                top::COMMENT => {
-                    let mut numbers = Vec::new();
-                    fields.ints(value, &mut numbers)?;
-                    for number in numbers {
-                        profile.add_comment(self.string(number)?);
-                    }
-                }
-                top::PERIOD_TYPE => {
-                    let (kind, unit) = self.value_type(fields.bytes(value)?)?;
-                    profile.set_period_type(kind, unit);
-                }
+                top::DROP_FRAMES => drop = fields.int(value)?,
+                top::KEEP_FRAMES => keep = fields.int(value)?,
+                top::DOC_URL => doc_url = fields.int(value)?,
+                top::DEFAULT_SAMPLE_TYPE => default = fields.int(value)?,
+                top::COMMENT => fields.ints(value, &mut comments)?,
+                top::PERIOD_TYPE => period_type = Some(self.value_type(fields.bytes(value)?)?),
                 _ => {}
             }
+        }
+        profile.set_drop_frames(self.string(drop)?);
+        profile.set_keep_frames(self.string(keep)?);
+        profile.set_doc_url(self.string(doc_url)?);
+        profile.set_default_sample_type(self.string(default)?);
+        for comment in comments {
+            profile.add_comment(self.string(comment)?);
+        }
+        if let Some((kind, unit)) = period_type {
+            profile.set_period_type(kind, unit);
         }
         Ok(())
     }
@@ -560,6 +570,10 @@ impl<T: Copy + Eq + Hash> Ids<T> {
 }
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// The pools of a profile end at 4 GiB. An id of 1 byte may be one of 4 bytes with us, and
+/// a byte that is no UTF-8 a replacement character of 3.
+const MOST_BYTES: u64 = 768 << 20;
 
 /// Below this no ratio is too high: an almost empty profile is mostly one gzip header.
 const RATIO_FREE_BYTES: u64 = 16 << 20;

@@ -291,6 +291,12 @@ impl Profile {
         (0..self.strings.len()).map(|n| self.text(n as u32))
     }
 
+    /// Bytes of all stacks, sets of labels and strings.
+    pub(crate) fn pool_bytes(&self) -> u64 {
+        let pools = [&self.strings, &self.stacks, &self.label_sets];
+        pools.iter().map(|pool| pool.total_bytes() as u64).sum()
+    }
+
     /// A stack's ids as packed varints.
     pub(crate) fn packed_stack(&self, id: StackId) -> &[u8] {
         self.stacks.get(id.get() - 1)
