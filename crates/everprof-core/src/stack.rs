@@ -1,6 +1,6 @@
 //! Stacks: who did it, leaf first.
 //!
-//! Context: sampled and signal. No allocation, no lock, no panic; less than 1 KiB
+//! Context: sampled and signal. No allocation, no lock, no panic; less than 2 KiB
 //! of stack besides the caller's `out`.
 //! Invariant: a walk never faults. Words are read only where the kernel has said
 //! that reading is possible (`probe`), tables only inside a loaded module's

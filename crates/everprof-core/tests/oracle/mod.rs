@@ -86,3 +86,85 @@ unsafe extern "C" {
     ) -> c_int;
     fn _Unwind_GetIPInfo(context: *mut c_void, exact: *mut c_int) -> usize;
 }
+
+/// Builds `library.c` and loads it.
+#[allow(dead_code)]
+pub mod library {
+    use std::ffi::{CString, c_int, c_uint, c_void};
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
+    pub type Leaf = unsafe extern "C" fn(*mut c_void);
+    pub type Nest = unsafe extern "C" fn(c_int, Leaf, *mut c_void) -> c_int;
+    pub type Work = unsafe extern "C" fn(c_uint) -> c_uint;
+
+    /// A shared library of its own for each `name`, with frames `pad` bytes larger.
+    pub fn build(name: &str, pad: usize, flags: &[&str]) -> PathBuf {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/library.c");
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("lib{name}-{}.so", std::process::id()));
+        let compiler = if cfg!(all(target_arch = "aarch64", not(target_env = "musl")))
+            && cfg!(target_os = "linux")
+        {
+            std::env::var("CC_aarch64_unknown_linux_gnu").unwrap_or_else(|_| "cc".into())
+        } else {
+            "cc".into()
+        };
+        let status = Command::new(compiler)
+            .args([
+                "-O2",
+                "-fomit-frame-pointer",
+                "-fno-optimize-sibling-calls",
+                "-shared",
+                "-fPIC",
+                "-Wl,--build-id",
+            ])
+            .args(flags)
+            .arg(format!("-DPAD={pad}"))
+            .arg(here)
+            .arg("-o")
+            .arg(&path)
+            .status()
+            .expect("a C compiler");
+        assert!(status.success());
+        path
+    }
+
+    /// A loaded library; closed when dropped.
+    pub struct Library(*mut c_void);
+
+    impl Library {
+        pub fn open(path: &Path) -> Self {
+            let name = CString::new(path.to_str().unwrap()).unwrap();
+            // SAFETY: a library without initialisers.
+            let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
+            assert!(!handle.is_null());
+            Self(handle)
+        }
+
+        pub fn nest(&self, name: &str) -> Nest {
+            // SAFETY: `deep` and `realigned` have this type.
+            unsafe { std::mem::transmute::<*mut c_void, Nest>(self.symbol(name)) }
+        }
+
+        pub fn work(&self) -> Work {
+            // SAFETY: `work` has this type.
+            unsafe { std::mem::transmute::<*mut c_void, Work>(self.symbol("work")) }
+        }
+
+        fn symbol(&self, name: &str) -> *mut c_void {
+            let name = CString::new(name).unwrap();
+            // SAFETY: an open library.
+            let symbol = unsafe { libc::dlsym(self.0, name.as_ptr()) };
+            assert!(!symbol.is_null());
+            symbol
+        }
+    }
+
+    impl Drop for Library {
+        fn drop(&mut self) {
+            // SAFETY: opened by `open`; nothing of it is on the stack any more.
+            unsafe { libc::dlclose(self.0) };
+        }
+    }
+}

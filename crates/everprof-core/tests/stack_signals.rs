@@ -1,0 +1,230 @@
+//! Walks out of signal handlers: through the trampoline, from signal stacks, at
+//! any instruction, in the middle of another walk.
+
+#![cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+#![allow(clippy::unwrap_used)]
+
+mod oracle;
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
+use std::hint::black_box;
+use std::{mem, ptr};
+
+use everprof_core::stack::{Registers, StackEnd, ThreadMemory, capture};
+use oracle::library::{Library, build};
+use oracle::{Stacks, assert_same_stack, both, ours};
+
+fn handle(signal: c_int, handler: extern "C" fn(c_int), flags: c_int) {
+    // SAFETY: all bits zero is an empty action.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = flags;
+    // SAFETY: a handler that stays for the rest of the process.
+    let failed = unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+    assert_eq!(failed, 0);
+}
+
+/// Gives this thread a signal stack; its bytes, filled with `UNUSED`.
+fn use_signal_stack(bytes: usize) -> &'static [u8] {
+    let memory = vec![UNUSED; bytes].leak();
+    let stack = libc::stack_t {
+        ss_sp: memory.as_mut_ptr().cast(),
+        ss_flags: 0,
+        ss_size: bytes,
+    };
+    // SAFETY: memory that is never freed.
+    let failed = unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
+    assert_eq!(failed, 0);
+    memory
+}
+
+const UNUSED: u8 = 0xa5;
+
+#[inline(never)]
+fn raise_within(depth: usize, signal: c_int) -> usize {
+    let mut room = [0_u8; 100];
+    black_box(&mut room);
+    let result = if depth == 0 {
+        // SAFETY: the signal is handled.
+        unsafe { libc::raise(signal) as usize }
+    } else {
+        raise_within(depth - 1, signal)
+    };
+    black_box(&mut room);
+    result + 1
+}
+
+thread_local! {
+    static STACKS: RefCell<Option<Stacks>> = const { RefCell::new(None) };
+}
+
+extern "C" fn walk_both_ways(_signal: c_int) {
+    STACKS.set(Some(both()));
+}
+
+#[test]
+fn a_handler_is_walked_into_what_it_interrupted() {
+    handle(libc::SIGUSR1, walk_both_ways, 0);
+    for depth in [0, 5, 40] {
+        raise_within(depth, libc::SIGUSR1);
+        let stacks = STACKS.take().unwrap();
+        assert!(stacks.ours.len() > depth + 3);
+        assert_same_stack(&stacks);
+    }
+}
+
+#[test]
+fn a_handler_on_its_own_stack_is_walked_onto_the_threads() {
+    handle(libc::SIGUSR2, walk_both_ways, libc::SA_ONSTACK);
+    use_signal_stack(64 << 10);
+    for depth in [0, 5, 40] {
+        raise_within(depth, libc::SIGUSR2);
+        assert_same_stack(&STACKS.take().unwrap());
+    }
+}
+
+thread_local! {
+    static DEPTH: Cell<(usize, Option<StackEnd>)> = const { Cell::new((0, None)) };
+}
+
+extern "C" fn walk_in_little_room(_signal: c_int) {
+    let mut out = [0; 128];
+    let captured = ours(&mut out);
+    DEPTH.set((captured.depth, Some(captured.end)));
+}
+
+extern "C" fn do_nothing(_signal: c_int) {}
+
+#[test]
+fn a_walk_needs_little_stack() {
+    let used = |handler| {
+        handle(libc::SIGWINCH, handler, libc::SA_ONSTACK);
+        let memory = use_signal_stack(64 << 10);
+        raise_within(20, libc::SIGWINCH);
+        // SAFETY: as long as the slice; read anew, as the handler wrote it.
+        memory
+            .iter()
+            .position(|byte| unsafe { ptr::read_volatile(byte) } != UNUSED)
+            .map_or(0, |at| memory.len() - at)
+    };
+    let bytes = used(walk_in_little_room) - used(do_nothing) - 128 * 8;
+    let (depth, end) = DEPTH.get();
+    assert!(depth > 20);
+    assert_eq!(end, Some(StackEnd::Root));
+    println!("{bytes} bytes");
+    // std gives its threads signal stacks of 8 KiB, of which the kernel takes 3 for
+    // vector registers. Unoptimised code keeps a copy of everything.
+    let limit = if cfg!(debug_assertions) {
+        16 << 10
+    } else {
+        2 << 10
+    };
+    assert!(bytes < limit, "{bytes}");
+}
+
+/// Walks of an interrupted thread at every instruction of what it does.
+#[cfg(target_arch = "x86_64")]
+mod step {
+    use super::*;
+
+    thread_local! {
+        static STEPS: Cell<usize> = const { Cell::new(0) };
+        static ROOTS: Cell<usize> = const { Cell::new(0) };
+        static WRONG: RefCell<Option<String>> = const { RefCell::new(None) };
+    }
+
+    extern "C" fn compare(_signal: c_int) {
+        let stacks = both();
+        STEPS.set(STEPS.get() + 1);
+        ROOTS.set(ROOTS.get() + usize::from(stacks.end == StackEnd::Root));
+        // Where the other unwinder knows no way on, nothing can be compared.
+        let interrupted = stacks.truth.iter().filter(|&&pc| pc != 0).count();
+        if stacks.end == StackEnd::Root && interrupted > 8 {
+            let from = stacks.ours.len().min(stacks.truth.len()).saturating_sub(4);
+            let ours = &stacks.ours[stacks.ours.len() - from..];
+            let truth: Vec<u64> = stacks.truth.iter().copied().filter(|&pc| pc != 0).collect();
+            if !truth.ends_with(ours) {
+                let message = format!("step {}: {ours:#x?} {truth:#x?}", STEPS.get());
+                WRONG.with_borrow_mut(|wrong| _ = wrong.get_or_insert(message));
+            }
+        }
+    }
+
+    /// Runs `work` with a trap after each instruction; how many there were, and
+    /// at how many the walk came to the root.
+    fn every_instruction(work: impl FnOnce()) -> (usize, usize) {
+        handle(libc::SIGTRAP, compare, 0);
+        STEPS.set(0);
+        ROOTS.set(0);
+        // SAFETY: sets the trap flag; the handler is in place. The red zone is kept.
+        unsafe {
+            std::arch::asm!(
+                "sub rsp, 128",
+                "pushfq",
+                "or qword ptr [rsp], 0x100",
+                "popfq",
+                "add rsp, 128"
+            );
+        }
+        work();
+        // SAFETY: clears it.
+        unsafe {
+            std::arch::asm!(
+                "sub rsp, 128",
+                "pushfq",
+                "and qword ptr [rsp], -257",
+                "popfq",
+                "add rsp, 128"
+            );
+        }
+        assert_eq!(WRONG.take(), None);
+        (STEPS.get(), ROOTS.get())
+    }
+
+    #[test]
+    fn prologues_and_epilogues_of_c_are_walked_at_every_instruction() {
+        let library = Library::open(&build("step", 0, &[]));
+        let work = library.work();
+        // SAFETY: plain computation.
+        unsafe { work(1) };
+        // SAFETY: as above.
+        let (steps, roots) = every_instruction(|| _ = black_box(unsafe { work(3) }));
+        assert!(steps > 30, "{steps}");
+        assert_eq!(roots, steps);
+    }
+
+    #[test]
+    fn allocation_and_formatting_are_walked_at_every_instruction() {
+        let work = || _ = black_box((0..3).map(|n| format!("{n}-{}", n * 7)).collect::<Vec<_>>());
+        work();
+        let (steps, roots) = every_instruction(work);
+        assert!(steps > 1000, "{steps}");
+        // The linkage table's entries are not followed: three instructions each.
+        assert!(roots * 100 > steps * 97, "{roots} of {steps}");
+    }
+
+    #[test]
+    fn a_walk_interrupted_by_a_walk_stays_right() {
+        let memory = ThreadMemory::new();
+        let mut first = [0; 128];
+        let mut second = [0; 128];
+        let mut lengths = [0; 2];
+        for _ in 0..2 {
+            // The same call twice, the second time with traps: it is not disturbed.
+            let walk =
+                |out: &mut [u64; 128]| capture(&Registers::here(), &memory, out, &(0..0)).depth;
+            lengths[0] = walk(&mut first);
+            let (steps, roots) = every_instruction(|| lengths[1] = walk(&mut second));
+            assert!(steps > 200, "{steps}");
+            assert!(roots * 100 > steps * 97, "{roots} of {steps}");
+        }
+        // Outside of this function they are the same.
+        let outer = lengths[0] - 2;
+        assert!(outer > 5);
+        assert_eq!(first[2..lengths[0]], second[lengths[1] - outer..lengths[1]]);
+    }
+}
