@@ -18,11 +18,13 @@ use everprof_core::stack::{Registers, StackEnd, ThreadMemory, capture};
 use oracle::library::{Library, build};
 use oracle::{Stacks, assert_same_stack, both, ours};
 
-fn handle(signal: c_int, handler: extern "C" fn(c_int), flags: c_int) {
+type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut libc::ucontext_t);
+
+fn handle(signal: c_int, handler: Handler, flags: c_int) {
     // SAFETY: all bits zero is an empty action.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     action.sa_sigaction = handler as *const () as usize;
-    action.sa_flags = flags;
+    action.sa_flags = flags | libc::SA_SIGINFO;
     // SAFETY: a handler that stays for the rest of the process.
     let failed = unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
     assert_eq!(failed, 0);
@@ -62,7 +64,11 @@ thread_local! {
     static STACKS: RefCell<Option<Stacks>> = const { RefCell::new(None) };
 }
 
-extern "C" fn walk_both_ways(_signal: c_int) {
+extern "C" fn walk_both_ways(
+    _signal: c_int,
+    _info: *mut libc::siginfo_t,
+    _context: *mut libc::ucontext_t,
+) {
     STACKS.set(Some(both()));
 }
 
@@ -91,13 +97,22 @@ thread_local! {
     static DEPTH: Cell<(usize, Option<StackEnd>)> = const { Cell::new((0, None)) };
 }
 
-extern "C" fn walk_in_little_room(_signal: c_int) {
+extern "C" fn walk_in_little_room(
+    _signal: c_int,
+    _info: *mut libc::siginfo_t,
+    _context: *mut libc::ucontext_t,
+) {
     let mut out = [0; 128];
     let captured = ours(&mut out);
     DEPTH.set((captured.depth, Some(captured.end)));
 }
 
-extern "C" fn do_nothing(_signal: c_int) {}
+extern "C" fn do_nothing(
+    _signal: c_int,
+    _info: *mut libc::siginfo_t,
+    _context: *mut libc::ucontext_t,
+) {
+}
 
 #[test]
 fn a_walk_needs_little_stack() {
@@ -132,12 +147,25 @@ mod step {
     use super::*;
 
     thread_local! {
+        /// The next trap is the last.
+        static STOP: Cell<bool> = const { Cell::new(false) };
         static STEPS: Cell<usize> = const { Cell::new(0) };
         static ROOTS: Cell<usize> = const { Cell::new(0) };
         static WRONG: RefCell<Option<String>> = const { RefCell::new(None) };
     }
 
-    extern "C" fn compare(_signal: c_int) {
+    extern "C" fn compare(
+        _signal: c_int,
+        _info: *mut libc::siginfo_t,
+        context: *mut libc::ucontext_t,
+    ) {
+        if STOP.get() {
+            const TRAP_FLAG: libc::greg_t = 0x100;
+            // SAFETY: the context that the kernel passed.
+            let context = unsafe { &mut *context };
+            context.uc_mcontext.gregs[libc::REG_EFL as usize] &= !TRAP_FLAG;
+            return;
+        }
         let stacks = both();
         STEPS.set(STEPS.get() + 1);
         ROOTS.set(ROOTS.get() + usize::from(stacks.end == StackEnd::Root));
@@ -158,6 +186,7 @@ mod step {
     /// at how many the walk came to the root.
     fn every_instruction(work: impl FnOnce()) -> (usize, usize) {
         handle(libc::SIGTRAP, compare, 0);
+        STOP.set(false);
         STEPS.set(0);
         ROOTS.set(0);
         // SAFETY: sets the trap flag; the handler is in place. The red zone is kept.
@@ -171,16 +200,7 @@ mod step {
             );
         }
         work();
-        // SAFETY: clears it.
-        unsafe {
-            std::arch::asm!(
-                "sub rsp, 128",
-                "pushfq",
-                "and qword ptr [rsp], -257",
-                "popfq",
-                "add rsp, 128"
-            );
-        }
+        STOP.set(true);
         assert_eq!(WRONG.take(), None);
         (STEPS.get(), ROOTS.get())
     }

@@ -102,7 +102,7 @@ pub(crate) struct Prediction<'m> {
     moved: bool,
 }
 
-impl Prediction<'_> {
+impl<'m> Prediction<'m> {
     /// The rule of `lookup`, if the last walk had a frame of it at this stack pointer.
     #[inline(always)]
     pub(crate) fn rule(&mut self, lookup: u64, sp: u64) -> Option<Rule> {
@@ -122,6 +122,43 @@ impl Prediction<'_> {
                 return None;
             }
             self.at += 1;
+        }
+    }
+
+    /// The last walk's steps from stack pointer `sp` on.
+    #[inline(always)]
+    pub(crate) fn ahead(&mut self, sp: u64) -> &'m [Step] {
+        let old = self.old;
+        let ahead = old.get(self.at..).unwrap_or(&[]);
+        let below = ahead.iter().take_while(|step| step.sp < sp).count();
+        self.at += below;
+        ahead.get(below..).unwrap_or(&[])
+    }
+
+    /// This walk has gone the first `count` of the steps ahead.
+    #[inline(always)]
+    pub(crate) fn took(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        if self.moved || self.at != self.written {
+            self.copy(count);
+        } else {
+            self.written += count;
+        }
+        self.at += count;
+    }
+
+    fn copy(&mut self, count: usize) {
+        if !self.moved {
+            self.leave();
+        }
+        let count = count.min(STEPS - self.written);
+        let to = self.new.get_mut(self.written..self.written + count);
+        let from = self.old.get(self.at..self.at + count);
+        if let (Some(to), Some(from)) = (to, from) {
+            to.copy_from_slice(from);
+            self.written += count;
         }
     }
 

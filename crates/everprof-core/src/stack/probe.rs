@@ -147,16 +147,25 @@ impl<'t> Readable<'t> {
 
 impl Memory for Readable<'_> {
     #[inline(always)]
-    fn read(&mut self, address: u64) -> Option<u64> {
-        // Aligned words do not straddle pages, and ranges are whole pages.
-        if !address.is_multiple_of(8)
-            || (address.wrapping_sub(self.low) >= self.bytes && !self.admit(address))
-        {
+    fn peek(&self, address: u64) -> Option<u64> {
+        // Aligned words do not straddle pages, and ranges are whole pages. Rotation
+        // makes a misaligned offset a huge one, so that one comparison refuses both.
+        let offset = address.wrapping_sub(self.low);
+        if offset.rotate_right(3) >= self.bytes >> 3 {
             return None;
         }
         // SAFETY: aligned, and inside a range of readable pages (module head).
         // Volatile: the word belongs to the program and may be written by it.
         Some(unsafe { (address as *const u64).read_volatile() })
+    }
+
+    #[inline(always)]
+    fn read(&mut self, address: u64) -> Option<u64> {
+        match self.peek(address) {
+            Some(word) => Some(word),
+            None if address.is_multiple_of(8) && self.admit(address) => self.peek(address),
+            None => None,
+        }
     }
 }
 

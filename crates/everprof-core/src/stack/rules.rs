@@ -10,11 +10,10 @@
 //!
 //! ```text
 //! rule   63      44 43        27 26        10  9 8 7 6 5 4 3      0
-//!        cfa bytes/8  fp bytes/8   ra bytes/8  - V P L F F   kind
+//!        cfa bytes/8  fp bytes/8   ra bytes/8  - V - L F F   kind
 //! ```
 //! V: the module may be unloaded, so the rule must be looked up under the
-//! module's identity each time. P: the return address is signed. L: it is in
-//! the link register. F: where the caller's frame pointer is ([`FpIn`]).
+//! module's identity each time. L: the return address is in the link register. F: where the caller's frame pointer is ([`FpIn`]).
 //!
 //! Source: lock-less transposition tables of chess programs (R. Hyatt, T. Mann,
 //! "A lock-less transposition table implementation", 2002) for the slots.
@@ -64,7 +63,6 @@ impl Rule {
     /// What no row packs to: fills places that hold no rule.
     pub(crate) const EMPTY: Self = Self(7);
     const VOLATILE: u64 = 1 << 8;
-    const SIGNED: u64 = 1 << 7;
     const LINK: u64 = 1 << 6;
 
     /// Packs what the tables say.
@@ -101,13 +99,12 @@ impl Rule {
             Saved::Undefined => return Some(Self(4)),
             Saved::AtFp(_) | Saved::Unsupported => return None,
         };
-        let signed = if row.signed { Self::SIGNED } else { 0 };
         // 20 and 17 bits of words: frames up to 4 MiB, slots up to 512 KiB away.
         // Beyond that the frame pointer has to do.
         let cfa = words(cfa, 20)? << 44;
         let fp = words(fp, 17)? << 27;
         let ra = words(ra, 17)? << 10;
-        Some(Self(kind | fp_in << 4 | link | signed | cfa | fp | ra))
+        Some(Self(kind | fp_in << 4 | link | cfa | fp | ra))
     }
 
     #[cfg(test)]
@@ -125,9 +122,24 @@ impl Rule {
         self.0 & Self::VOLATILE != 0
     }
 
+    /// Of the kinds that nearly all frames are: based on a register, return address
+    /// and frame pointer in their slots or untouched.
     #[inline(always)]
-    pub(crate) fn is_signed(self) -> bool {
-        self.0 & Self::SIGNED != 0
+    pub(crate) fn is_common(self) -> bool {
+        // Kinds 0 and 1, frame pointer 0 and 1, no link register.
+        self.0 & 0x66 == 0
+    }
+
+    /// Of a common rule: the base is the frame pointer, not the stack pointer.
+    #[inline(always)]
+    pub(crate) fn is_based_on_fp(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    /// Of a common rule: the caller's frame pointer is in memory.
+    #[inline(always)]
+    pub(crate) fn is_fp_in_cfa(self) -> bool {
+        self.0 & 0x10 != 0
     }
 
     #[inline(always)]
@@ -278,7 +290,7 @@ mod tests {
         assert_eq!(rule.fp_in(), FpIn::Cfa);
         assert_eq!(rule.fp() as i64, -16);
         assert_eq!(rule.ra() as i64, -8);
-        assert!(!rule.ra_in_link_register() && !rule.is_volatile() && !rule.is_signed());
+        assert!(!rule.ra_in_link_register() && !rule.is_volatile());
     }
 
     #[test]

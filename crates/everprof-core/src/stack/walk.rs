@@ -20,6 +20,9 @@ pub(crate) trait Memory {
     /// The word at `address`, or nothing where reading might fault.
     fn read(&mut self, address: u64) -> Option<u64>;
 
+    /// The same, if that is known without asking anybody.
+    fn peek(&self, address: u64) -> Option<u64>;
+
     /// Eight bytes of code, at any alignment.
     fn code(&mut self, address: u64) -> Option<u64> {
         let aligned = address & !7;
@@ -98,6 +101,15 @@ fn follow<M: Memory, R: Rules>(
     let mut depth = 0;
     let mut skipped = 0;
     loop {
+        if depth != 0
+            && !frame.exact
+            && let Some(prediction) = prediction
+        {
+            let places = out.get_mut(depth..).unwrap_or(&mut []);
+            let steps = frame.follow_steps(prediction.ahead(frame.sp), memory, places);
+            prediction.took(steps);
+            depth += steps;
+        }
         if depth == 0 && skipped < MAX_SKIPPED && skip.contains(&frame.pc) {
             skipped += 1;
         } else if let Some(place) = out.get_mut(depth) {
@@ -107,10 +119,8 @@ fn follow<M: Memory, R: Rules>(
             if let Some(last) = out.last_mut() {
                 *last = TRUNCATED;
             }
-            return Captured {
-                depth,
-                end: StackEnd::Truncated,
-            };
+            let end = StackEnd::Truncated;
+            return Captured { depth, end };
         }
         let lookup = frame.pc.wrapping_sub(u64::from(!frame.exact));
         let predicted = match prediction {
@@ -121,18 +131,20 @@ fn follow<M: Memory, R: Rules>(
             Some(rule) => rule,
             None => {
                 let rule = rules.rule(lookup, frame.trusted);
+                let sp = frame.sp;
                 if let Some(prediction) = prediction
                     && !rule.is_volatile()
                 {
-                    prediction.note(Step {
-                        lookup,
-                        sp: frame.sp,
-                        rule,
-                    });
+                    prediction.note(Step { lookup, sp, rule });
                 }
                 rule
             }
         };
+        if let Some(registers) = frame.common(rule, memory) {
+            (frame.pc, frame.sp, frame.fp) = registers;
+            (frame.lr, frame.exact) = (None, false);
+            continue;
+        }
         frame = match frame.caller(rule, memory) {
             Ok(caller) => caller,
             Err(end) => return Captured { depth, end },
@@ -141,15 +153,73 @@ fn follow<M: Memory, R: Rules>(
 }
 
 impl Frame {
+    /// Follows `steps` while they fit, the memory is known and nothing is out of the
+    /// common, and writes the frames passed to `out`; their number.
+    ///
+    /// The loop that warm walks spend their time in: no calls, no state but three
+    /// registers.
     #[inline(always)]
-    fn caller<M: Memory>(&self, rule: Rule, memory: &mut M) -> Result<Self, StackEnd> {
+    fn follow_steps<M: Memory>(&mut self, steps: &[Step], memory: &M, out: &mut [u64]) -> usize {
+        let mut frame = *self;
+        let mut taken = 0;
+        for (step, place) in steps.iter().zip(out) {
+            if step.sp != frame.sp || step.lookup != frame.pc.wrapping_sub(1) {
+                break;
+            }
+            let Some(registers) = frame.common(step.rule, memory) else {
+                break;
+            };
+            *place = frame.pc;
+            (frame.pc, frame.sp, frame.fp) = registers;
+            taken += 1;
+        }
+        (self.pc, self.sp, self.fp) = (frame.pc, frame.sp, frame.fp);
+        if taken != 0 {
+            self.lr = None;
+        }
+        taken
+    }
+
+    /// The caller's pc, sp and fp by a rule of the common kinds, where the stack grows
+    /// as it should, in memory that is known to be readable. None of that is an error
+    /// if it is not so: [`Frame::caller`] sees to it.
+    #[inline(always)]
+    fn common<M: Memory>(&self, rule: Rule, memory: &M) -> Option<(u64, u64, u64)> {
+        if !rule.is_common() {
+            return None;
+        }
+        let base = if rule.is_based_on_fp() {
+            self.fp
+        } else {
+            self.sp
+        };
+        let cfa = base.wrapping_add(rule.cfa());
+        if cfa <= self.sp {
+            return None;
+        }
+        let pc = platform::strip(memory.peek(cfa.wrapping_add(rule.ra()))?);
+        let mut fp = self.fp;
+        if rule.is_fp_in_cfa() {
+            fp = memory.peek(cfa.wrapping_add(rule.fp()))?;
+        }
+        (pc != 0).then_some((pc, cfa, fp))
+    }
+
+    /// The caller by any rule.
+    #[cold]
+    fn caller<M: Memory>(self, rule: Rule, memory: &mut M) -> Result<Self, StackEnd> {
         let cfa = match rule.kind() {
             Kind::Sp => self.sp.wrapping_add(rule.cfa()),
             Kind::Fp => self.fp.wrapping_add(rule.cfa()),
-            _ => match self.uncommon(rule, memory)? {
-                Found::Cfa(cfa) => cfa,
-                Found::Caller(caller) => return Ok(caller),
-            },
+            Kind::AtFp => word(memory, self.fp.wrapping_add(rule.cfa()))?,
+            Kind::Signal => return self.interrupted(memory),
+            Kind::Root => return Err(StackEnd::Root),
+            Kind::Malformed => return Err(StackEnd::Malformed),
+            Kind::NotCovered if memory.code(self.pc) == Some(platform::TRAMPOLINE) => {
+                return self.interrupted(memory);
+            }
+            Kind::NotCovered => return self.by_frame_pointer(memory, StackEnd::NotCovered),
+            Kind::Unsupported => return self.by_frame_pointer(memory, StackEnd::Unsupported),
         };
         let ra = if rule.ra_in_link_register() {
             // Only the leaf, or a function interrupted before its first store.
@@ -160,25 +230,15 @@ impl Frame {
             if cfa <= self.sp && rule.kind() == Kind::Sp {
                 return Err(StackEnd::Malformed);
             }
-            memory
-                .read(cfa.wrapping_add(rule.ra()))
-                .ok_or(StackEnd::Unreadable)?
+            word(memory, cfa.wrapping_add(rule.ra()))?
         };
         let fp = match rule.fp_in() {
             FpIn::Register => self.fp,
-            FpIn::Cfa => memory
-                .read(cfa.wrapping_add(rule.fp()))
-                .ok_or(StackEnd::Unreadable)?,
-            FpIn::Fp => memory
-                .read(self.fp.wrapping_add(rule.fp()))
-                .ok_or(StackEnd::Unreadable)?,
+            FpIn::Cfa => word(memory, cfa.wrapping_add(rule.fp()))?,
+            FpIn::Fp => word(memory, self.fp.wrapping_add(rule.fp()))?,
             FpIn::Lost => 0,
         };
-        let pc = if rule.is_signed() {
-            platform::strip(ra)
-        } else {
-            ra
-        };
+        let pc = platform::strip(ra);
         if pc == 0 {
             return Err(StackEnd::Root);
         }
@@ -192,35 +252,9 @@ impl Frame {
         })
     }
 
-    #[cold]
-    fn uncommon<M: Memory>(&self, rule: Rule, memory: &mut M) -> Result<Found, StackEnd> {
-        match rule.kind() {
-            Kind::Sp | Kind::Fp | Kind::AtFp => {
-                let at = self.fp.wrapping_add(rule.cfa());
-                Ok(Found::Cfa(memory.read(at).ok_or(StackEnd::Unreadable)?))
-            }
-            Kind::Signal => self.interrupted(memory).map(Found::Caller),
-            Kind::Root => Err(StackEnd::Root),
-            Kind::Malformed => Err(StackEnd::Malformed),
-            Kind::NotCovered if memory.code(self.pc) == Some(platform::TRAMPOLINE) => {
-                self.interrupted(memory).map(Found::Caller)
-            }
-            Kind::NotCovered => self
-                .by_frame_pointer(memory, StackEnd::NotCovered)
-                .map(Found::Caller),
-            Kind::Unsupported => self
-                .by_frame_pointer(memory, StackEnd::Unsupported)
-                .map(Found::Caller),
-        }
-    }
-
     /// The frame that a signal interrupted, from what the kernel stored.
     fn interrupted<M: Memory>(&self, memory: &mut M) -> Result<Self, StackEnd> {
-        let mut word = |offset: u64| {
-            memory
-                .read(self.sp.wrapping_add(offset))
-                .ok_or(StackEnd::Unreadable)
-        };
+        let mut word = |offset: u64| word(memory, self.sp.wrapping_add(offset));
         let frame = Self {
             pc: word(platform::SIGNAL_PC)?,
             sp: word(platform::SIGNAL_SP)?,
@@ -271,10 +305,8 @@ impl Frame {
     }
 }
 
-/// What an uncommon rule leads to.
-enum Found {
-    Cfa(u64),
-    Caller(Frame),
+fn word<M: Memory>(memory: &mut M, address: u64) -> Result<u64, StackEnd> {
+    memory.read(address).ok_or(StackEnd::Unreadable)
 }
 
 #[cfg(test)]
@@ -296,6 +328,10 @@ mod tests {
 
     impl Memory for &mut World {
         fn read(&mut self, address: u64) -> Option<u64> {
+            self.peek(address)
+        }
+
+        fn peek(&self, address: u64) -> Option<u64> {
             let offset = address.checked_sub(BASE)?;
             if offset % 8 != 0 {
                 return None;
@@ -471,7 +507,7 @@ mod tests {
     #[test]
     fn an_interrupted_frame_is_unwound_at_its_very_pc() {
         let mut world = three();
-        world.words.resize(80, 0);
+        world.words.resize(200, 0);
         let context = 10;
         let mut put = |offset: u64, value| world.words[context + (offset / 8) as usize] = value;
         put(platform::SIGNAL_FP, 0);
