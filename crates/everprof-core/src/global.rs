@@ -1,7 +1,7 @@
 //! The one real instance of each recorder. Absent under loom.
 
 use crate::heap::Recorder;
-use crate::local;
+use crate::{local, modules};
 
 static HEAP: Recorder = Recorder::new();
 
@@ -21,4 +21,21 @@ pub fn tick(size_bytes: usize) -> bool {
         local.countdown.set(left);
         left < 0
     })
+}
+
+/// What may only be done outside of the allocator: learns which modules are
+/// loaded. To be called once before `main`; sampling works without it, too.
+pub fn on_start() {
+    modules::refresh();
+}
+
+/// Leaves this thread out of all profiles, or takes it in again.
+pub fn exclude_this_thread(excluded: bool) {
+    local::with(|local| {
+        local.excluded.set(excluded);
+        // A place to look again, wherever the countdown was.
+        local.armed.set(false);
+        local.gap_period.set(0);
+        local.countdown.set(0);
+    });
 }

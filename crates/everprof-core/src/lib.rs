@@ -4,22 +4,35 @@
 //! [`sampler`] decides whether it is recorded and with which weight, [`stack`]
 //! captures who did it, [`table`] finds the bucket of that stack, [`inuse`]
 //! remembers the object until it is freed, [`snapshot`] copies the buckets at
-//! an instant. [`heap`] joins these steps into the heap's recorder.
+//! an instant. [`heap`] joins these steps into the heap's recorder, and
+//! [`recording`] reads its tables from another process.
 //!
-//! Below them stand [`arena`], [`modules`], [`lost`], [`local`], `sync` and
-//! `sys`, which call nothing above. [`global`] holds the one real instance of
-//! each.
+//! Below them stand [`arena`], [`epoch`], [`filter`], `fork`, [`modules`],
+//! [`lost`], [`local`], `sync` and `sys`, which call nothing above. [`global`]
+//! holds the one real instance of each.
+
+pub mod inuse;
+pub mod sampler;
+#[cfg(not(everprof_loom))]
+pub mod snapshot;
+pub mod stack;
+pub mod table;
+
+#[cfg(not(everprof_loom))]
+pub mod heap;
+#[cfg(not(everprof_loom))]
+pub mod recording;
 
 pub mod arena;
-pub mod global;
-pub mod heap;
-pub mod inuse;
+pub mod epoch;
+pub mod filter;
+#[cfg(not(everprof_loom))]
+mod fork;
 pub mod local;
 pub mod lost;
 pub mod modules;
-pub mod sampler;
-pub mod snapshot;
-pub mod stack;
 mod sync;
 mod sys;
-pub mod table;
+
+#[cfg(not(everprof_loom))]
+pub mod global;

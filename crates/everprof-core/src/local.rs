@@ -6,6 +6,8 @@
 
 use std::cell::Cell;
 
+use crate::stack::ThreadMemory;
+
 #[cfg_attr(feature = "preload", path = "local/initial_exec.rs")]
 #[cfg_attr(not(feature = "preload"), path = "local/native.rs")]
 mod storage;
@@ -13,15 +15,24 @@ pub use storage::with;
 
 /// What one thread's recorders remember between events.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(16))]
 pub struct Local {
-    /// Bytes until the next heap sample. Owned by the hot path: it subtracts
-    /// each allocation's size and enters the sampled path when this goes below 0.
+    /// Bytes until the next look at the sampler. Owned by the hot path: it
+    /// subtracts each allocation's size and enters the sampled path when this
+    /// goes below 0.
     pub countdown: Cell<i64>,
-    /// State of the thread's generator; 0 until the first sample seeds it.
+    /// State of the thread's generator; 0 until the first draw seeds it.
     pub(crate) random: Cell<u64>,
+    /// The period that the gap under way was drawn with; 0: off, or none yet.
+    pub(crate) gap_period: Cell<u64>,
+    /// The stack pointer of the recorder at work on this thread; 0: none.
+    pub(crate) busy_below: Cell<u64>,
+    /// The countdown ends at a sample, not at a place to look again.
+    pub(crate) armed: Cell<bool>,
     /// This thread is everprof's own: nothing it does is recorded.
     pub(crate) excluded: Cell<bool>,
+    /// What the stack walk remembers.
+    pub(crate) stack: ThreadMemory,
 }
 
 impl Local {
@@ -31,7 +42,17 @@ impl Local {
         Self {
             countdown: Cell::new(0),
             random: Cell::new(0),
+            gap_period: Cell::new(0),
+            busy_below: Cell::new(0),
+            armed: Cell::new(false),
             excluded: Cell::new(false),
+            stack: ThreadMemory::new(),
         }
+    }
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        Self::new()
     }
 }

@@ -48,6 +48,11 @@ pub fn for_each(visit: impl FnMut(&ModuleInfo<'_>)) {
     records::RECORDS.for_each(visit);
 }
 
+/// How many modules are known. It only grows.
+pub(crate) fn count() -> usize {
+    records::RECORDS.count()
+}
+
 /// Modules that could not be recorded for want of room: their addresses have no name.
 #[must_use]
 pub fn lost() -> u64 {

@@ -1,1 +1,525 @@
-//! To come.
+//! Bucket table: finds or makes the bucket of a stack.
+//!
+//! Context: sampled. No global allocator, no lock, no panic.
+//! Invariant: a linked bucket is never moved, unlinked or freed, and its stack,
+//! hash and extra key never change.
+//! Source: Go runtime/mprof.go; here insertion is one compare-and-swap, no lock.
+//!
+//! ```text
+//! heads[hash & mask] → newest bucket → … → oldest bucket → 0
+//! ```
+//!
+//! A bucket is linked by swapping the head that was scanned for itself. If the
+//! swap fails somebody linked another bucket meanwhile: only what is new in the
+//! chain is scanned, and so no stack is ever linked twice.
+
+use std::mem;
+use std::ptr;
+
+use crate::arena::{NewRecord, Offset, Region, Root, records};
+use crate::lost::{self, Lost};
+use crate::sampler::Weight;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Counters of one direction. Written by recorders, each with fetch-and-add;
+/// they only grow.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TallyCells {
+    samples: AtomicU64,
+    sampled_bytes: AtomicU64,
+    objects_q8: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// One side of a bucket's counters (see the epochs).
+#[repr(C)]
+#[derive(Debug)]
+pub struct Cells {
+    /// What was allocated.
+    pub alloc: TallyCells,
+    /// What of it was freed.
+    pub freed: TallyCells,
+}
+
+/// One stack and its counters. The stack's addresses follow it in memory.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Bucket {
+    /// The next older bucket of the chain. Set before this one is linked.
+    next: AtomicU32,
+    depth: AtomicU32,
+    hash: AtomicU64,
+    /// What tells buckets of one stack apart: the heap's size class.
+    extra: AtomicU64,
+    cells: [Cells; 2],
+}
+
+/// The table's own record.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TableRoot {
+    heads: AtomicU32,
+    /// Number of heads, a power of two, minus 1.
+    mask: AtomicU32,
+    /// Buckets that were linked. Written after each link; a figure.
+    buckets: AtomicU64,
+    /// The pre-made buckets, by the reason's number.
+    lost: [AtomicU32; 8],
+}
+
+impl TallyCells {
+    #[cfg_attr(
+        not(any(test, everprof_loom)),
+        allow(dead_code, reason = "loom and tests begin with it")
+    )]
+    fn new_record() -> Self {
+        Self {
+            samples: AtomicU64::new(0),
+            sampled_bytes: AtomicU64::new(0),
+            objects_q8: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts one sample.
+    pub fn add(&self, weight: &Weight) {
+        // Release: a reader that sees this free (Acquire in `read`) also sees
+        // its allocation, which happened before. On the way to a snapshot in
+        // the same process the epochs order everything anyway.
+        self.samples.fetch_add(1, Ordering::Release);
+        self.sampled_bytes
+            .fetch_add(weight.size_bytes, Ordering::Release);
+        self.objects_q8
+            .fetch_add(weight.objects_q8, Ordering::Release);
+        self.bytes.fetch_add(weight.bytes, Ordering::Release);
+    }
+
+    /// Back to nothing: in a fork's child, where only one thread is.
+    fn clear(&self) {
+        for cell in [
+            &self.samples,
+            &self.sampled_bytes,
+            &self.objects_q8,
+            &self.bytes,
+        ] {
+            // Relaxed: as above.
+            cell.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn read(&self) -> [u64; 4] {
+        // Acquire: pairs with the Release in `add`, for frees read before
+        // allocations.
+        [
+            self.samples.load(Ordering::Acquire),
+            self.sampled_bytes.load(Ordering::Acquire),
+            self.objects_q8.load(Ordering::Acquire),
+            self.bytes.load(Ordering::Acquire),
+        ]
+    }
+}
+
+impl Cells {
+    #[cfg_attr(
+        not(any(test, everprof_loom)),
+        allow(dead_code, reason = "loom and tests begin with it")
+    )]
+    fn new_record() -> Self {
+        Self {
+            alloc: TallyCells::new_record(),
+            freed: TallyCells::new_record(),
+        }
+    }
+
+    /// What was allocated and what was freed. Frees are read first, so that
+    /// even while others write none is seen without its allocation.
+    #[must_use]
+    pub fn read(&self) -> ([u64; 4], [u64; 4]) {
+        let freed = self.freed.read();
+        let alloc = self.alloc.read();
+        (alloc, freed)
+    }
+}
+
+impl NewRecord for Bucket {
+    fn new_record() -> Self {
+        Self {
+            next: AtomicU32::new(0),
+            depth: AtomicU32::new(0),
+            hash: AtomicU64::new(0),
+            extra: AtomicU64::new(0),
+            cells: [(); 2].map(|()| Cells::new_record()),
+        }
+    }
+}
+
+impl NewRecord for TableRoot {
+    fn new_record() -> Self {
+        Self {
+            heads: AtomicU32::new(0),
+            mask: AtomicU32::new(0),
+            buckets: AtomicU64::new(0),
+            lost: [(); 8].map(|()| AtomicU32::new(0)),
+        }
+    }
+}
+records!(Bucket, TableRoot);
+
+impl Bucket {
+    /// The counters of one side, 0 or 1.
+    #[must_use]
+    pub fn cells(&self, side: usize) -> Option<&Cells> {
+        self.cells.get(side)
+    }
+
+    /// What tells buckets of one stack apart.
+    #[must_use]
+    pub fn extra(&self) -> u64 {
+        // Relaxed: written before the bucket was linked.
+        self.extra.load(Ordering::Relaxed)
+    }
+}
+
+/// A table, borrowed from its arena.
+#[derive(Clone, Copy, Debug)]
+pub struct Table<'a> {
+    region: Region<'a>,
+    root: &'a TableRoot,
+    heads: &'a [AtomicU32],
+}
+
+impl<'a> Table<'a> {
+    /// Makes the table of an arena, with its lost buckets. `None`: no room.
+    #[must_use]
+    pub fn create(region: Region<'a>) -> Option<Self> {
+        let count = head_count(region.capacity_bytes());
+        let heads = region.alloc_array::<AtomicU32>(count)?;
+        let at = region.alloc::<TableRoot>(0)?;
+        let root = region.get::<TableRoot>(at)?;
+        // Relaxed: published with the root, below.
+        root.heads.store(heads.raw(), Ordering::Relaxed);
+        root.mask
+            .store(u32::try_from(count - 1).ok()?, Ordering::Relaxed);
+        let table = Self {
+            region,
+            root,
+            heads: region.array(heads, count)?,
+        };
+        for reason in lost::ALL {
+            let bucket = table.find_or_insert(&[reason.pc()], 0)?;
+            // Relaxed: as above.
+            root.lost
+                .get(reason.pc() as usize)?
+                .store(bucket.raw(), Ordering::Relaxed);
+        }
+        region.set_root(Root::HeapTable, at)?;
+        Some(table)
+    }
+
+    /// The table that `create` made in this arena, perhaps in another process.
+    #[must_use]
+    pub fn open(region: Region<'a>) -> Option<Self> {
+        let root = region.get::<TableRoot>(region.root(Root::HeapTable)?)?;
+        // Relaxed: published with the root.
+        let count = root.mask.load(Ordering::Relaxed) as usize + 1;
+        let heads = Offset::from_raw(root.heads.load(Ordering::Relaxed))?;
+        Some(Self {
+            region,
+            root,
+            heads: region.array(heads, count)?,
+        })
+    }
+
+    /// The bucket of `stack` and `extra`; `None` when it is new and there is no room.
+    #[must_use]
+    pub fn find_or_insert(&self, stack: &[u64], extra: u64) -> Option<Offset> {
+        let hash = hash(stack, extra);
+        let cell = self.heads.get(hash as usize & (self.heads.len() - 1))?;
+        let mut scanned = 0;
+        let mut fresh = None;
+        // Acquire: pairs with the Release that linked the head; it is whole.
+        let mut head = cell.load(Ordering::Acquire);
+        loop {
+            if let Some(found) = self.find_in(head, scanned, stack, extra, hash) {
+                // A bucket made in vain, after losing a race, stays unused:
+                // nothing in the arena is given back.
+                return Some(found);
+            }
+            let new = match fresh {
+                Some(new) => new,
+                None => *fresh.insert(self.make(stack, extra, hash)?),
+            };
+            let bucket = self.region.get::<Bucket>(new)?;
+            // Relaxed: published by the swap below.
+            bucket.next.store(head, Ordering::Relaxed);
+            // Release: publishes the bucket. Pairs with the Acquire loads of
+            // heads here and in `chains`. Acquire on failure: the new head is whole.
+            match cell.compare_exchange(head, new.raw(), Ordering::Release, Ordering::Acquire) {
+                Ok(_) => {
+                    // Relaxed: a figure.
+                    self.root.buckets.fetch_add(1, Ordering::Relaxed);
+                    return Some(new);
+                }
+                Err(now) => {
+                    scanned = head;
+                    head = now;
+                }
+            }
+        }
+    }
+
+    /// The pre-made bucket for what could not be recorded because of `reason`.
+    #[must_use]
+    pub fn lost(&self, reason: Lost) -> Option<Offset> {
+        // Relaxed: published with the root.
+        Offset::from_raw(
+            self.root
+                .lost
+                .get(reason.pc() as usize)?
+                .load(Ordering::Relaxed),
+        )
+    }
+
+    /// The bucket at `at`.
+    #[must_use]
+    #[inline]
+    pub fn bucket(&self, at: Offset) -> Option<&'a Bucket> {
+        self.region.get(at)
+    }
+
+    /// The addresses of a linked bucket, leaf first.
+    #[must_use]
+    pub fn stack(&self, at: Offset) -> Option<&'a [u64]> {
+        // Relaxed: written before the bucket was linked.
+        let depth = self.bucket(at)?.depth.load(Ordering::Relaxed) as usize;
+        self.region
+            .array(at.plus_bytes(mem::size_of::<Bucket>())?, depth)
+    }
+
+    /// Sets all counters to 0: in a fork's child, where only one thread is.
+    pub fn clear_counters(&self) {
+        for head in self.heads() {
+            for (_, bucket) in self.chain(head, 0) {
+                for cells in &bucket.cells {
+                    cells.alloc.clear();
+                    cells.freed.clear();
+                }
+            }
+        }
+    }
+
+    /// How many buckets there are, about.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        // Relaxed: a figure.
+        self.root.buckets.load(Ordering::Relaxed) as usize
+    }
+
+    /// Whether nothing was linked, not even the lost buckets.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many buckets this arena could hold at the very most.
+    #[must_use]
+    pub fn most_buckets(&self) -> usize {
+        self.region.capacity_bytes() / mem::size_of::<Bucket>()
+    }
+
+    /// The heads of all chains as they are now; 0 is an empty chain.
+    pub fn heads(&self) -> impl Iterator<Item = u32> + Clone + use<'a> {
+        // Acquire: pairs with the Release that linked the head; it is whole.
+        self.heads.iter().map(|head| head.load(Ordering::Acquire))
+    }
+
+    /// The buckets from `head` down to, without it, `end`. Ends by itself even
+    /// where a damaged file has a loop.
+    pub fn chain(
+        &self,
+        head: u32,
+        end: u32,
+    ) -> impl Iterator<Item = (Offset, &'a Bucket)> + use<'a> {
+        let region = self.region;
+        let mut at = head;
+        let mut steps = self.most_buckets();
+        std::iter::from_fn(move || {
+            if at == end || steps == 0 {
+                return None;
+            }
+            steps -= 1;
+            let offset = Offset::from_raw(at)?;
+            let bucket = region.get::<Bucket>(offset)?;
+            // Relaxed: written before the bucket was linked; older ones were
+            // linked before it and are published with it.
+            at = bucket.next.load(Ordering::Relaxed);
+            Some((offset, bucket))
+        })
+    }
+
+    fn find_in(&self, head: u32, end: u32, stack: &[u64], extra: u64, hash: u64) -> Option<Offset> {
+        self.chain(head, end)
+            .find(|(at, bucket)| {
+                // Relaxed: written before the bucket was linked.
+                bucket.hash.load(Ordering::Relaxed) == hash
+                    && bucket.extra() == extra
+                    && self.stack(*at).is_some_and(|there| there == stack)
+            })
+            .map(|(at, _)| at)
+    }
+
+    fn make(&self, stack: &[u64], extra: u64, hash: u64) -> Option<Offset> {
+        let at = self.region.alloc::<Bucket>(mem::size_of_val(stack))?;
+        let bucket = self.bucket(at)?;
+        // Relaxed: published when the bucket is linked.
+        bucket
+            .depth
+            .store(u32::try_from(stack.len()).ok()?, Ordering::Relaxed);
+        bucket.hash.store(hash, Ordering::Relaxed);
+        bucket.extra.store(extra, Ordering::Relaxed);
+        let tail = self
+            .region
+            .pointer(at.plus_bytes(mem::size_of::<Bucket>())?);
+        // SAFETY: `alloc` gave this thread alone `stack.len()` words behind the
+        // bucket, aligned to 8; nobody reads them before the bucket is linked.
+        unsafe { ptr::copy_nonoverlapping(stack.as_ptr(), tail.cast::<u64>(), stack.len()) };
+        Some(at)
+    }
+
+    /// Walks everything and says whether it holds together: every bucket is in
+    /// its chain, once, and no side has more freed than allocated in total.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let mut seen = 0;
+        for (index, head) in self.heads().enumerate() {
+            for (at, bucket) in self.chain(head, 0) {
+                seen += 1;
+                let Some(stack) = self.stack(at) else {
+                    return false;
+                };
+                let hash = hash(stack, bucket.extra());
+                let twice = self.chain(head, at.raw()).any(|(other, newer)| {
+                    newer.extra() == bucket.extra()
+                        && self.stack(other).is_some_and(|there| there == stack)
+                });
+                // Relaxed: written before the bucket was linked.
+                let stored = bucket.hash.load(Ordering::Relaxed);
+                if twice || stored != hash || hash as usize & (self.heads.len() - 1) != index {
+                    return false;
+                }
+            }
+        }
+        seen == self.len()
+    }
+}
+
+/// Folds one multiplication over each address. Addresses of one program share
+/// their upper bits and differ in few of the lower: the high half of the
+/// product, folded in, spreads them.
+fn hash(stack: &[u64], extra: u64) -> u64 {
+    let start = fold(extra ^ stack.len() as u64);
+    stack
+        .iter()
+        .fold(start, |hash, &pc| fold(hash.rotate_left(23) ^ pc))
+}
+
+fn fold(value: u64) -> u64 {
+    // 2⁶⁴ ÷ golden ratio, odd.
+    let product = u128::from(value ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
+    (product as u64) ^ (product >> 64) as u64
+}
+
+/// One head for each KiB: buckets take about half a KiB at depth 32, so that
+/// chains stay at about two when the arena is full.
+#[cfg(not(any(everprof_loom, miri)))]
+fn head_count(capacity_bytes: usize) -> usize {
+    (capacity_bytes / 1024)
+        .clamp(64, 1 << 20)
+        .next_power_of_two()
+}
+
+/// Few, so that models reach the collisions.
+#[cfg(any(everprof_loom, miri))]
+fn head_count(_capacity_bytes: usize) -> usize {
+    2
+}
+
+#[cfg(not(everprof_loom))]
+const _: () = assert!(mem::size_of::<Bucket>() == 152 && mem::align_of::<Bucket>() == 8);
+
+#[cfg(all(test, not(everprof_loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::arena::Arena;
+
+    const SMALL: usize = 64 * 1024;
+
+    #[test]
+    fn same_stack_and_extra_is_the_same_bucket() {
+        let arena = Arena::anonymous(SMALL).unwrap();
+        let table = Table::create(arena.region()).unwrap();
+        let bucket = table.find_or_insert(&[100, 200], 8).unwrap();
+        assert_eq!(table.find_or_insert(&[100, 200], 8), Some(bucket));
+        assert_ne!(table.find_or_insert(&[100, 200], 16), Some(bucket));
+        assert_ne!(table.find_or_insert(&[100], 8), Some(bucket));
+        assert_ne!(table.find_or_insert(&[100, 200, 0], 8), Some(bucket));
+        assert_eq!(table.stack(bucket).unwrap(), [100, 200]);
+        assert_eq!(table.bucket(bucket).unwrap().extra(), 8);
+        assert!(table.is_valid());
+    }
+
+    #[test]
+    fn full_table_still_finds_and_has_its_lost_buckets() {
+        let arena = Arena::anonymous(SMALL).unwrap();
+        let table = Table::create(arena.region()).unwrap();
+        let mut made = 0;
+        while table.find_or_insert(&[1000 + made; 16], 8).is_some() {
+            made += 1;
+        }
+        assert!(made > 50);
+        assert!(table.find_or_insert(&[1000; 16], 8).is_some());
+        assert_eq!(
+            table.stack(table.lost(Lost::TableFull).unwrap()).unwrap(),
+            [Lost::TableFull.pc()]
+        );
+        assert!(table.is_valid());
+    }
+
+    #[test]
+    fn opened_table_is_the_one_created() {
+        let arena = Arena::anonymous(SMALL).unwrap();
+        assert!(Table::open(arena.region()).is_none());
+        let bucket = Table::create(arena.region())
+            .unwrap()
+            .find_or_insert(&[70, 80], 24)
+            .unwrap();
+        let table = Table::open(arena.region()).unwrap();
+        assert_eq!(table.find_or_insert(&[70, 80], 24), Some(bucket));
+    }
+
+    #[test]
+    fn threads_that_race_agree_on_every_bucket() {
+        let arena = Arena::anonymous(1 << 20).unwrap();
+        let table = Table::create(arena.region()).unwrap();
+        let stacks = if cfg!(miri) { 10 } else { 500 };
+        let found: Vec<Vec<Offset>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        (0..stacks)
+                            .map(|n| table.find_or_insert(&[64 + n, 99], 8).unwrap())
+                            .collect()
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        assert!(found.windows(2).all(|pair| pair[0] == pair[1]));
+        assert!(table.is_valid());
+    }
+}

@@ -84,6 +84,7 @@ pub(crate) static RECORDS: Records = Records::new();
 pub(crate) struct Records {
     /// The newest. Any thread links with Release; readers Acquire.
     head: AtomicPtr<Record>,
+    count: AtomicUsize,
     used: AtomicUsize,
     lost: AtomicU64,
     bytes: UnsafeCell<Bytes>,
@@ -101,6 +102,7 @@ impl Records {
     const fn new() -> Self {
         Self {
             head: AtomicPtr::new(ptr::null_mut()),
+            count: AtomicUsize::new(0),
             used: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
             bytes: UnsafeCell::new(Bytes(MaybeUninit::zeroed())),
@@ -130,6 +132,11 @@ impl Records {
                 visit(&record.info());
             }
         }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        // Relaxed: a figure.
+        self.count.load(Ordering::Relaxed)
     }
 
     pub(crate) fn lost(&self) -> u64 {
@@ -168,6 +175,8 @@ impl Records {
                 .compare_exchange(head, made, Ordering::Release, Ordering::Relaxed)
                 .is_ok()
             {
+                // Relaxed: a figure.
+                self.count.fetch_add(1, Ordering::Relaxed);
                 return;
             }
         }

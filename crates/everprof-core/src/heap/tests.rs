@@ -1,0 +1,189 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::snapshot::Tally;
+
+fn recorder() -> Box<Recorder> {
+    Box::new(Recorder::new())
+}
+
+/// Allocates once, as the hot path does; the address where it was sampled.
+fn allocate(
+    recorder: &Recorder,
+    local: &Local,
+    size: usize,
+    address: usize,
+    stack: &[u64],
+) -> bool {
+    let left = local.countdown.get() - size as i64;
+    local.countdown.set(left);
+    if left >= 0 {
+        return false;
+    }
+    let ticket = recorder.sample_with(local, size, 1000, |out| {
+        out[..stack.len()].copy_from_slice(stack);
+        stack.len()
+    });
+    ticket.map(|ticket| ticket.commit(address, 8)).is_some()
+}
+
+fn free(recorder: &Recorder, address: usize) -> bool {
+    recorder.may_be_sampled(address) && recorder.take(address).is_some()
+}
+
+#[test]
+fn period_one_counts_exactly() {
+    let (recorder, local) = (recorder(), Local::new());
+    recorder.set_period(1);
+    for n in 0..1000 {
+        assert!(allocate(&recorder, &local, 24, 16 * (n + 1), &[100, 200]));
+    }
+    for n in 0..400 {
+        assert!(free(&recorder, 16 * (n + 1)));
+        assert!(!free(&recorder, 16 * (n + 1)), "freed once");
+    }
+    let snapshot = recorder.snapshot();
+    let buckets: Vec<_> = snapshot.iter().collect();
+    assert_eq!(buckets.len(), 1);
+    assert_eq!(buckets[0].stack, [100, 200]);
+    assert_eq!(buckets[0].size_class_bytes, 24);
+    let expected = Tally {
+        samples: 1000,
+        sampled_bytes: 24_000,
+        objects: 1000.0,
+        bytes: 24_000,
+    };
+    assert_eq!(buckets[0].alloc, expected);
+    assert_eq!(
+        buckets[0].in_use(),
+        Tally {
+            samples: 600,
+            sampled_bytes: 14_400,
+            objects: 600.0,
+            bytes: 14_400
+        }
+    );
+    assert!(!snapshot.torn);
+}
+
+#[test]
+fn dropped_ticket_and_restored_object_change_nothing() {
+    let (recorder, local) = (recorder(), Local::new());
+    recorder.set_period(1);
+    local.countdown.set(-8);
+    drop(recorder.sample_with(&local, 8, 1000, |_| 0).unwrap());
+    assert!(recorder.snapshot().iter().next().is_none());
+    assert!(allocate(&recorder, &local, 8, 4096, &[70]));
+    let taken = recorder.take(4096).unwrap();
+    assert_eq!((taken.shift(), taken.size_bytes()), (8, 8));
+    taken.restore();
+    assert!(free(&recorder, 4096));
+}
+
+#[test]
+fn weights_survive_a_change_of_period() {
+    let (recorder, local) = (recorder(), Local::new());
+    recorder.set_period(100);
+    let mut sampled: Vec<usize> = (1..5000)
+        .filter(|n| allocate(&recorder, &local, 50, 16 * n, &[70]))
+        .map(|n| 16 * n)
+        .collect();
+    recorder.set_period(7);
+    sampled.extend(
+        (5000..9000)
+            .filter(|n| allocate(&recorder, &local, 50, 16 * n, &[70]))
+            .map(|n| 16 * n),
+    );
+    for address in sampled {
+        assert!(free(&recorder, address));
+    }
+    let snapshot = recorder.snapshot();
+    let bucket = snapshot.iter().next().unwrap();
+    assert_eq!(bucket.in_use(), Tally::default());
+}
+
+#[test]
+fn allocation_in_a_handler_is_counted_as_lost() {
+    let (recorder, local) = (recorder(), Local::new());
+    recorder.set_period(1);
+    recorder.prepare();
+    local.countdown.set(-8);
+    let ticket = recorder.sample_with(&local, 8, 1000, |out| {
+        local.countdown.set(-8);
+        assert!(recorder.sample_with(&local, 8, 900, |_| 0).is_none());
+        out[0] = 70;
+        1
+    });
+    ticket.unwrap().commit(4096, 0);
+    let snapshot = recorder.snapshot();
+    let lost = snapshot
+        .iter()
+        .find(|bucket| bucket.stack == [Lost::Reentry.pc()])
+        .unwrap();
+    assert_eq!((lost.alloc.bytes, lost.in_use().bytes), (8, 0));
+    // What a longjmp left behind does not stay.
+    local.busy_below.set(500);
+    assert!(allocate(&recorder, &local, 8, 8192, &[70]));
+    assert_eq!(local.busy_below.get(), 0);
+}
+
+#[test]
+fn older_objects_are_told_from_younger() {
+    let (recorder, local) = (recorder(), Local::new());
+    recorder.set_period(1);
+    for n in 1..=10 {
+        assert!(allocate(&recorder, &local, 8, 16 * n, &[70 + n as u64 % 2]));
+    }
+    let now = recorder.snapshot_older_than(0);
+    assert_eq!(
+        now.iter()
+            .map(|bucket| bucket.alloc.bytes)
+            .collect::<Vec<_>>(),
+        [40, 40]
+    );
+    assert!(
+        recorder
+            .snapshot_older_than(1 << 60)
+            .iter()
+            .next()
+            .is_none()
+    );
+}
+
+#[test]
+fn size_classes_are_close_above() {
+    for size in (1..5000).chain([1 << 20, (1 << 20) + 1, 1 << 40]) {
+        let class = size_class(size);
+        assert!(
+            class >= size && class <= size.next_multiple_of(8).max(size + size / 8),
+            "{size} → {class}"
+        );
+        assert_eq!(size_class(class), class, "a class is its own");
+    }
+    assert_eq!(
+        [1, 8, 9, 1024, 1025, 1152].map(size_class),
+        [8, 8, 16, 1024, 1152, 1152]
+    );
+}
+
+/// At the cap of memory the totals are as right as ever, only less sharp.
+#[test]
+fn totals_stay_unbiased_at_the_memory_cap() {
+    let (recorder, local) = (recorder(), Local::new());
+    recorder.set_memory_limit(1 << 20);
+    recorder.set_period(64);
+    let (size, count) = (64, 400_000);
+    for n in 1..=count {
+        allocate(&recorder, &local, size, 64 * n, &[70]);
+    }
+    let snapshot = recorder.snapshot();
+    let bytes: u64 = snapshot.iter().map(|bucket| bucket.in_use().bytes).sum();
+    assert!(
+        snapshot.iter().all(|bucket| bucket.stack == [70]),
+        "nothing is lost"
+    );
+    // Each thinned sample of weight w stands for w objects with variance w(w − 1);
+    // weights reach 2^k as the store fills: the measured spread over seeds is 3 %.
+    let error = bytes as f64 / (size * count) as f64 - 1.0;
+    assert!(error.abs() < 0.15, "{error}");
+    assert!(recorder.memory_used() <= 1 << 20);
+}

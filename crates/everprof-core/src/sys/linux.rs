@@ -1,0 +1,202 @@
+//! Linux: memory straight from the kernel, clocks from the vDSO.
+
+use std::ptr::{self, NonNull};
+
+/// Bytes of a page as far as rounding goes. Kernels with larger pages (16 and
+/// 64 KiB on aarch64) round lengths up by themselves, and every length rounded
+/// to 64 KiB is a whole number of any of these pages.
+pub(crate) const PAGE_BYTES: usize = 64 * 1024;
+
+/// Zeroed private memory that costs nothing until it is touched.
+///
+/// `MAP_NORESERVE`: the cap is an upper bound, not a wish; strict overcommit
+/// must not charge the program for it.
+pub(crate) fn map_private(len: usize) -> Option<NonNull<u8>> {
+    map(
+        ptr::null_mut(),
+        len,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+        -1,
+    )
+}
+
+/// `len` bytes of the file behind `fd`, shared with whoever maps it too.
+pub(crate) fn map_file(fd: i32, len: usize, writable: bool) -> Option<NonNull<u8>> {
+    let protection = if writable {
+        libc::PROT_READ | libc::PROT_WRITE
+    } else {
+        libc::PROT_READ
+    };
+    map(ptr::null_mut(), len, protection, libc::MAP_SHARED, fd)
+}
+
+/// Puts zeroed private memory in the place of a mapping, shared or not.
+///
+/// # Safety
+/// `base` and `len` are a whole mapping made by this file, and nobody relies
+/// on what it holds.
+pub(crate) unsafe fn replace_with_private(base: NonNull<u8>, len: usize) -> bool {
+    map(
+        base.as_ptr(),
+        len,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED,
+        -1,
+    )
+    .is_some()
+}
+
+/// Puts the `len` bytes of the file behind `fd`, shared, in the place of a mapping.
+///
+/// # Safety
+/// As [`replace_with_private`].
+pub(crate) unsafe fn replace_with_file(base: NonNull<u8>, len: usize, fd: i32) -> bool {
+    let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+    map(
+        base.as_ptr(),
+        len,
+        libc::PROT_READ | libc::PROT_WRITE,
+        flags,
+        fd,
+    )
+    .is_some()
+}
+
+/// Gives a mapping back.
+///
+/// # Safety
+/// `base` and `len` are a whole mapping made by this file, used by nobody any more.
+pub(crate) unsafe fn unmap(base: NonNull<u8>, len: usize) {
+    keeping_errno(|| {
+        // SAFETY: the caller gives up a whole mapping of ours.
+        unsafe { libc::munmap(base.as_ptr().cast(), len) };
+    });
+}
+
+/// Memory that reads as zero in a fork's child whatever its parent wrote, or
+/// `None` where the kernel does not know `MADV_WIPEONFORK` (before 4.14).
+pub(crate) fn map_wiped_on_fork() -> Option<NonNull<u8>> {
+    let page = map_private(PAGE_BYTES)?;
+    let wiped = keeping_errno(|| {
+        // SAFETY: the advice covers the mapping made above and nothing else.
+        unsafe { libc::madvise(page.as_ptr().cast(), PAGE_BYTES, libc::MADV_WIPEONFORK) == 0 }
+    });
+    if wiped {
+        return Some(page);
+    }
+    // SAFETY: nobody has seen the page.
+    unsafe { unmap(page, PAGE_BYTES) };
+    None
+}
+
+/// This process.
+pub(crate) fn process_id() -> u32 {
+    // SAFETY: getpid has no preconditions.
+    unsafe { libc::getpid() }.cast_unsigned()
+}
+
+/// Nanoseconds since the Unix epoch.
+pub(crate) fn unix_nanos() -> u64 {
+    nanos(libc::CLOCK_REALTIME)
+}
+
+/// Nanoseconds of a clock that only goes forward, to a tick (1 to 10 ms): the
+/// age of an object needs no more, and the coarse clock costs a load.
+pub(crate) fn coarse_nanos() -> u64 {
+    nanos(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+/// Nanoseconds of a clock that only goes forward.
+pub(crate) fn monotonic_nanos() -> u64 {
+    nanos(libc::CLOCK_MONOTONIC)
+}
+
+/// Lets other threads run. Cold.
+pub(crate) fn pause_briefly() {
+    let wait = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000,
+    };
+    keeping_errno(|| {
+        // SAFETY: `wait` is a valid timespec; the remainder is not asked for.
+        unsafe { libc::nanosleep(&raw const wait, ptr::null_mut()) };
+    });
+}
+
+fn nanos(clock: libc::clockid_t) -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `now` is ours to write; the clocks above exist since Linux 2.6.32,
+    // so the call does not fail and errno stays.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    // Neither field is negative on these clocks.
+    (now.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(now.tv_nsec as u64)
+}
+
+fn map(at: *mut u8, len: usize, protection: i32, flags: i32, fd: i32) -> Option<NonNull<u8>> {
+    keeping_errno(|| {
+        // SAFETY: without MAP_FIXED the kernel chooses free addresses; with it,
+        // `replace_with_private` was promised the whole range.
+        let base = unsafe { libc::mmap(at.cast(), len, protection, flags, fd, 0) };
+        if base == libc::MAP_FAILED {
+            None
+        } else {
+            NonNull::new(base.cast())
+        }
+    })
+}
+
+/// Runs `f` and puts `errno` back: an allocation that happens to be sampled
+/// must look to the program like any other.
+fn keeping_errno<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: the location is this thread's for as long as the thread lives.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    let before = unsafe { errno.read() };
+    let result = f();
+    // SAFETY: as above.
+    unsafe { errno.write(before) };
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn failed_mapping_keeps_errno() {
+        // SAFETY: it gives the place of this thread's errno.
+        let errno = unsafe { libc::__errno_location() };
+        // SAFETY: this thread's own.
+        unsafe { errno.write(7) };
+        assert!(map_file(-1, PAGE_BYTES, true).is_none());
+        // SAFETY: as above.
+        assert_eq!(unsafe { errno.read() }, 7);
+    }
+
+    #[test]
+    fn replaced_memory_is_zero() {
+        let base = map_private(PAGE_BYTES).unwrap();
+        // SAFETY: a fresh mapping of a page or more.
+        unsafe { base.write(9) };
+        // SAFETY: a whole mapping, used by this test only.
+        assert!(unsafe { replace_with_private(base, PAGE_BYTES) });
+        // SAFETY: still mapped.
+        assert_eq!(unsafe { base.read() }, 0);
+        // SAFETY: the whole mapping, not used again.
+        unsafe { unmap(base, PAGE_BYTES) };
+    }
+
+    #[test]
+    fn clocks_go_forward() {
+        let (coarse, fine) = (coarse_nanos(), monotonic_nanos());
+        assert!(coarse <= monotonic_nanos() && fine <= monotonic_nanos());
+        assert!(unix_nanos() > 1_600_000_000_000_000_000);
+    }
+}

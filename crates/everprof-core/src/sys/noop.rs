@@ -1,0 +1,95 @@
+//! No operating system that we know: memory from the system's allocator, which
+//! is not the program's global one, clocks from std. Miri and loom run on this.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+use std::time::{Instant, SystemTime};
+
+/// Bytes that lengths are rounded to.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
+/// Zeroed private memory.
+pub(crate) fn map_private(len: usize) -> Option<NonNull<u8>> {
+    let layout = layout(len)?;
+    // SAFETY: the layout has a size above 0, checked by `layout`.
+    NonNull::new(unsafe { System.alloc_zeroed(layout) })
+}
+
+/// Not to be had here.
+pub(crate) fn map_file(fd: i32, len: usize, writable: bool) -> Option<NonNull<u8>> {
+    let _ = (fd, len, writable);
+    None
+}
+
+/// Puts zeroes in the place of what the memory held.
+///
+/// # Safety
+/// `base` and `len` are a whole mapping made by this file, and nobody relies
+/// on what it holds.
+pub(crate) unsafe fn replace_with_private(base: NonNull<u8>, len: usize) -> bool {
+    // SAFETY: the caller gives the whole range.
+    unsafe { base.write_bytes(0, len) };
+    true
+}
+
+/// Not to be had here.
+///
+/// # Safety
+/// None is asked.
+pub(crate) unsafe fn replace_with_file(base: NonNull<u8>, len: usize, fd: i32) -> bool {
+    let _ = (base, len, fd);
+    false
+}
+
+/// Gives memory back.
+///
+/// # Safety
+/// `base` and `len` are a whole mapping made by this file, used by nobody any more.
+pub(crate) unsafe fn unmap(base: NonNull<u8>, len: usize) {
+    if let Some(layout) = layout(len) {
+        // SAFETY: `map_private` made it with this layout.
+        unsafe { System.dealloc(base.as_ptr(), layout) };
+    }
+}
+
+/// Not to be had here.
+pub(crate) fn map_wiped_on_fork() -> Option<NonNull<u8>> {
+    None
+}
+
+/// This process.
+pub(crate) fn process_id() -> u32 {
+    std::process::id()
+}
+
+/// Nanoseconds since the Unix epoch.
+pub(crate) fn unix_nanos() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// Nanoseconds of a clock that only goes forward.
+pub(crate) fn coarse_nanos() -> u64 {
+    monotonic_nanos()
+}
+
+/// Nanoseconds of a clock that only goes forward.
+pub(crate) fn monotonic_nanos() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+/// Lets other threads run. Cold.
+pub(crate) fn pause_briefly() {
+    std::thread::yield_now();
+}
+
+fn layout(len: usize) -> Option<Layout> {
+    if len == 0 {
+        None
+    } else {
+        Layout::from_size_align(len, PAGE_BYTES).ok()
+    }
+}
