@@ -174,12 +174,13 @@ impl Bench {
              | everprof over | bare | unsampled, align ≤ 8 | unsampled, align 16 | `heap=0`, align ≤ 8 | `heap=0`, align 16 | 512 KiB, samples included |\n\
              |---|---|---|---|---|---|---|\n",
         );
-        for (name, bare, with) in [
-            ("System", "system", "everprof-system"),
-            ("jemalloc", "jemalloc", "everprof-jemalloc"),
-            ("mimalloc", "mimalloc-bare", "everprof-mimalloc"),
+        let built = |names: [&str; 2]| names.map(|name| self.built(name));
+        for (name, [bare, with]) in [
+            ("System", built(["system", "everprof-system"])),
+            ("jemalloc", built(["jemalloc", "everprof-jemalloc"])),
+            ("mimalloc", built(["mimalloc-bare", "everprof-mimalloc"])),
+            ("System, `lto = \"fat\"`", self.with_lto()?),
         ] {
-            let (bare, with) = (self.built(bare), self.built(with));
             let (bare8, bare16) = (self.a_pair(&bare, "pair8")?, self.a_pair(&bare, "pair16")?);
             write!(table, "| {name} | {bare8:.1} |")?;
             for (workload, (key, value), bare) in [
@@ -261,7 +262,7 @@ impl Bench {
 
     fn snapshot(&self) -> Result<String> {
         self.cargo_build("bench/Cargo.toml", &["snapshot"])?;
-        let program = self.built("snapshot").env("EVERPROF", "memory=512MiB");
+        let program = self.built("snapshot").env("EVERPROF", "memory_limit=512MiB");
         let text = program.with(&["100000"]).output()?;
         let mut table = String::from(
             "| 100,000 stacks of depth 32, names only | snapshot and assembly, ms | encoding, ms \

@@ -147,8 +147,12 @@ impl Bench {
     }
 
     pub(super) fn cargo_build(&self, manifest: &str, packages: &[&str]) -> Result<()> {
+        self.cargo_build_as("release", manifest, packages)
+    }
+
+    fn cargo_build_as(&self, profile: &str, manifest: &str, packages: &[&str]) -> Result<()> {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--release", "--manifest-path"]);
+        cargo.args(["build", "--quiet", "--profile", profile, "--manifest-path"]);
         cargo
             .arg(self.root.join(manifest))
             .arg("--target-dir")
@@ -162,6 +166,14 @@ impl Bench {
         } else {
             Err(format!("{manifest}: not built").into())
         }
+    }
+
+    /// System, bare and under everprof, built as one unit with std's own code.
+    pub(super) fn with_lto(&self) -> Result<[Program; 2]> {
+        let packages = ["system", "everprof-system"];
+        self.cargo_build_as("lto", "bench/Cargo.toml", &packages)?;
+        Ok(packages
+            .map(|name| Program::new(&[&self.target.join("lto").join(name).display().to_string()])))
     }
 
     /// The words before a program's own to run it under everprof.
