@@ -223,7 +223,7 @@ fn write_trailer(profile: &Profile, out: &mut impl Write) -> Result<(), Error> {
         writeln!(out, "# {}", clean(comment))?;
     }
     if profile.mappings().len() > 0 {
-        writeln!(out, "\nMAPPED_LIBRARIES:")?;
+        writeln!(out, "\n--- Memory map: ---")?;
     }
     for (_, mapping) in profile.mappings() {
         // Words, as readers split at blanks.
@@ -321,7 +321,7 @@ heap profile: 3: 36 [14: 170] @ heap/2
 # period = 524288 bytes
 # two\u{fffd}lines
 
-MAPPED_LIBRARIES:
+--- Memory map: ---
 1000-9000 /bin/my\u{fffd}app (@200) ab12
 ";
         assert_eq!(text(&profile, "heap"), expected);

@@ -81,6 +81,15 @@ fn encoded(profile: &Profile) -> Vec<u8> {
     bytes
 }
 
+fn program() -> Mapping<'static> {
+    Mapping {
+        start: 0x1000,
+        limit: 0x9000,
+        file: "/bin/app",
+        ..Mapping::default()
+    }
+}
+
 fn is_blessing() -> bool {
     env::var_os("EVERPROF_BLESS").is_some_and(|value| !value.is_empty())
 }
@@ -181,8 +190,9 @@ fn heap_text_is_read_with_the_same_totals() {
 #[test]
 fn contention_text_is_read_with_the_same_totals() {
     let mut profile = Profile::new(&[("contentions", "count"), ("delay", "nanoseconds")]);
+    let mapping = profile.add_mapping(program());
     for address in 1..4u64 {
-        let at = profile.add_location(address << 12, None);
+        let at = profile.add_location(address << 12, Some(mapping));
         profile.push_sample(&[at], &[address as i64, address as i64 * 1_000_003], &[]);
     }
     for name in ["block", "mutex"] {
@@ -196,13 +206,15 @@ fn contention_text_is_read_with_the_same_totals() {
 #[test]
 fn count_text_is_read_with_the_same_totals() {
     let mut profile = Profile::new(&[("threads", "count")]);
-    let at = profile.add_location(0x1234, None);
+    let mapping = profile.add_mapping(program());
+    let at = profile.add_location(0x1234, Some(mapping));
     profile.push_sample(&[at, at], &[41], &[Label::string("tenant", "blue")]);
     profile.push_sample(&[], &[1], &[]);
     let mut text = Vec::new();
     text::write_debug1(&profile, "threads", &mut text).unwrap();
     let raw = pprof_prints(&["-raw"], &scratch("threads.debug1", &text));
     assert_eq!(raw_totals(&raw), [42], "{raw}");
+    assert!(raw.contains("0x1000/0x9000/0x0 /bin/app"), "{raw}");
 }
 
 #[test]
