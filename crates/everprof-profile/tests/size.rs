@@ -66,9 +66,24 @@ fn hundred_thousand_samples_of_depth_32_take_less_than_20_mb() {
         random ^= random << 17;
         random
     };
+    let shim = profile.add_location(0x100, Some(program));
+    let name = "__rustc::__rust_alloc";
+    let function = profile.add_function(Function {
+        name,
+        ..Function::default()
+    });
+    profile.set_lines(
+        shim,
+        &[Line {
+            function,
+            line: 0,
+            column: 0,
+        }],
+    );
     for _ in 0..100_000 {
-        let stack: [_; 32] = std::array::from_fn(|_| {
-            profile.add_location(0x40_0000 + next() % LOCATIONS * 16, Some(program))
+        let stack: [_; 33] = std::array::from_fn(|depth| match depth {
+            0 => shim,
+            _ => profile.add_location(0x40_0000 + next() % LOCATIONS * 16, Some(program)),
         });
         let size = 8 * (1 + next() % 128) as i64;
         let values = [9, 9 * size, 4, 4 * size];
@@ -90,9 +105,12 @@ fn hundred_thousand_samples_of_depth_32_take_less_than_20_mb() {
             }],
         );
     }
+    profile.trim();
     pprof::encode(&profile, io::sink()).unwrap();
 
     let peak = PEAK.load(Ordering::Relaxed) - before;
     assert_eq!(profile.stack_count(), 100_000);
+    assert!(profile.samples().all(|sample| sample.stack().depth() == 32));
+    println!("{peak} bytes at the peak");
     assert!(peak < 20_000_000, "{peak} bytes");
 }

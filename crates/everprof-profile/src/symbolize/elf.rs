@@ -559,6 +559,32 @@ mod tests {
     }
 
     #[test]
+    fn program_without_symbols_is_called_stripped() {
+        let file = Scratch::new(
+            "stripped",
+            &object(Architecture::X86_64, object::Endianness::Little, &[]),
+        );
+        let mut profile = crate::Profile::new(&[("n", "count")]);
+        for _ in 0..2 {
+            let path = file.0.to_str().unwrap();
+            let mapping = crate::Mapping {
+                limit: 99,
+                file: path,
+                ..crate::Mapping::default()
+            };
+            let mapping = profile.add_mapping(mapping);
+            profile.add_location(7, Some(mapping));
+        }
+        let outcome = crate::symbolize::names(&mut profile);
+        assert_eq!(
+            (outcome.named, outcome.unnamed, outcome.problems.len()),
+            (0, 2, 1)
+        );
+        assert!(outcome.problems[0].contains("no symbol for any of its 1 addresses"));
+        assert!(outcome.problems[0].contains("--binary"));
+    }
+
+    #[test]
     fn own_program_has_segments_and_names() {
         let elf = ElfFile::open(&std::env::current_exe().unwrap());
         if cfg!(target_os = "linux") {

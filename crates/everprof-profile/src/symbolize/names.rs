@@ -4,7 +4,7 @@
 
 use super::binaries::{Binaries, Mapped};
 use super::{Outcome, demangle};
-use crate::{Error, Function, Line, LocationId, MappingId, Profile};
+use crate::{Error, Function, Line, LocationId, Mapping, MappingId, Profile};
 
 pub(super) fn run(profile: &mut Profile, binaries: &Binaries) -> Outcome {
     for_each_mapping(profile, |profile, mapping, unnamed| {
@@ -40,13 +40,17 @@ pub(super) fn for_each_mapping(
             continue;
         }
         let id = MappingId::from_index(place);
-        if let Err(error) = work(profile, id, unnamed) {
-            let problem = error.to_string();
+        let done = work(profile, id, unnamed);
+        let is_unnamed = |&&at: &&LocationId| profile.location(at).lines.is_empty();
+        let left = unnamed.iter().filter(is_unnamed).count();
+        let problem = match done {
+            Err(error) => Some(error.to_string()),
+            Ok(()) => stripped_program(&profile.mapping(id), id, unnamed.len(), left),
+        };
+        if let Some(problem) = problem {
             profile.add_comment(&format!("symbols: {problem}"));
             outcome.problems.push(problem);
         }
-        let is_unnamed = |&&at: &&LocationId| profile.location(at).lines.is_empty();
-        let left = unnamed.iter().filter(is_unnamed).count();
         outcome.named += unnamed.len() - left;
         let mapping = profile.mapping(id);
         if mapping.file.starts_with('/') {
@@ -63,6 +67,25 @@ pub(super) fn for_each_mapping(
         }
     }
     outcome
+}
+
+/// What to say when the program itself has no names at all. Libraries are often without,
+/// and few of a profile's addresses are theirs.
+fn stripped_program(
+    mapping: &Mapping<'_>,
+    id: MappingId,
+    wanted: usize,
+    left: usize,
+) -> Option<String> {
+    let is_stripped =
+        id.index() == 0 && mapping.file.starts_with('/') && left == wanted && wanted > 0;
+    is_stripped.then(|| {
+        format!(
+            "`{}` has no symbol for any of its {wanted} addresses: it was stripped, so name them \
+             from an unstripped copy (`everprof top --binary COPY PROFILE`)",
+            mapping.file
+        )
+    })
 }
 
 /// Names these locations of one file.
