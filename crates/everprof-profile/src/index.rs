@@ -16,6 +16,13 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// An index that never grows up to this many numbers: growing takes half as much again
+    /// for a moment.
+    pub(crate) fn with_capacity(numbers: usize) -> Index {
+        let slots = vec![0; (numbers * 2).next_power_of_two().max(16)];
+        Index { slots, len: 0 }
+    }
+
     /// The number whose key `is_it` accepts among those with this hash.
     pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         if self.slots.is_empty() {

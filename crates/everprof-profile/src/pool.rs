@@ -57,7 +57,9 @@ impl Pool {
     /// that become equal. Tells the new number of each old one. In place: strings only
     /// move forward, so there is never a second buffer.
     pub(crate) fn shorten(&mut self, cut: impl Fn(&[u8]) -> usize) -> Vec<u32> {
-        let mut index = Index::default();
+        // Of no use any more, and as large as the new one will be.
+        self.index = Index::default();
+        let mut index = Index::with_capacity(self.ends.len());
         let mut kept = 0;
         let (mut start, mut free) = (0, 0);
         let new_numbers = (0..self.ends.len())

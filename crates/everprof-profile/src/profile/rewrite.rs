@@ -24,6 +24,7 @@ impl Profile {
         for sample in &mut self.samples {
             sample.stack = StackId::from_index(new_numbers[sample.stack.index()] as usize);
         }
+        drop(new_numbers);
         self.aggregate();
     }
 
@@ -35,7 +36,7 @@ impl Profile {
         let hash_of = |sample: &SampleRecord| {
             seed.pair(sample.stack.get().into(), sample.labels.get().into())
         };
-        let mut index = Index::default();
+        let mut index = Index::with_capacity(self.samples.len());
         let mut kept = 0;
         for n in 0..self.samples.len() {
             let sample = self.samples[n];
