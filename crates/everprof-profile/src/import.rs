@@ -19,12 +19,17 @@ pub(crate) struct Importer {
     locations: HashMap<LocationKey, LocationId>,
 }
 
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct MappingKey {
     size: u64,
     offset: u64,
     /// The build id or, where it is not known, the file.
     file: String,
+    /// Where there is neither, only the address tells one mapping from another.
+    start: u64,
+    /// How many mappings of its profile are the same up to here and stand before it, so
+    /// that two of one process are never joined.
+    before: usize,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -75,10 +80,11 @@ impl Importer {
     /// Begins to copy from a profile. Its mappings are copied now, all of them, so that
     /// the main program stays the first.
     pub(crate) fn source<'a>(&mut self, from: &'a Profile) -> Source<'a> {
+        let mut seen: HashMap<MappingKey, usize> = HashMap::new();
         let mappings = from
             .mappings()
             .map(|(_, mapping)| {
-                let key = MappingKey {
+                let mut key = MappingKey {
                     // Rounded up, because some tools count to the last byte of the file.
                     size: mapping
                         .limit
@@ -90,7 +96,15 @@ impl Importer {
                         "" => mapping.file.to_owned(),
                         build_id => build_id.to_owned(),
                     },
+                    start: match (mapping.build_id, mapping.file) {
+                        ("", "") => mapping.start,
+                        _ => 0,
+                    },
+                    before: 0,
                 };
+                let before = seen.entry(key.clone()).or_default();
+                key.before = *before;
+                *before += 1;
                 let into = &mut self.into;
                 let id = *self
                     .mappings

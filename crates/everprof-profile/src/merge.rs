@@ -194,6 +194,31 @@ mod tests {
     }
 
     #[test]
+    fn mappings_of_one_process_are_never_joined() {
+        let process = |base: u64| {
+            let mut profile = Profile::new(&[("n", "count")]);
+            for (n, file) in ["", "", "/lib/a.so", "/lib/a.so"].into_iter().enumerate() {
+                let start = base + 0x1_0000 * n as u64;
+                let mapping = Mapping {
+                    start,
+                    limit: start + 0x1000,
+                    file,
+                    ..Mapping::default()
+                };
+                let mapping = profile.add_mapping(mapping);
+                let at = profile.add_location(start + 5, Some(mapping));
+                profile.push_sample(&[at], &[1], &[]);
+            }
+            profile
+        };
+        let alone = Profile::merge(&[&process(0x10_0000)]).unwrap();
+        assert_eq!((alone.mappings().len(), alone.samples().len()), (4, 4));
+        let both = Profile::merge(&[&process(0x10_0000), &process(0x20_0000)]).unwrap();
+        // Files fit together, and memory of no file cannot.
+        assert_eq!((both.mappings().len(), both.samples().len()), (6, 6));
+    }
+
+    #[test]
     fn other_sample_types_are_refused_and_both_are_named() {
         let other = Profile::new(&[("contentions", "count"), ("delay", "nanoseconds")]);
         let error = Profile::merge(&[&process(0, 1), &other]).unwrap_err();
