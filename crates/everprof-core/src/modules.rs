@@ -43,13 +43,16 @@ pub struct ModuleInfo<'a> {
     pub loaded: bool,
 }
 
-/// Calls `visit` with every module known, the program itself first.
-pub fn for_each(visit: impl FnMut(&ModuleInfo<'_>)) {
-    records::RECORDS.for_each(visit);
+/// Calls `visit` with every module known, in the order they became so.
+pub fn for_each(mut visit: impl FnMut(&ModuleInfo<'_>)) {
+    for record in records::RECORDS.iter() {
+        visit(&record.info());
+    }
 }
 
-/// How many modules are known. It only grows.
-pub(crate) fn count() -> usize {
+/// How many modules are known. Grows only.
+#[must_use]
+pub fn count() -> usize {
     records::RECORDS.count()
 }
 

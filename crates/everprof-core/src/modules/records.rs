@@ -1,7 +1,7 @@
 //! The list of modules: append-only, in static memory.
 //!
 //! Context: signal. Any thread adds, any reads. Invariant: a record is complete
-//! before it is linked, and never changes afterwards but for `loaded` and `seen`.
+//! before its pointer is stored in the first free slot, and never changes afterwards but for `loaded` and `seen`.
 //!
 //! It is not in the recorders' arena, because a walk relies on it, and the arena
 //! may be a file that another process writes, or be exchanged under a fork's child.
@@ -32,8 +32,6 @@ pub(crate) struct Description<'a> {
 /// One module.
 #[derive(Debug)]
 pub(crate) struct Record {
-    /// Set before the record is linked, then constant.
-    next: AtomicPtr<Record>,
     start: u64,
     limit: u64,
     file_offset: u64,
@@ -80,10 +78,14 @@ const BYTES: usize = 128 << 10;
 /// The process's modules.
 pub(crate) static RECORDS: Records = Records::new();
 
+/// Modules at most: what fits into [`BYTES`] with the shortest paths.
+const SLOTS: usize = 1024;
+
 #[derive(Debug)]
 pub(crate) struct Records {
-    /// The newest. Any thread links with Release; readers Acquire.
-    head: AtomicPtr<Record>,
+    /// Filled from the front. Any thread stores with Release, readers Acquire.
+    slots: [AtomicPtr<Record>; SLOTS],
+    /// Slots filled, counted after each. Asked by every sample.
     count: AtomicUsize,
     used: AtomicUsize,
     lost: AtomicU64,
@@ -95,13 +97,13 @@ pub(crate) struct Records {
 struct Bytes(#[allow(dead_code, reason = "only its address is used")] MaybeUninit<[u8; BYTES]>);
 
 // SAFETY: a piece of `bytes` belongs to whoever advanced `used` over it until it is
-// linked, and is only read from then on.
+// stored in a slot, and is only read from then on.
 unsafe impl Sync for Records {}
 
 impl Records {
     const fn new() -> Self {
         Self {
-            head: AtomicPtr::new(ptr::null_mut()),
+            slots: [const { AtomicPtr::new(ptr::null_mut()) }; SLOTS],
             count: AtomicUsize::new(0),
             used: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
@@ -109,29 +111,14 @@ impl Records {
         }
     }
 
-    /// Every record, newest first.
+    /// Every record, oldest first.
     pub(crate) fn iter(&'static self) -> impl Iterator<Item = &'static Record> {
-        // Acquire: pairs with the Release in `add`; the record is complete.
-        let mut at = self.head.load(Ordering::Acquire);
-        core::iter::from_fn(move || {
-            // SAFETY: null, or linked by `add`: complete, and never freed.
-            let record: &'static Record = unsafe { at.as_ref() }?;
-            // Relaxed: constant since before it was linked.
-            at = record.next.load(Ordering::Relaxed);
-            Some(record)
+        self.slots.iter().map_while(|slot| {
+            // Acquire: pairs with the Release in `add`; the record is complete.
+            let record = slot.load(Ordering::Acquire);
+            // SAFETY: null, or stored by `add`: complete, and never freed.
+            unsafe { record.as_ref() }
         })
-    }
-
-    /// Oldest first. Quadratic in the number of modules, and cold.
-    pub(crate) fn for_each(&'static self, mut visit: impl FnMut(&ModuleInfo<'_>)) {
-        let count = self.iter().count();
-        for index in (0..count).rev() {
-            // One that was linked meanwhile stands in front: count from the end.
-            let ahead = self.iter().count() - count;
-            if let Some(record) = self.iter().nth(ahead + index) {
-                visit(&record.info());
-            }
-        }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -147,39 +134,38 @@ impl Records {
     /// Records `module` as seen by refresh number `refresh`, unless it is known.
     pub(crate) fn add(&'static self, module: &Description<'_>, refresh: u64) {
         let mut made: *mut Record = ptr::null_mut();
-        loop {
-            let head = self.head.load(Ordering::Acquire);
-            if let Some(known) = self.iter().find(|record| record.is(module)) {
+        for slot in &self.slots {
+            // Acquire: as in `iter`.
+            let mut found = slot.load(Ordering::Acquire);
+            if found.is_null() {
+                if made.is_null() {
+                    made = self.make(module, refresh).unwrap_or(ptr::null_mut());
+                }
+                if made.is_null() {
+                    break;
+                }
+                // Release: publishes the record. Acquire on failure: another thread
+                // has taken the slot, perhaps for the same module.
+                match slot.compare_exchange(found, made, Ordering::Release, Ordering::Acquire) {
+                    Ok(_) => {
+                        // Relaxed: a figure.
+                        self.count.fetch_add(1, Ordering::Relaxed);
+                        return;
+                    }
+                    Err(other) => found = other,
+                }
+            }
+            // SAFETY: not null, so stored by `add`: complete, and never freed.
+            let record = unsafe { &*found };
+            if record.is(module) {
                 // Relaxed: flags of their own.
-                known.seen.store(refresh, Ordering::Relaxed);
-                known.loaded.store(true, Ordering::Relaxed);
-                return;
-            }
-            if made.is_null() {
-                let Some(record) = self.make(module, refresh) else {
-                    // Relaxed: a figure of its own.
-                    self.lost.fetch_add(1, Ordering::Relaxed);
-                    return;
-                };
-                made = record;
-            }
-            // SAFETY: made above, linked by nobody yet.
-            let record = unsafe { &*made };
-            // Relaxed: published by the exchange below.
-            record.next.store(head, Ordering::Relaxed);
-            // Release: publishes the record. Pairs with the Acquire in `iter`. On the
-            // head that was searched from: another thread's record of the same
-            // module makes it fail.
-            if self
-                .head
-                .compare_exchange(head, made, Ordering::Release, Ordering::Relaxed)
-                .is_ok()
-            {
-                // Relaxed: a figure.
-                self.count.fetch_add(1, Ordering::Relaxed);
+                record.seen.store(refresh, Ordering::Relaxed);
+                record.loaded.store(true, Ordering::Relaxed);
                 return;
             }
         }
+        // Relaxed: a figure of its own.
+        self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Marks what refresh number `refresh` did not see. True if there was any.
@@ -199,7 +185,6 @@ impl Records {
         let build_id = self.copy(module.build_id)?;
         let path = self.copy(module.path)?;
         let record = Record {
-            next: AtomicPtr::new(ptr::null_mut()),
             start: module.start,
             limit: module.limit,
             file_offset: module.file_offset,
@@ -262,9 +247,9 @@ mod tests {
 
     fn paths(records: &'static Records) -> Vec<(String, bool)> {
         let mut paths = Vec::new();
-        records.for_each(|info| {
-            paths.push((String::from_utf8_lossy(info.path).into_owned(), info.loaded))
-        });
+        for info in records.iter().map(Record::info) {
+            paths.push((String::from_utf8_lossy(info.path).into_owned(), info.loaded));
+        }
         paths
     }
 
@@ -279,7 +264,7 @@ mod tests {
             paths(records),
             [("/bin/a".to_owned(), true), ("/lib/b".to_owned(), true)]
         );
-        let info = records.iter().next().unwrap().info();
+        let info = records.iter().last().unwrap().info();
         assert_eq!(
             (info.start, info.limit, info.build_id),
             (0x20000, 0x21000, &[1, 2, 3][..])

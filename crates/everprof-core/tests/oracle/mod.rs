@@ -4,12 +4,39 @@ use std::ffi::{c_int, c_void};
 
 use everprof_core::stack::{Captured, Registers, StackEnd, ThreadMemory, capture};
 
-/// One stack, walked twice.
-pub struct Stacks {
-    pub ours: Vec<u64>,
-    pub end: StackEnd,
-    pub truth: Vec<u64>,
+/// A stack of at most so many entries. Nothing here allocates: it runs in handlers
+/// that interrupt the allocator.
+#[derive(Clone, Copy)]
+pub struct Stack {
+    entries: [u64; 512],
+    depth: usize,
 }
+
+impl std::ops::Deref for Stack {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        &self.entries[..self.depth]
+    }
+}
+
+/// One stack, walked twice.
+#[derive(Clone, Copy)]
+pub struct Stacks {
+    pub ours: Stack,
+    pub end: StackEnd,
+    pub truth: Stack,
+}
+
+/// As a program's start does; where the loader cannot be asked, walks rest on it.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static START: extern "C" fn() = {
+    extern "C" fn start() {
+        everprof_core::modules::refresh();
+    }
+    start
+};
 
 thread_local! {
     static MEMORY: ThreadMemory = const { ThreadMemory::new() };
@@ -25,33 +52,46 @@ pub fn ours(out: &mut [u64]) -> Captured {
 /// Walks this very stack both ways.
 #[inline(never)]
 pub fn both() -> Stacks {
-    let mut out = [0_u64; 1024];
-    let captured = ours(&mut out);
-    let truth = truth();
+    let mut entries = [0_u64; 512];
+    let captured = ours(&mut entries);
+    let depth = captured.depth;
     Stacks {
-        ours: out[..captured.depth].to_vec(),
+        ours: Stack { entries, depth },
         end: captured.end,
-        truth,
+        truth: truth(),
     }
 }
 
-/// Return addresses by `_Unwind_Backtrace`, from the caller's caller on.
+/// Return addresses by `_Unwind_Backtrace`, this function's caller first.
 #[inline(never)]
-pub fn truth() -> Vec<u64> {
-    let mut found: Vec<u64> = Vec::with_capacity(1024);
-    // SAFETY: the callback gets the vector that it expects.
+pub fn truth() -> Stack {
+    let mut found = Stack {
+        entries: [0; 512],
+        depth: 0,
+    };
+    // SAFETY: the callback gets the stack that it expects.
     unsafe { _Unwind_Backtrace(visit, (&raw mut found).cast()) };
+    while found.last() == Some(&0) {
+        found.depth -= 1;
+    }
     found
 }
 
 unsafe extern "C" fn visit(context: *mut c_void, found: *mut c_void) -> c_int {
-    // SAFETY: `truth` passes its vector.
-    let found = unsafe { &mut *found.cast::<Vec<u64>>() };
+    // SAFETY: `truth` passes its stack.
+    let found = unsafe { &mut *found.cast::<Stack>() };
     let mut exact = 0;
     // SAFETY: the unwinder's own context.
     let pc = unsafe { _Unwind_GetIPInfo(context, &raw mut exact) } as u64;
-    // Interrupted frames stand in our stacks as one more than their pc.
-    found.push(pc + u64::from(exact != 0));
+    if let Some(place) = found.entries.get_mut(found.depth) {
+        // Interrupted frames stand in our stacks as one more than their pc.
+        *place = if pc == 0 {
+            0
+        } else {
+            pc + u64::from(exact != 0)
+        };
+        found.depth += 1;
+    }
     0
 }
 
@@ -63,11 +103,7 @@ pub fn assert_same_stack(stacks: &Stacks) {
     // Ours begins in `both`, the truth in `truth`, called from there. From the
     // caller of `both` on, they must not differ.
     let outer = &stacks.ours[1..];
-    let truth = &stacks.truth[..stacks
-        .truth
-        .iter()
-        .rposition(|&pc| pc != 0)
-        .map_or(0, |last| last + 1)];
+    let truth = &stacks.truth;
     let at = truth
         .iter()
         .position(|pc| *pc == outer[0])
