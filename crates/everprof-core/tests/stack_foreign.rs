@@ -1,8 +1,10 @@
 //! Walks through code that Rust did not compile: C without frame pointers, the C
 //! library's callbacks, libraries that come and go.
 
+// Static musl has neither `dlopen` nor tables for its own code.
 #![cfg(all(
     target_os = "linux",
+    target_env = "gnu",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 #![allow(clippy::unwrap_used)]

@@ -10,12 +10,12 @@ mod oracle;
 
 use std::ffi::c_void;
 use std::hint::black_box;
-use std::{mem, ptr, thread};
+use std::thread;
 
 use everprof_core::stack::{
     Captured, Registers, StackEnd, ThreadMemory, capture, depth_limit, set_depth_limit,
 };
-use oracle::{assert_same_stack, both, ours};
+use oracle::ours;
 use proptest::prelude::*;
 
 #[inline(never)]
@@ -118,88 +118,94 @@ impl Drop for Mapping {
     }
 }
 
-/// Runs `work` on another stack, as coroutines do.
+/// `makecontext` is glibc's.
 #[cfg(target_env = "gnu")]
-fn on_stack<T>(stack: &Mapping, work: impl FnOnce() -> T) -> T {
-    struct Job<T, F> {
-        work: Option<F>,
-        result: Option<T>,
-        back: libc::ucontext_t,
-        there: libc::ucontext_t,
-    }
-    extern "C" fn enter<T, F: FnOnce() -> T>(high: libc::c_uint, low: libc::c_uint) {
-        let job = ((high as usize) << 32 | low as usize) as *mut Job<T, F>;
-        // SAFETY: `on_stack` waits for this one and touches nothing meanwhile.
-        let job = unsafe { &mut *job };
-        job.result = job.work.take().map(|work| work());
-        // SAFETY: saved by the swap that came here.
-        unsafe { libc::setcontext(&raw const job.back) };
-    }
-    type Enter = extern "C" fn(libc::c_uint, libc::c_uint);
-    fn entry<T, F: FnOnce() -> T>(_: &F) -> Enter {
-        enter::<T, F>
-    }
-    let enter = entry::<T, _>(&work);
-    // SAFETY: all bits zero is a valid, empty context.
-    let [back, there] = unsafe { mem::zeroed() };
-    let mut job = Box::new(Job {
-        work: Some(work),
-        result: None,
-        back,
-        there,
-    });
-    let address = (&raw mut *job) as usize;
-    // SAFETY: fills the context.
-    unsafe { libc::getcontext(&raw mut job.there) };
-    job.there.uc_stack.ss_sp = stack.start;
-    job.there.uc_stack.ss_size = stack.bytes;
-    job.there.uc_link = ptr::null_mut();
-    // SAFETY: makecontext takes any function of integers.
-    let enter = unsafe { mem::transmute::<Enter, extern "C" fn()>(enter) };
-    let (high, low) = ((address >> 32) as libc::c_uint, address as libc::c_uint);
-    // SAFETY: a filled context with a stack; two arguments.
-    unsafe { libc::makecontext(&raw mut job.there, enter, 2, high, low) };
-    // SAFETY: comes back by the setcontext above.
-    unsafe { libc::swapcontext(&raw mut job.back, &raw const job.there) };
-    job.result.take().unwrap()
-}
+mod coroutine {
+    use std::{mem, ptr};
 
-#[cfg(target_env = "gnu")]
-#[test]
-fn a_coroutine_is_walked_to_its_own_root() {
-    for bytes in [16 << 10, 64 << 10, 1 << 20] {
-        let stack = Mapping::new(0, bytes);
-        for depth in [1, 30, 5] {
-            let captured = on_stack(&stack, || recurse(depth, &mut || ours(&mut [0; 128])));
-            assert!(captured.depth > depth);
-            assert!(captured.depth < depth + 30);
-            assert_eq!(captured.end, StackEnd::Root);
+    use super::oracle::{assert_same_stack, both};
+    use super::*;
+
+    /// Runs `work` on another stack, as coroutines do.
+    fn on_stack<T>(stack: &Mapping, work: impl FnOnce() -> T) -> T {
+        struct Job<T, F> {
+            work: Option<F>,
+            result: Option<T>,
+            back: libc::ucontext_t,
+            there: libc::ucontext_t,
         }
-        // Back on the thread's own.
-        assert_same_stack(&both());
+        extern "C" fn enter<T, F: FnOnce() -> T>(high: libc::c_uint, low: libc::c_uint) {
+            let job = ((high as usize) << 32 | low as usize) as *mut Job<T, F>;
+            // SAFETY: `on_stack` waits for this one and touches nothing meanwhile.
+            let job = unsafe { &mut *job };
+            job.result = job.work.take().map(|work| work());
+            // SAFETY: saved by the swap that came here.
+            unsafe { libc::setcontext(&raw const job.back) };
+        }
+        type Enter = extern "C" fn(libc::c_uint, libc::c_uint);
+        fn entry<T, F: FnOnce() -> T>(_: &F) -> Enter {
+            enter::<T, F>
+        }
+        let enter = entry::<T, _>(&work);
+        // SAFETY: all bits zero is a valid, empty context.
+        let [back, there] = unsafe { mem::zeroed() };
+        let mut job = Box::new(Job {
+            work: Some(work),
+            result: None,
+            back,
+            there,
+        });
+        let address = (&raw mut *job) as usize;
+        // SAFETY: fills the context.
+        unsafe { libc::getcontext(&raw mut job.there) };
+        job.there.uc_stack.ss_sp = stack.start;
+        job.there.uc_stack.ss_size = stack.bytes;
+        job.there.uc_link = ptr::null_mut();
+        // SAFETY: makecontext takes any function of integers.
+        let enter = unsafe { mem::transmute::<Enter, extern "C" fn()>(enter) };
+        let (high, low) = ((address >> 32) as libc::c_uint, address as libc::c_uint);
+        // SAFETY: a filled context with a stack; two arguments.
+        unsafe { libc::makecontext(&raw mut job.there, enter, 2, high, low) };
+        // SAFETY: comes back by the setcontext above.
+        unsafe { libc::swapcontext(&raw mut job.back, &raw const job.there) };
+        job.result.take().unwrap()
     }
-}
 
-#[cfg(target_env = "gnu")]
-#[test]
-fn what_was_a_coroutines_stack_is_not_read_once_unmapped() {
-    let memory = ThreadMemory::new();
-    let walk = |registers: &Registers| capture(registers, &memory, &mut [0; 128], &(0..0));
-    let large = Mapping::new(0, 256 << 10);
-    let place = large.start as usize;
-    on_stack(&large, || recurse(40, &mut || walk(&Registers::here())));
-    // Before the large one goes, so as not to come to stand in its place.
-    let nothing_there = Mapping::new(0, 4096);
-    drop(large);
-    let small = Mapping::new(place, 16 << 10);
-    let captured = on_stack(&small, || {
-        let mut registers = Registers::here();
-        // Code that no table covers, so that the frame pointer is asked.
-        registers.pc = nothing_there.start as u64;
-        registers.fp = place as u64 + (255 << 10);
-        walk(&registers)
-    });
-    assert_eq!(captured.end, StackEnd::NotCovered);
+    #[test]
+    fn a_coroutine_is_walked_to_its_own_root() {
+        for bytes in [16 << 10, 64 << 10, 1 << 20] {
+            let stack = Mapping::new(0, bytes);
+            for depth in [1, 30, 5] {
+                let captured = on_stack(&stack, || recurse(depth, &mut || ours(&mut [0; 128])));
+                assert!(captured.depth > depth);
+                assert!(captured.depth < depth + 30);
+                assert_eq!(captured.end, StackEnd::Root);
+            }
+            // Back on the thread's own.
+            assert_same_stack(&both());
+        }
+    }
+
+    #[test]
+    fn what_was_a_coroutines_stack_is_not_read_once_unmapped() {
+        let memory = ThreadMemory::new();
+        let walk = |registers: &Registers| capture(registers, &memory, &mut [0; 128], &(0..0));
+        let large = Mapping::new(0, 256 << 10);
+        let place = large.start as usize;
+        on_stack(&large, || recurse(40, &mut || walk(&Registers::here())));
+        // Before the large one goes, so as not to come to stand in its place.
+        let nothing_there = Mapping::new(0, 4096);
+        drop(large);
+        let small = Mapping::new(place, 16 << 10);
+        let captured = on_stack(&small, || {
+            let mut registers = Registers::here();
+            // Code that no table covers, so that the frame pointer is asked.
+            registers.pc = nothing_there.start as u64;
+            registers.fp = place as u64 + (255 << 10);
+            walk(&registers)
+        });
+        assert_eq!(captured.end, StackEnd::NotCovered);
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Walks out of signal handlers: through the trampoline, from signal stacks, at
 //! any instruction, in the middle of another walk.
 
+// musl's own code, which handlers interrupt here, has no tables.
 #![cfg(all(
     target_os = "linux",
+    target_env = "gnu",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 #![allow(clippy::unwrap_used)]

@@ -1,5 +1,7 @@
 //! The truth to compare a walk with: the unwinder that exceptions use.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
 use std::ffi::{c_int, c_void};
 
 use everprof_core::stack::{Captured, Registers, StackEnd, ThreadMemory, capture};
@@ -108,7 +110,15 @@ pub fn assert_same_stack(stacks: &Stacks) {
         .iter()
         .position(|pc| *pc == outer[0])
         .expect("the caller is in both");
-    assert_eq!(hex(outer), hex(&truth[at..]));
+    let truth = &truth[at..];
+    // LLVM's unwinder, which musl builds have, stops at code of musl's own, which has
+    // no tables. Ours goes on by the frame pointer.
+    let common = if cfg!(target_env = "gnu") {
+        outer.len()
+    } else {
+        truth.len()
+    };
+    assert_eq!(hex(&outer[..common]), hex(truth));
 }
 
 fn hex(stack: &[u64]) -> Vec<String> {
@@ -124,7 +134,6 @@ unsafe extern "C" {
 }
 
 /// Builds `library.c` and loads it.
-#[allow(dead_code)]
 pub mod library {
     use std::ffi::{CString, c_int, c_uint, c_void};
     use std::path::{Path, PathBuf};
