@@ -29,11 +29,21 @@ pub fn on_start() {
     modules::refresh();
 }
 
-/// Leaves this thread out of all profiles, or takes it in again.
-pub fn exclude_this_thread(excluded: bool) {
+/// Leaves this thread out of all profiles, or takes it in again. Returns whether
+/// it was left out before.
+pub fn exclude_this_thread(excluded: bool) -> bool {
+    let before = local::with(|local| local.excluded.replace(excluded));
+    if before != excluded {
+        look_again();
+    }
+    before
+}
+
+/// Makes this thread look at the sampler, and so at the period in force, at its
+/// next allocation. Unbiased: no gap has a memory, so that the one under way may
+/// be forgotten.
+pub fn look_again() {
     local::with(|local| {
-        local.excluded.set(excluded);
-        // A place to look again, wherever the countdown was.
         local.armed.set(false);
         local.gap_period.set(0);
         local.countdown.set(0);
