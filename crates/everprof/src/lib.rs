@@ -1,5 +1,38 @@
 //! Always-on profilers for Rust programs, readable by every tool that reads Go's.
+//!
+//! ```no_run
+//! #[global_allocator]
+//! static ALLOC: everprof::Alloc = everprof::Alloc::system();
+//!
+//! fn main() -> Result<(), everprof::Error> {
+//!     let _server = everprof::serve("127.0.0.1:6060")?;
+//!     // … the program …
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Then `go tool pprof http://127.0.0.1:6060/debug/pprof/heap`, or `everprof top`
+//! of the same address, shows where the memory is.
+//!
+//! - [`Alloc`] records allocations, beneath any program and over any allocator.
+//! - [`serve`] answers on an address of its own, [`handle`] within a server that
+//!   the program has already.
+//! - [`profile`] takes profiles in the program itself, [`heap`] has its settings.
+//! - [`config`] tells what `EVERPROF` sets from outside.
+//!
+//! # Features
+//!
+//! - `environment` (default): `EVERPROF` is read before `main`.
 
 mod alloc;
+pub mod assemble;
+pub mod config;
+mod error;
+pub mod heap;
+mod http;
+pub mod profile;
+mod start;
 
 pub use alloc::Alloc;
+pub use error::Error;
+pub use http::{Options, Request, Response, Server, handle, serve, serve_insecurely};

@@ -1,0 +1,385 @@
+//! `EVERPROF`: what whoever starts the program wants of the profilers.
+//!
+//! Settings are `key=value`, separated by commas, and override what the code
+//! says:
+//!
+//! | key | value | at first |
+//! |---|---|---|
+//! | `heap` | mean bytes between samples; 1 records all, 0 or `off` none | `512KiB` |
+//! | `memory_limit` | most bytes of the recorders' own memory | `64MiB` |
+//! | `depth` | most frames of a stack, 1 to 1024 | 128 |
+//! | `http` | where to serve: `127.0.0.1:6060`, `unix:/path`, `off` | as the code says |
+//! | `token` | what a request must show as `Authorization: Bearer …` | none |
+//!
+//! Sizes have a unit or none: `B`, `kB`, `MB`, `GB` (powers of 1,000), `KiB`,
+//! `MiB`, `GiB` or short `K`, `M`, `G` (powers of 1,024), in either case.
+//!
+//! A setting that cannot be read is left out, and one line on stderr says which,
+//! and what was expected. A set-user-id program ignores all of them.
+//!
+//! They are read once. Where the program's allocator is an
+//! [`Alloc`](crate::Alloc) that is before `main`, among the program's
+//! constructors: the first allocation of `main` is counted by them already. With
+//! `http=` the endpoint's thread starts then too, so a program that must have one
+//! thread at its start (to `unshare`, say) should rather call
+//! [`serve`](crate::serve). Other programs read them when they first call that.
+//!
+//! ```text
+//! EVERPROF=heap=64KiB,http=127.0.0.1:6060 ./service
+//! ```
+//!
+//! Context: cold. Invariant: any text is read to its end, without a panic.
+
+use std::ffi::OsStr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::start;
+
+/// Name of the variable.
+pub const VARIABLE: &str = "EVERPROF";
+
+/// Settings of profiles and outputs that are yet to come. Known, so that they
+/// are told from misspelt ones.
+const LATER: &[&str] = &[
+    "block",
+    "blackbox",
+    "dump",
+    "labels",
+    "mutex",
+    "profile",
+    "taskblock",
+    "tasks",
+    "threadcreate",
+    "threads",
+    "trace",
+];
+
+const KNOWN: &str = "depth, heap, http, memory_limit, token";
+
+/// The depth of stacks that the recorders can keep.
+const MOST_DEPTH: usize = everprof_core::stack::MAX_DEPTH;
+
+/// The least memory that holds a few hundred stacks and their objects: less
+/// would only count losses.
+const LEAST_MEMORY: u64 = 1 << 20;
+
+/// Offsets in the recorders' memory have 32 bits of 8 bytes each.
+const MOST_MEMORY: u64 = 32 << 30;
+
+/// What was told. None: the code decides.
+#[doc(hidden)]
+#[derive(Default)]
+#[non_exhaustive]
+pub struct Config {
+    /// Mean bytes between heap samples.
+    pub heap_period_bytes: Option<u64>,
+    /// Most bytes of the recorders' own memory.
+    pub memory_limit_bytes: Option<u64>,
+    /// Most frames of a stack.
+    pub depth: Option<usize>,
+    /// Where to serve.
+    pub http: Option<Http>,
+    /// What a request must show.
+    pub token: Option<String>,
+}
+
+/// Where the endpoint is to be.
+#[doc(hidden)]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Http {
+    /// Nowhere, whatever the code says.
+    Off,
+    /// At this address.
+    On(String),
+}
+
+/// What `EVERPROF` told when the program first asked: before `main` in a program
+/// that has an [`Alloc`](crate::Alloc), else when it serves or sets something.
+pub(crate) fn told() -> &'static Config {
+    static TOLD: OnceLock<Config> = OnceLock::new();
+    TOLD.get_or_init(|| match std::env::var_os(VARIABLE) {
+        Some(value) if !start::has_more_rights() => Config::parse(&value, &mut start::complain),
+        _ => Config::default(),
+    })
+}
+
+impl Config {
+    /// Reads the variable's value; each setting that cannot be read is told to
+    /// `complain` in one line.
+    pub fn parse(value: &OsStr, complain: &mut dyn FnMut(String)) -> Self {
+        let mut config = Self::default();
+        let text = value.to_string_lossy();
+        for setting in text
+            .split(',')
+            .map(str::trim)
+            .filter(|setting| !setting.is_empty())
+        {
+            let (key, value) = setting.split_once('=').unwrap_or((setting, ""));
+            let (key, value) = (key.trim(), value.trim());
+            if let Err(complaint) = config.set(key, value) {
+                complain(complaint.text(key, value));
+            }
+        }
+        config
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), Complaint> {
+        match key {
+            "heap" => {
+                let period = if value == "off" {
+                    Some(0)
+                } else {
+                    parse_size(value)
+                };
+                self.heap_period_bytes =
+                    Some(period.ok_or("a size such as 512KiB, 1 for every allocation, or off")?);
+            }
+            "memory_limit" => {
+                let size = parse_size(value).filter(|s| (LEAST_MEMORY..=MOST_MEMORY).contains(s));
+                self.memory_limit_bytes =
+                    Some(size.ok_or("a size from 1MiB to 32GiB, such as 64MiB")?);
+            }
+            "depth" => {
+                let depth = value
+                    .parse()
+                    .ok()
+                    .filter(|depth| (1..=MOST_DEPTH).contains(depth));
+                self.depth = Some(depth.ok_or("a number of frames from 1 to 1024")?);
+            }
+            "http" => {
+                self.http = Some(match value {
+                    "" => {
+                        return Err("an address such as 127.0.0.1:6060, unix:/path, or off".into());
+                    }
+                    "off" => Http::Off,
+                    address => Http::On(address.to_owned()),
+                });
+            }
+            "token" if value.is_empty() => return Err("a secret of at least one character".into()),
+            "token" => self.token = Some(value.to_owned()),
+            key if LATER.contains(&key) => return Err(Complaint::Later),
+            _ => return Err(Complaint::Unknown),
+        }
+        Ok(())
+    }
+}
+
+enum Complaint {
+    Expected(&'static str),
+    Later,
+    Unknown,
+}
+
+impl From<&'static str> for Complaint {
+    fn from(expected: &'static str) -> Self {
+        Self::Expected(expected)
+    }
+}
+
+impl Complaint {
+    fn text(&self, key: &str, value: &str) -> String {
+        // The value of `token` is never shown; it is refused only when empty.
+        let setting = format!("{VARIABLE}: `{key}={value}`");
+        match self {
+            Self::Expected(expected) => format!("{setting}: expected {expected}; going on without"),
+            Self::Later => {
+                format!("{setting}: this version of everprof has no `{key}`; going on without")
+            }
+            Self::Unknown => {
+                format!("{setting}: no such setting, known are {KNOWN}; going on without")
+            }
+        }
+    }
+}
+
+/// Reads `512KiB`: digits, perhaps with a fraction, and a unit.
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = (&text[..split], text[split..].trim());
+    let unit = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return None,
+    };
+    scaled(number, unit)
+}
+
+/// Reads `60s`, `1.5m`, `200ms`; without a unit, seconds.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = (&text[..split], text[split..].trim());
+    let nanos = match unit {
+        "ns" => 1,
+        "us" | "µs" => 1_000,
+        "ms" => 1_000_000,
+        "" | "s" => 1_000_000_000,
+        "m" | "min" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        "d" => 86_400_000_000_000,
+        _ => return None,
+    };
+    scaled(number, nanos).map(Duration::from_nanos)
+}
+
+/// `number` (decimal, perhaps with a fraction) times `unit`, rounded down.
+/// None for what is no number or too great.
+fn scaled(number: &str, unit: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
+        return None;
+    }
+    let whole: u64 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok()?
+    };
+    // Nine digits say it to a billionth; more would overflow the product.
+    let fraction = &fraction[..fraction.len().min(9)];
+    let part: u64 = if fraction.is_empty() {
+        0
+    } else {
+        fraction.parse().ok()?
+    };
+    let part = u128::from(part) * u128::from(unit) / 10_u128.pow(fraction.len() as u32);
+    whole
+        .checked_mul(unit)?
+        .checked_add(u64::try_from(part).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn parse(text: &str) -> (Config, Vec<String>) {
+        let mut complaints = Vec::new();
+        let config = Config::parse(OsStr::new(text), &mut |complaint| {
+            complaints.push(complaint)
+        });
+        (config, complaints)
+    }
+
+    #[test]
+    fn every_setting_is_read() {
+        let (config, complaints) =
+            parse("heap=64KiB, memory_limit=16MiB,depth=256,,http=unix:/run/x:1,token=a=b");
+        assert_eq!(complaints, Vec::<String>::new());
+        assert_eq!(config.heap_period_bytes, Some(64 << 10));
+        assert_eq!(config.memory_limit_bytes, Some(16 << 20));
+        assert_eq!(config.depth, Some(256));
+        assert_eq!(config.http, Some(Http::On("unix:/run/x:1".into())));
+        assert!(config.token.is_some());
+    }
+
+    #[test]
+    fn nothing_told_is_nothing_set() {
+        for text in ["", ",", " , "] {
+            let (config, complaints) = parse(text);
+            assert!(complaints.is_empty() && config.heap_period_bytes.is_none());
+        }
+        assert_eq!(parse("http=off").0.http, Some(Http::Off));
+        assert_eq!(parse("heap=off").0.heap_period_bytes, Some(0));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_what_was_expected_and_left_out() {
+        for (text, parts) in [
+            (
+                "heap=0x",
+                &["`heap=0x`", "expected a size such as 512KiB"][..],
+            ),
+            ("heap", &["`heap=`", "expected a size"]),
+            ("heap=-1", &["expected a size"]),
+            ("heap=99999999999999999999", &["expected a size"]),
+            ("memory_limit=1", &["from 1MiB to 32GiB"]),
+            ("depth=0", &["from 1 to 1024"]),
+            ("depth=1025", &["from 1 to 1024"]),
+            ("http=", &["127.0.0.1:6060"]),
+            ("token=", &["at least one character"]),
+            ("block=1ms", &["`block=1ms`", "this version", "no `block`"]),
+            ("dump=SIGUSR2:/var/tmp/prof", &["no `dump`"]),
+            ("haep=1", &["`haep=1`", "known are depth, heap, http"]),
+        ] {
+            let (config, complaints) = parse(text);
+            assert_eq!(complaints.len(), 1, "{text}");
+            for part in parts {
+                assert!(complaints[0].contains(part), "{}", complaints[0]);
+            }
+            assert!(complaints[0].starts_with("EVERPROF: "));
+            assert!(config.heap_period_bytes.is_none() && config.depth.is_none());
+        }
+    }
+
+    #[test]
+    fn one_bad_setting_does_not_take_the_good_ones_with_it() {
+        let (config, complaints) = parse("heap=many,depth=64,=,x");
+        assert_eq!((config.depth, complaints.len()), (Some(64), 3));
+    }
+
+    #[test]
+    fn sizes_have_units_of_both_kinds() {
+        for (text, size) in [
+            ("0", 0),
+            ("1", 1),
+            ("512KiB", 512 << 10),
+            ("512k", 512 << 10),
+            ("1.5M", 3 << 19),
+            ("2 MiB", 2 << 20),
+            ("1G", 1 << 30),
+            ("64kB", 64_000),
+            ("1MB", 1_000_000),
+            ("2gb", 2_000_000_000),
+            ("10B", 10),
+            (".5K", 512),
+            ("1.K", 1024),
+        ] {
+            assert_eq!(parse_size(text), Some(size), "{text}");
+        }
+        for text in [
+            "",
+            "KiB",
+            ".",
+            "1.2.3",
+            "1X",
+            "-1",
+            "1e9",
+            "20000000000G",
+            "ä",
+            "1ä",
+        ] {
+            assert_eq!(parse_size(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, millis) in [
+            ("60s", 60_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("200ms", 200),
+            ("2", 2_000),
+            ("1.5s", 1500),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Some(Duration::from_millis(millis)),
+                "{text}"
+            );
+        }
+        for text in ["", "s", "1y", "-1s", "999999999999999999d"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+}

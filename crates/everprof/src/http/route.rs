@@ -1,0 +1,591 @@
+//! From a request to a response. No socket, no static: all of it is a function
+//! of its arguments and of the registry it was made with.
+//!
+//! Context: cold. Source: paths, parameters, the order of checks, status codes,
+//! headers and error texts are those of Go's net/http/pprof.
+
+use std::time::Duration;
+
+use everprof_profile::{Profile, pprof};
+
+use super::capture::Captures;
+use super::query::{Query, decode};
+use super::{Request, Response, index, symbol};
+use crate::assemble;
+use crate::profile::{Ask, Names, Source};
+
+/// Where everything is.
+pub(super) const ROOT: &str = "/debug/pprof/";
+
+/// Captures at one time that are not the same. A capture holds a copy of the
+/// tables; four are one each of `heap` and `allocs`, whole and as delta.
+const MOST_CAPTURES: usize = 4;
+
+/// Addresses that `symbol` looks up in one request: a body of the greatest
+/// length holds no more.
+const MOST_ADDRESSES: usize = super::wire::MOST_BODY_BYTES / 4;
+
+/// Profiles of Go, or of this crate's plan, that it does not have.
+const ABSENT: &[&str] = &[
+    "block",
+    "goroutine",
+    "mutex",
+    "profile",
+    "taskblock",
+    "tasks",
+    "threadcreate",
+    "threads",
+    "trace",
+];
+
+/// How long a request may wait for what is yet to happen.
+pub(crate) struct Patience<'a> {
+    /// The longest `seconds=` that is accepted.
+    pub(crate) longest: Duration,
+    /// Waits; false where the wait was broken off.
+    pub(crate) wait: &'a dyn Fn(Duration) -> bool,
+}
+
+impl Patience<'_> {
+    pub(super) fn unlimited() -> Patience<'static> {
+        Patience {
+            longest: Duration::MAX,
+            wait: &|time| {
+                std::thread::sleep(time);
+                true
+            },
+        }
+    }
+}
+
+/// Answers requests about the profiles of one registry.
+pub(super) struct Endpoint {
+    sources: &'static [&'static Source],
+    captures: Captures,
+}
+
+impl Endpoint {
+    pub(super) fn new(sources: &'static [&'static Source]) -> Self {
+        Self {
+            sources,
+            captures: Captures::new(MOST_CAPTURES),
+        }
+    }
+
+    pub(super) fn handle(&self, request: &Request, patience: &Patience<'_>) -> Response {
+        let is_head = request.method == "HEAD";
+        let response = self.answer(request, is_head, patience);
+        if is_head {
+            response.without_body()
+        } else {
+            response
+        }
+    }
+
+    fn answer(&self, request: &Request, is_head: bool, patience: &Patience<'_>) -> Response {
+        let (path, query) = request
+            .target
+            .split_once('?')
+            .unwrap_or((&request.target, ""));
+        let path = decode(path, false);
+        if path == "/" || path == ROOT.trim_end_matches('/') {
+            return Response::text(301, "").with("Location", ROOT);
+        }
+        let Some(name) = path.strip_prefix(ROOT) else {
+            return Response::text(404, "404 page not found\n");
+        };
+        let is_post = request.method == "POST" && name == "symbol";
+        if !is_head && request.method != "GET" && !is_post {
+            let allowed = if name == "symbol" {
+                "GET, HEAD, POST"
+            } else {
+                "GET, HEAD"
+            };
+            return Response::error(405, &format!("method not allowed - must be {allowed}"))
+                .with("Allow", allowed);
+        }
+        match name {
+            "" => self.index(),
+            "cmdline" => Response::text(200, cmdline()),
+            "symbol" => symbols(if is_post {
+                &request.body
+            } else {
+                query.as_bytes()
+            }),
+            name => self.profile(name, query, patience),
+        }
+    }
+
+    fn index(&self) -> Response {
+        let lines = self.sources.iter().map(|source| index::Line {
+            name: source.name,
+            description: source.description,
+            count: (source.count)(),
+        });
+        let cmdline = index::Line {
+            name: "cmdline",
+            description: "The command line of this program, its arguments separated by NUL bytes",
+            count: 0,
+        };
+        let page = index::page(lines.chain([cmdline]).collect());
+        Response::new(200, "text/html; charset=utf-8", page)
+    }
+
+    fn profile(&self, name: &str, query: &str, patience: &Patience<'_>) -> Response {
+        let Some(source) = self.sources.iter().find(|source| source.name == name) else {
+            if !ABSENT.contains(&name) {
+                return Response::error(404, "Unknown profile");
+            }
+            let names: Vec<_> = self.sources.iter().map(|source| source.name).collect();
+            return Response::error(
+                501,
+                &format!(
+                    "Unknown profile: this version of everprof has no {name:?}, it has {}",
+                    names.join(", ")
+                ),
+            );
+        };
+        let plan = match Plan::new(source, &Query::parse(query), patience) {
+            Ok(plan) => plan,
+            Err(message) => return Response::error(400, &message),
+        };
+        let shared = self
+            .captures
+            .share(&plan.key(), || plan.carry_out(patience));
+        shared.unwrap_or_else(|| {
+            Response::error(
+                429,
+                "too many captures under way - try again when one has ended",
+            )
+            .with("Retry-After", "1")
+        })
+    }
+}
+
+/// A capture that can be carried out: every parameter was understood.
+struct Plan {
+    source: &'static Source,
+    delta: Option<Duration>,
+    debug: i64,
+    names: Names,
+    age: Option<Duration>,
+    labels: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// The error is the text that the client is to read.
+    fn new(
+        source: &'static Source,
+        query: &Query,
+        patience: &Patience<'_>,
+    ) -> Result<Self, String> {
+        let debug = query.number("debug");
+        let delta = match query.get("seconds").filter(|seconds| !seconds.is_empty()) {
+            None => None,
+            Some(seconds) => {
+                let time = match seconds.parse::<i64>().map(u64::try_from) {
+                    Ok(Ok(seconds)) if seconds > 0 => Duration::from_secs(seconds),
+                    _ => {
+                        let expected = "must be a positive integer";
+                        return Err(format!("invalid value for \"seconds\" - {expected}"));
+                    }
+                };
+                if !source.has_delta {
+                    let message = "\"seconds\" parameter is not supported for this profile type";
+                    return Err(message.to_owned());
+                }
+                if time > patience.longest {
+                    return Err("profile duration exceeds server's WriteTimeout".to_owned());
+                }
+                if debug != 0 {
+                    return Err("seconds and debug params are incompatible".to_owned());
+                }
+                Some(time)
+            }
+        };
+        let age = query.age()?;
+        if age.is_some() && !source.has_age {
+            return Err("\"age\" parameter is not supported for this profile type".to_owned());
+        }
+        if age.is_some() && delta.is_some() {
+            return Err("seconds and age params are incompatible".to_owned());
+        }
+        let (names, labels) = (query.names()?, query.labels()?);
+        Ok(Self {
+            source,
+            delta,
+            debug,
+            names,
+            age,
+            labels,
+        })
+    }
+
+    /// Equal where the answers are to be equal.
+    fn key(&self) -> String {
+        let Self {
+            source,
+            delta,
+            debug,
+            names,
+            age,
+            labels,
+        } = self;
+        format!(
+            "{} {delta:?} {debug} {names:?} {age:?} {labels:?}",
+            source.name
+        )
+    }
+
+    fn carry_out(&self, patience: &Patience<'_>) -> Response {
+        self.try_to(patience)
+            .unwrap_or_else(|(status, message)| Response::error(status, &message))
+    }
+
+    fn try_to(&self, patience: &Patience<'_>) -> Result<Response, (u16, String)> {
+        let take = || {
+            (self.source.take)(&Ask {
+                older_than: self.age,
+            })
+            .map_err(|e| (500, format!("failed to collect profile: {e}")))
+        };
+        let mut profile = take()?;
+        if let Some(time) = self.delta {
+            if !(patience.wait)(time) {
+                return Err((503, "the server is shutting down".to_owned()));
+            }
+            let later = take()?;
+            profile = later
+                .delta(&profile)
+                .map_err(|e| (500, format!("failed to compute delta: {e}")))?;
+        }
+        let profile = assemble::finish(profile, self.names, &self.labels);
+        self.respond(&profile)
+            .map_err(|e| (500, format!("failed to write profile: {e}")))
+    }
+
+    fn respond(&self, profile: &Profile) -> Result<Response, everprof_profile::Error> {
+        let mut body = Vec::new();
+        if self.debug != 0 {
+            everprof_profile::text::write_debug1(profile, self.source.name, &mut body)?;
+            return Ok(Response::text(200, body));
+        }
+        pprof::encode(profile, &mut body)?;
+        let suffix = if self.delta.is_some() { "-delta" } else { "" };
+        let disposition = format!("attachment; filename=\"{}{suffix}\"", self.source.name);
+        Ok(Response::new(200, "application/octet-stream", body)
+            .with("Content-Disposition", disposition))
+    }
+}
+
+fn cmdline() -> Vec<u8> {
+    use std::os::unix::ffi::OsStringExt;
+    let arguments: Vec<Vec<u8>> = std::env::args_os().map(OsStringExt::into_vec).collect();
+    arguments.join(&0)
+}
+
+fn symbols(list: &[u8]) -> Response {
+    let addresses = symbol::addresses(&String::from_utf8_lossy(list), MOST_ADDRESSES);
+    let names = assemble::names_of(&addresses);
+    Response::text(200, symbol::answer(&addresses, &names))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use everprof_profile::pprof::{Limits, decode};
+
+    use super::*;
+    use crate::{Error, error::Kind};
+
+    static TAKEN: AtomicI64 = AtomicI64::new(0);
+
+    /// Each next one shows one object more.
+    fn growing(_: &Ask) -> Result<Profile, Error> {
+        let mut profile = Profile::new(&[("inuse_objects", "count")]);
+        let location = profile.add_location(0x1000, None);
+        let objects = 10 + TAKEN.fetch_add(1, Ordering::Relaxed);
+        profile.push_sample(&[location], &[objects], &[]);
+        Ok(profile)
+    }
+
+    fn broken(_: &Ask) -> Result<Profile, Error> {
+        Err(Error::new(Kind::Unsupported, "no such kernel"))
+    }
+
+    static HEAP: Source = Source {
+        name: "heap",
+        description: "objects & more",
+        has_delta: true,
+        has_age: true,
+        count: || 42,
+        take: growing,
+    };
+    static THREADS: Source = Source {
+        name: "threads",
+        description: "",
+        has_delta: false,
+        has_age: false,
+        count: || 0,
+        take: broken,
+    };
+
+    static BOTH: [&Source; 2] = [&HEAP, &THREADS];
+
+    fn get(target: &str) -> Response {
+        Endpoint::new(&BOTH).handle(
+            &Request::get(target),
+            &Patience {
+                longest: Duration::from_secs(60),
+                wait: &|_| true,
+            },
+        )
+    }
+
+    fn body(response: &Response) -> &str {
+        std::str::from_utf8(&response.body).unwrap()
+    }
+
+    #[test]
+    fn a_profile_is_a_gzipped_attachment_that_no_browser_sniffs() {
+        let response = get("/debug/pprof/heap");
+        assert_eq!(response.status, 200);
+        assert_eq!(
+            response.header("content-type"),
+            Some("application/octet-stream")
+        );
+        assert_eq!(
+            response.header("Content-Disposition"),
+            Some("attachment; filename=\"heap\"")
+        );
+        assert_eq!(response.header("X-Content-Type-Options"), Some("nosniff"));
+        assert_eq!(response.content_length, response.body.len());
+        assert_eq!(
+            decode(&response.body, &Limits::default())
+                .unwrap()
+                .samples()
+                .len(),
+            1
+        );
+        let same = get("/debug/pprof/heap?gc=1&debug=no&seconds=&symbolize=none");
+        assert_eq!(
+            same.header("Content-Disposition"),
+            Some("attachment; filename=\"heap\"")
+        );
+    }
+
+    #[test]
+    fn debug_is_text_without_a_file_name() {
+        for debug in ["1", "2", "-1"] {
+            let response = get(&format!("/debug/pprof/heap?debug={debug}"));
+            assert_eq!(response.status, 200);
+            assert_eq!(
+                response.header("Content-Type"),
+                Some("text/plain; charset=utf-8")
+            );
+            assert_eq!(response.header("Content-Disposition"), None);
+        }
+    }
+
+    #[test]
+    fn seconds_waits_that_long_and_gives_the_difference() {
+        let waited = Cell::new(Duration::ZERO);
+        let wait = |time| {
+            waited.set(time);
+            true
+        };
+        let patience = Patience {
+            longest: Duration::from_secs(60),
+            wait: &wait,
+        };
+        let response = Endpoint::new(&BOTH[..1])
+            .handle(&Request::get("/debug/pprof/heap?seconds=30"), &patience);
+        assert_eq!(waited.get(), Duration::from_secs(30));
+        let disposition = response.header("Content-Disposition");
+        assert_eq!(disposition, Some("attachment; filename=\"heap-delta\""));
+        let delta = decode(&response.body, &Limits::default()).unwrap();
+        let grown = delta.totals()[0];
+        // Other tests take profiles meanwhile; each makes the difference greater.
+        assert!((1..10).contains(&grown), "{grown}");
+    }
+
+    #[test]
+    fn a_wait_that_is_broken_off_is_an_error() {
+        let patience = Patience {
+            longest: Duration::MAX,
+            wait: &|_| false,
+        };
+        let request = Request::get("/debug/pprof/heap?seconds=1");
+        assert_eq!(
+            Endpoint::new(&BOTH[..1]).handle(&request, &patience).status,
+            503
+        );
+    }
+
+    #[test]
+    fn errors_are_worded_as_gos() {
+        for (target, status, text) in [
+            (
+                "heap?seconds=x",
+                400,
+                "invalid value for \"seconds\" - must be a positive integer\n",
+            ),
+            (
+                "heap?seconds=0",
+                400,
+                "invalid value for \"seconds\" - must be a positive integer\n",
+            ),
+            (
+                "heap?seconds=-1",
+                400,
+                "invalid value for \"seconds\" - must be a positive integer\n",
+            ),
+            (
+                "heap?seconds=61",
+                400,
+                "profile duration exceeds server's WriteTimeout\n",
+            ),
+            (
+                "heap?seconds=1&debug=1",
+                400,
+                "seconds and debug params are incompatible\n",
+            ),
+            (
+                "threads?seconds=1",
+                400,
+                "\"seconds\" parameter is not supported for this profile type\n",
+            ),
+            ("<script>scripty<script>", 404, "Unknown profile\n"),
+            ("%3Cscript%3E", 404, "Unknown profile\n"),
+        ] {
+            let response = get(&format!("/debug/pprof/{target}"));
+            assert_eq!(
+                (response.status, body(&response)),
+                (status, text),
+                "{target}"
+            );
+            assert_eq!(response.header("X-Go-Pprof"), Some("1"));
+            assert_eq!(
+                response.header("Content-Type"),
+                Some("text/plain; charset=utf-8")
+            );
+            assert_eq!(response.header("X-Content-Type-Options"), Some("nosniff"));
+        }
+    }
+
+    #[test]
+    fn our_own_errors_name_the_parameter() {
+        for (target, status, part) in [
+            ("heap?symbolize=all", 400, "none, names or full"),
+            ("heap?age=young", 400, "\"age\""),
+            ("heap?age=1s&seconds=1", 400, "seconds and age"),
+            ("threads?age=1s", 400, "not supported"),
+            ("heap?label=x", 400, "key:value"),
+            ("goroutine", 501, "it has heap, threads"),
+            ("profile?seconds=1", 501, "no \"profile\""),
+            ("threads", 500, "no such kernel"),
+        ] {
+            let response = get(&format!("/debug/pprof/{target}"));
+            assert_eq!(response.status, status, "{target}");
+            assert!(body(&response).contains(part), "{}", body(&response));
+            assert_eq!(response.header("X-Go-Pprof"), Some("1"));
+        }
+    }
+
+    #[test]
+    fn the_index_counts_describes_and_links() {
+        let response = get("/debug/pprof/");
+        assert_eq!(
+            response.header("Content-Type"),
+            Some("text/html; charset=utf-8")
+        );
+        for part in [
+            "Types of profiles available:",
+            "42",
+            "'heap?debug=1'",
+            "objects &amp; more",
+            "cmdline",
+        ] {
+            assert!(body(&response).contains(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn other_paths_lead_there_or_are_not_found() {
+        for path in ["/", "/debug/pprof", "/?x"] {
+            let response = get(path);
+            assert_eq!(
+                (response.status, response.header("Location")),
+                (301, Some(ROOT)),
+                "{path}"
+            );
+        }
+        for path in [
+            "/metrics",
+            "",
+            "debug/pprof/",
+            "//debug/pprof/",
+            "/debug/pprofx",
+        ] {
+            assert_eq!(get(path).status, 404, "{path}");
+        }
+    }
+
+    #[test]
+    fn head_has_headers_and_no_body_and_other_methods_are_refused() {
+        let endpoint = Endpoint::new(&BOTH[..1]);
+        let ask = |method: &str, path: &str| {
+            endpoint.handle(&Request::new(method, path), &Patience::unlimited())
+        };
+        let head = ask("HEAD", "/debug/pprof/heap");
+        assert_eq!((head.status, head.body.len()), (200, 0));
+        assert!(head.content_length > 0);
+        assert_eq!(ask("POST", "/debug/pprof/heap").status, 405);
+        assert_eq!(
+            ask("POST", "/debug/pprof/heap").header("Allow"),
+            Some("GET, HEAD")
+        );
+        assert_eq!(
+            ask("DELETE", "/debug/pprof/symbol").header("Allow"),
+            Some("GET, HEAD, POST")
+        );
+        assert_eq!(ask("get", "/debug/pprof/").status, 405);
+    }
+
+    #[test]
+    fn symbol_names_addresses_of_query_and_body() {
+        let pc = symbol_names_addresses_of_query_and_body as *const () as usize;
+        let asked = format!("{pc:#x}+0x1");
+        let by_query = get(&format!("/debug/pprof/symbol?{asked}"));
+        let post = Request::new("POST", "/debug/pprof/symbol").with_body(asked);
+        let by_body = Endpoint::new(&[]).handle(&post, &Patience::unlimited());
+        assert_eq!(by_query, by_body);
+        let mut lines = body(&by_query).lines();
+        assert_eq!(lines.next(), Some("num_symbols: 1"));
+        let line = lines.next().unwrap();
+        assert!(line.starts_with(&format!("{pc:#x} ")), "{line}");
+        assert!(
+            line.contains("symbol_names_addresses_of_query_and_body"),
+            "{line}"
+        );
+        assert_eq!(lines.next(), None);
+    }
+
+    #[test]
+    fn cmdline_separates_arguments_by_nul() {
+        let response = get("/debug/pprof/cmdline");
+        let first = response.body.split(|byte| *byte == 0).next().unwrap();
+        assert_eq!(
+            first,
+            std::env::args_os().next().unwrap().as_encoded_bytes()
+        );
+        assert_eq!(
+            response.header("Content-Type"),
+            Some("text/plain; charset=utf-8")
+        );
+    }
+}

@@ -1,0 +1,678 @@
+//! The socket in front of the endpoint.
+//!
+//! It is a door into a process, so everything about it is bounded: who may
+//! connect, how many at a time, how much they may send, how long they may take.
+//!
+//! Context: cold; one thread that accepts, one for each connection. They block
+//! every signal, so that no handler of the program runs on them and a program
+//! that waits for signals by `sigwait` still gets them.
+//! Invariant: a thread of this file ends when the server is dropped.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::guard::{Hosts, Token};
+use super::route::Patience;
+use super::{Response, endpoint, unauthorized, wire};
+use crate::config::{self, Http, VARIABLE};
+use crate::error::{Error, Kind};
+use crate::start;
+
+/// Connections at one time. Each has a thread; a scraper, a browser and a few
+/// people need less than half of them.
+const MOST_CONNECTIONS: usize = 16;
+
+/// Time a client has to send its request.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// Time a client has to take the answer in.
+const RESPONSE_TIME: Duration = Duration::from_secs(60);
+
+/// The longest `seconds=`: a capture holds a connection and a place among the
+/// captures all that time.
+const LONGEST_CAPTURE: Duration = Duration::from_secs(600);
+
+/// Bytes that are read and thrown away after a refusal, so that the client
+/// reads the answer instead of a reset.
+const MOST_DRAINED_BYTES: usize = 256 << 10;
+
+/// Time that is given to that.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// Serves the profiles under `/debug/pprof/` on an address of this machine,
+/// until the [`Server`] is dropped.
+///
+/// `address` is `127.0.0.1:6060`, `[::1]:6060`, `localhost:6060`, or
+/// `unix:/path/to/socket`; port 0 takes a free one, [`Server::address`] tells
+/// which. `EVERPROF=http=…` stands in for it, and `http=off` serves nothing.
+///
+/// ```
+/// let server = everprof::serve("127.0.0.1:0")?;
+/// println!("go tool pprof http://{}/debug/pprof/heap", server.address());
+/// # Ok::<(), everprof::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// Where the address cannot be read, is in use ([`Error::is_busy`]), or can be
+/// reached from other machines ([`Error::is_exposed`]).
+pub fn serve(address: &str) -> Result<Server, Error> {
+    Options::new().listen(address)
+}
+
+/// As [`serve`], on an address that other machines may reach.
+///
+/// Whoever can connect learns the program's command line, its code's layout and
+/// what it does; let a firewall or [`Options::token`] decide who that is.
+///
+/// # Errors
+///
+/// Where the address cannot be read or is in use.
+pub fn serve_insecurely(address: &str) -> Result<Server, Error> {
+    Options::new().insecurely().listen(address)
+}
+
+/// How to serve, beyond [`serve`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Options {
+    token: Option<Token>,
+    hosts: Hosts,
+    request_time: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Options {
+    /// Loopback addresses and Unix sockets only, no token.
+    pub fn new() -> Self {
+        Self {
+            token: None,
+            hosts: Hosts::default(),
+            request_time: REQUEST_TIME,
+        }
+    }
+
+    /// Answers only requests with the header `Authorization: Bearer <token>`.
+    /// `EVERPROF=token=…` stands in for it.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Token::new(token));
+        self
+    }
+
+    /// Answers also requests that name this host. By default only loopback
+    /// names and the bound address are answered: a web page could otherwise
+    /// read the profiles by letting its own name point here.
+    pub fn allow_host(mut self, name: impl Into<String>) -> Self {
+        self.hosts.named.push(name.into());
+        self
+    }
+
+    /// Also addresses that other machines may reach; see [`serve_insecurely`].
+    pub fn insecurely(mut self) -> Self {
+        self.hosts.any_address = true;
+        self
+    }
+
+    /// Time a client has to send its request; 10 seconds at first.
+    pub fn request_time(mut self, time: Duration) -> Self {
+        self.request_time = time;
+        self
+    }
+
+    /// Serves until the [`Server`] is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`].
+    pub fn listen(self, address: &str) -> Result<Server, Error> {
+        let elsewhere = match (&config::told().http, told_server()) {
+            (Some(Http::Off), _) => Some("off"),
+            (_, Some(server)) => Some(server.address()),
+            (_, None) => None,
+        };
+        if let Some(address) = elsewhere {
+            return Ok(Server {
+                address: address.to_owned(),
+                _running: None,
+            });
+        }
+        self.listen_here(address)
+    }
+
+    fn listen_here(mut self, address: &str) -> Result<Server, Error> {
+        if let Some(token) = &config::told().token {
+            self.token = Some(Token::new(token));
+        }
+        let listener = Listener::open(address, self.hosts.any_address)?;
+        let named = listener.name(address);
+        if let Listener::Tcp(listener) = &listener {
+            self.hosts.bound = listener.local_addr().ok().map(|bound| bound.ip());
+        }
+        let door = listener.door().map_err(|e| cannot_listen(address, e))?;
+        let state = Arc::new(State::default());
+        let pid = std::process::id();
+        let socket = match &listener {
+            Listener::Unix(_, path) => Some(path.clone()),
+            Listener::Tcp(_) => None,
+        };
+        let accepting = Accepting {
+            listener,
+            options: Arc::new(self),
+            state: Arc::clone(&state),
+        };
+        let thread = start::spawn("everprof-http", move || accepting.run())
+            .map_err(|e| Error::io("cannot start the thread of the endpoint", e))?;
+        let running = Running {
+            state,
+            door,
+            socket,
+            thread: Some(thread),
+            pid,
+        };
+        Ok(Server {
+            address: named,
+            _running: Some(running),
+        })
+    }
+}
+
+/// The server that `EVERPROF=http=…` asks for, started when this is first called;
+/// it runs until the process ends. None where it asks for none, or cannot have
+/// it: that is told once on stderr, and the code decides.
+pub(crate) fn told_server() -> Option<&'static Server> {
+    static TOLD_SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let server = TOLD_SERVER.get_or_init(|| {
+        let Some(Http::On(address)) = &config::told().http else {
+            return None;
+        };
+        let told = |e| start::complain(format!("{VARIABLE}: `http`: {e}; going on without"));
+        Options::new().listen_here(address).map_err(told).ok()
+    });
+    server.as_ref()
+}
+
+/// A running endpoint. Dropped, it stops.
+#[derive(Debug)]
+#[must_use = "the endpoint stops when this is dropped: keep it in a variable"]
+pub struct Server {
+    address: String,
+    /// Held for its drop; none where another server stands in for this one.
+    _running: Option<Running>,
+}
+
+impl Server {
+    /// Where it listens: `127.0.0.1:6060`, or `unix:/path`; `off` where
+    /// `EVERPROF=http=off` forbade it.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+#[derive(Debug)]
+struct Running {
+    state: Arc<State>,
+    /// The listening socket once more, to end its `accept` by.
+    door: TcpStream,
+    socket: Option<PathBuf>,
+    thread: Option<JoinHandle<()>>,
+    pid: u32,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After a fork the child has the guard, but neither the thread nor the
+        // right to close the parent's socket.
+        if self.pid != std::process::id() {
+            std::mem::forget(self.thread.take());
+            return;
+        }
+        self.state.stop();
+        // On Linux this makes `accept` return. Where it does not, the thread is
+        // left to its last connection.
+        let ended = self.door.shutdown(Shutdown::Both).is_ok();
+        if let Some(path) = &self.socket {
+            // Already gone: then there is nothing to clean up.
+            let _ = fs::remove_file(path);
+        }
+        if let Some(thread) = self.thread.take().filter(|_| ended) {
+            // It does not panic; had it, the server would be as dead.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the threads of one server share.
+#[derive(Debug, Default)]
+struct State {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    stopping: bool,
+    connections: usize,
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Each change is one assignment: whole also after a panic.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self) {
+        self.lock().stopping = true;
+        self.changed.notify_all();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
+    /// Waits; false: the server stops.
+    fn wait(&self, time: Duration) -> bool {
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), time, |inner| !inner.stopping);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.stopping
+    }
+
+    fn enter(self: &Arc<Self>) -> Option<Place> {
+        let mut inner = self.lock();
+        if inner.connections >= MOST_CONNECTIONS {
+            return None;
+        }
+        inner.connections += 1;
+        Some(Place(Arc::clone(self)))
+    }
+}
+
+/// A connection's place among [`MOST_CONNECTIONS`].
+struct Place(Arc<State>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.lock().connections -= 1;
+    }
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    fn open(address: &str, exposed: bool) -> Result<Self, Error> {
+        match address.strip_prefix("unix:") {
+            Some(path) => Self::open_unix(address, Path::new(path)),
+            None => Self::open_tcp(address, exposed),
+        }
+    }
+
+    fn open_tcp(address: &str, exposed: bool) -> Result<Self, Error> {
+        let expected = "expected HOST:PORT such as 127.0.0.1:6060, or unix:/path/to/socket";
+        let invalid = || {
+            Error::new(
+                Kind::Invalid,
+                format!("cannot listen on `{address}`: {expected}"),
+            )
+        };
+        let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
+        if port.parse::<u16>().is_err() {
+            return Err(invalid());
+        }
+        // As in Go, no host means every address.
+        let whole = if host.is_empty() {
+            format!("0.0.0.0:{port}")
+        } else {
+            address.to_owned()
+        };
+        let found: Vec<SocketAddr> = whole
+            .to_socket_addrs()
+            .map_err(|e| invalid().caused_by(e))?
+            .collect();
+        if let Some(open) = found
+            .iter()
+            .find(|found| !exposed && !is_loopback(found.ip()))
+        {
+            return Err(Error::new(
+                Kind::Exposed,
+                format!(
+                    "will not listen on `{address}`: other machines could read this program's \
+                     profiles at {open}; listen on 127.0.0.1:{port} or unix:/path/to/socket, or \
+                     call everprof::serve_insecurely"
+                ),
+            ));
+        }
+        if found.is_empty() {
+            return Err(invalid());
+        }
+        TcpListener::bind(&*found)
+            .map(Self::Tcp)
+            .map_err(|e| cannot_listen(address, e))
+    }
+
+    fn open_unix(address: &str, path: &Path) -> Result<Self, Error> {
+        let listener = match UnixListener::bind(path) {
+            // A socket that nobody listens on was left by a program that was killed.
+            Err(e) if e.kind() == ErrorKind::AddrInUse && is_left_behind(path) => {
+                fs::remove_file(path).and_then(|()| UnixListener::bind(path))
+            }
+            other => other,
+        };
+        let listener = listener.map_err(|e| cannot_listen(address, e))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+            .map_err(|e| cannot_listen(address, e))?;
+        Ok(Self::Unix(listener, path.to_owned()))
+    }
+
+    fn name(&self, asked: &str) -> String {
+        match self {
+            Self::Tcp(listener) => listener
+                .local_addr()
+                .map_or_else(|_| asked.to_owned(), |bound| bound.to_string()),
+            Self::Unix(..) => asked.to_owned(),
+        }
+    }
+
+    /// The same socket under another descriptor, as something that can be shut
+    /// down: std offers that for streams only, the kernel for both.
+    fn door(&self) -> io::Result<TcpStream> {
+        let descriptor: OwnedFd = match self {
+            Self::Tcp(listener) => listener.try_clone()?.into(),
+            Self::Unix(listener, _) => listener.try_clone()?.into(),
+        };
+        Ok(descriptor.into())
+    }
+
+    fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
+            Self::Unix(listener, _) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+fn is_left_behind(path: &Path) -> bool {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    let answers = UnixStream::connect(path);
+    is_socket && answers.is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
+}
+
+fn cannot_listen(address: &str, source: io::Error) -> Error {
+    let (kind, remedy) = match source.kind() {
+        ErrorKind::AddrInUse if address.starts_with("unix:") => (
+            Kind::Busy,
+            "another program listens there; choose another path",
+        ),
+        ErrorKind::AddrInUse => (
+            Kind::Busy,
+            "choose another port, or port 0 for any that is free",
+        ),
+        ErrorKind::AddrNotAvailable => (Kind::Invalid, "this machine has no such address"),
+        ErrorKind::PermissionDenied => (
+            Kind::Io,
+            "choose a port above 1023, or a path that this program may write",
+        ),
+        ErrorKind::NotFound => (Kind::Invalid, "its directory must exist"),
+        _ => (
+            Kind::Io,
+            "expected HOST:PORT such as 127.0.0.1:6060, or unix:/path/to/socket",
+        ),
+    };
+    Error::new(
+        kind,
+        format!("cannot listen on `{address}`: {source}; {remedy}"),
+    )
+    .caused_by(source)
+}
+
+/// The thread that accepts.
+struct Accepting {
+    listener: Listener,
+    options: Arc<Options>,
+    state: Arc<State>,
+}
+
+impl Accepting {
+    fn run(self) {
+        while !self.state.is_stopping() {
+            match self.listener.accept() {
+                Ok(stream) if !self.state.is_stopping() => self.admit(stream),
+                Ok(_) => {}
+                // Out of descriptors or memory: give others the time to free some.
+                Err(_) => {
+                    self.state.wait(Duration::from_millis(100));
+                }
+            }
+        }
+    }
+
+    fn admit(&self, mut stream: Stream) {
+        let Some(place) = self.state.enter() else {
+            let busy =
+                Response::error(503, "too many connections - try again").with("Retry-After", "1");
+            // Fits any socket's buffer; a client that will not even take that is let go.
+            let _ = stream.set_write_timeout(Duration::from_millis(100));
+            let _ = wire::write(&busy, &mut stream);
+            return;
+        };
+        let options = Arc::clone(&self.options);
+        // Without a thread the connection is closed: the client tries again.
+        let _ = start::spawn("everprof-http", move || serve_one(stream, &options, &place));
+    }
+}
+
+/// One connection, one request.
+fn serve_one(stream: Stream, options: &Options, place: &Place) {
+    let mut input = Timed {
+        stream,
+        deadline: Instant::now() + options.request_time,
+    };
+    let (response, is_drained) = match wire::read(&mut input) {
+        Ok(incoming) => (answer(&incoming, &input.stream, options, place), true),
+        Err(wire::Refused::With(response)) => (response, false),
+        Err(wire::Refused::Silently) => return,
+    };
+    let mut output = Timed {
+        deadline: Instant::now() + RESPONSE_TIME,
+        ..input
+    };
+    // A client that went away wants no answer.
+    if wire::write(&response, &mut output).is_ok() && !is_drained {
+        drain(output);
+    }
+}
+
+fn answer(
+    incoming: &wire::Incoming,
+    stream: &Stream,
+    options: &Options,
+    place: &Place,
+) -> Response {
+    // Names cannot be rebound to a Unix socket, so there any Host will do.
+    if let (Stream::Tcp(_), Some(host)) = (stream, &incoming.host)
+        && !options.hosts.include(host)
+    {
+        return Response::error(
+            421,
+            "this Host is not ours - ask by a loopback address, or name it to everprof by \
+             Options::allow_host",
+        );
+    }
+    if let Some(token) = &options.token
+        && !token.is_shown_by(incoming.authorization.as_deref())
+    {
+        return unauthorized();
+    }
+    let wait = |time| place.0.wait(time);
+    endpoint().handle(
+        &incoming.request,
+        &Patience {
+            longest: LONGEST_CAPTURE,
+            wait: &wait,
+        },
+    )
+}
+
+/// Ends our side, and reads what the client still sends.
+fn drain(mut output: Timed) {
+    output.deadline = Instant::now() + DRAIN_TIME;
+    let ended = output.stream.shutdown(Shutdown::Write).is_ok();
+    let mut rest = [0; 4096];
+    let mut read = 0;
+    while ended && read < MOST_DRAINED_BYTES {
+        match output.read(&mut rest) {
+            Ok(n) if n > 0 => read += n,
+            _ => return,
+        }
+    }
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn set_read_timeout(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(Some(time)),
+            Self::Unix(stream) => stream.set_read_timeout(Some(time)),
+        }
+    }
+
+    fn set_write_timeout(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_write_timeout(Some(time)),
+            Self::Unix(stream) => stream.set_write_timeout(Some(time)),
+        }
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            Self::Unix(stream) => stream.shutdown(how),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(out),
+            Self::Unix(stream) => stream.read(out),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A stream whose every operation ends by one deadline: a client that sends a
+/// byte now and then gains nothing by it.
+struct Timed {
+    stream: Stream,
+    deadline: Instant,
+}
+
+impl Timed {
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            Err(ErrorKind::TimedOut.into())
+        } else {
+            Ok(left)
+        }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(out)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn addresses_open_to_others_are_refused_by_name() {
+        for address in ["0.0.0.0:0", ":0", "[::]:0", "192.0.2.1:0"] {
+            let error = serve(address).unwrap_err();
+            assert!(error.is_exposed(), "{address}: {error}");
+            assert!(error.to_string().contains("serve_insecurely"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_told_so() {
+        for address in ["", "6060", "localhost", "localhost:http", "127.0.0.1:70000"] {
+            let error = serve(address).unwrap_err();
+            assert!(error.is_invalid(), "{address}: {error}");
+            assert!(error.to_string().contains("HOST:PORT"));
+        }
+        assert!(serve("unix:/no/such/directory/x").unwrap_err().is_invalid());
+    }
+
+    #[test]
+    fn a_busy_port_is_named_with_a_remedy() {
+        let first = serve("127.0.0.1:0").unwrap();
+        let error = serve(first.address()).unwrap_err();
+        assert!(error.is_busy());
+        assert!(error.to_string().contains(first.address()));
+        assert!(error.to_string().contains("choose another port"));
+    }
+
+    #[test]
+    fn a_dropped_server_frees_its_port() {
+        let first = serve("127.0.0.1:0").unwrap();
+        let address = first.address().to_owned();
+        drop(first);
+        assert!(TcpStream::connect(&address).is_err());
+        drop(serve(&address).unwrap());
+    }
+}

@@ -1,0 +1,61 @@
+//! The function that the loader calls before `main`.
+//!
+//! It stands in `.init_array`, and is called when the program's own objects are
+//! in place, before `main` and hence before any thread of the program. What it
+//! reads in `EVERPROF` counts from the first allocation of `main` on; what
+//! constructors before it allocated was counted by the default period.
+//!
+//! Context: cold. Invariant: what this thread allocates in here is not the
+//! program's and is left out of the profile.
+
+use std::hint::black_box;
+
+use everprof_core::{global, local};
+
+use super::LeftOut;
+use crate::{config, http};
+
+/// The loader passes arguments that we have no use for; by the C calling
+/// conventions of our platforms a callee may ignore them.
+#[used]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
+#[cfg_attr(
+    target_vendor = "apple",
+    unsafe(link_section = "__DATA,__mod_init_func")
+)]
+static CONSTRUCTOR: extern "C" fn() = on_start;
+
+/// `extern "C"`: a panic in here ends the process instead of unwinding into the
+/// loader; nothing in here is expected to panic.
+///
+/// Does nothing unless the program's allocator is an [`Alloc`](crate::Alloc):
+/// elsewhere there is nothing to be early for, and a program that only reads
+/// recordings must not open doors.
+extern "C" fn on_start() {
+    // When it ends, so does the gap that a constructor before this one may have
+    // begun.
+    let _left_out = LeftOut::new();
+    if allocations_are_counted() {
+        let told = config::told();
+        if let Some(limit) = told.memory_limit_bytes {
+            // It was told in time unless a constructor before this one made a sample.
+            global::heap().set_memory_limit(usize::try_from(limit).unwrap_or(usize::MAX));
+        }
+        if let Some(depth) = told.depth {
+            everprof_core::stack::set_depth_limit(depth);
+        }
+        if let Some(period) = told.heap_period_bytes {
+            global::heap().set_period(period);
+        }
+        global::on_start();
+        http::told_server();
+    }
+}
+
+/// Whether an allocation moves this thread's countdown.
+fn allocations_are_counted() -> bool {
+    let countdown = || local::with(|local| local.countdown.get());
+    let before = countdown();
+    drop(black_box(Box::new([0_u8; 64])));
+    countdown() != before
+}
