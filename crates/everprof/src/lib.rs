@@ -23,9 +23,12 @@
 //! # Features
 //!
 //! - `environment` (default): `EVERPROF` is read before `main`.
+//! - `axum`: `everprof::axum::router()`.
 
 mod alloc;
 pub mod assemble;
+#[cfg(feature = "axum")]
+pub mod axum;
 pub mod config;
 mod error;
 pub mod heap;

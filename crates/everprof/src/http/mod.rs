@@ -111,6 +111,14 @@ pub fn handle(request: &Request) -> Response {
     endpoint().handle(request, &route::Patience::unlimited())
 }
 
+/// What a request is answered that does not show the token of `EVERPROF`, where
+/// there is one.
+#[cfg(feature = "axum")]
+pub(crate) fn told_token_refuses(authorization: Option<&str>) -> Option<Response> {
+    let token = guard::Token::new(crate::config::told().token.as_ref()?);
+    (!token.is_shown_by(authorization)).then(unauthorized)
+}
+
 fn unauthorized() -> Response {
     Response::error(401, "expected the header Authorization: Bearer <token>")
         .with("WWW-Authenticate", "Bearer")
