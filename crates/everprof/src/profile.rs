@@ -1,6 +1,6 @@
 //! Profiles by name: which there are, and taking one now.
 //!
-//! Context: cold. A profile that is added to this crate adds its [`Source`] to
+//! Context: cold. A profile that is added to this crate adds its `Source` to
 //! the registry below and is then served, listed and looked up like the others.
 //!
 //! Source: Go's runtime/pprof has `Lookup`, `Profiles` and `WriteTo`.
