@@ -17,6 +17,7 @@
 //! stands for what was not recorded; it becomes a frame `everprof::lost::…`.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 
 use everprof_core::modules::{self, ModuleInfo};
@@ -151,6 +152,7 @@ fn assemble(snapshot: &Snapshot, modules: &Modules, default: DefaultType) -> Pro
     }
     let mut places = Places::new(modules);
     places.add_program(&mut profile);
+    profile.reserve_samples(snapshot.len());
     let mut stack = Vec::new();
     for bucket in snapshot.iter() {
         stack.clear();
@@ -246,7 +248,7 @@ fn hex(bytes: &[u8]) -> String {
 struct Places<'a> {
     modules: &'a Modules,
     mappings: Vec<Option<MappingId>>,
-    locations: HashMap<u64, LocationId>,
+    locations: HashMap<u64, LocationId, ByAddress>,
 }
 
 impl<'a> Places<'a> {
@@ -254,7 +256,7 @@ impl<'a> Places<'a> {
         Self {
             modules,
             mappings: vec![None; modules.all.len()],
-            locations: HashMap::new(),
+            locations: HashMap::default(),
         }
     }
 
@@ -267,39 +269,49 @@ impl<'a> Places<'a> {
 
     /// The call that returns to `pc`, or the loss that it stands for.
     fn of_return(&mut self, profile: &mut Profile, pc: u64) -> LocationId {
-        if let Some(name) = lost::name(pc) {
-            return *self.locations.entry(pc).or_insert_with(|| {
-                let function = profile.add_function(Function {
-                    name,
-                    system_name: name,
-                    file: "",
-                    start_line: 0,
-                });
-                let location = profile.add_location(pc, None);
-                profile.set_lines(
-                    location,
-                    &[Line {
-                        function,
-                        line: 0,
-                        column: 0,
-                    }],
-                );
-                location
-            });
+        // An address has one location however it is asked for, so the call is
+        // known by its own; a loss is no address.
+        let address = if pc < lost::FIRST_ADDRESS { pc } else { pc - 1 };
+        match self.locations.get(&address) {
+            Some(location) => *location,
+            None if pc < lost::FIRST_ADDRESS => self.add_loss(profile, pc),
+            None => self.add(profile, address),
         }
-        self.location(profile, pc - 1)
     }
 
     fn location(&mut self, profile: &mut Profile, address: u64) -> LocationId {
-        if let Some(location) = self.locations.get(&address) {
-            return *location;
+        match self.locations.get(&address) {
+            Some(location) => *location,
+            None => self.add(profile, address),
         }
-        let mapping = self
-            .modules
-            .find(address)
-            .map(|module| self.mapping(profile, module));
+    }
+
+    #[cold]
+    fn add(&mut self, profile: &mut Profile, address: u64) -> LocationId {
+        let module = self.modules.find(address);
+        let mapping = module.map(|module| self.mapping(profile, module));
         let location = profile.add_location(address, mapping);
         self.locations.insert(address, location);
+        location
+    }
+
+    #[cold]
+    fn add_loss(&mut self, profile: &mut Profile, pc: u64) -> LocationId {
+        let name = lost::name(pc).unwrap_or_default();
+        let function = profile.add_function(Function {
+            name,
+            system_name: name,
+            file: "",
+            start_line: 0,
+        });
+        let location = profile.add_location(pc, None);
+        let line = Line {
+            function,
+            line: 0,
+            column: 0,
+        };
+        profile.set_lines(location, &[line]);
+        self.locations.insert(pc, location);
         location
     }
 
@@ -322,6 +334,54 @@ impl<'a> Places<'a> {
                 ..Mapping::default()
             })
         })
+    }
+}
+
+/// Hashes addresses. A profile of 100,000 stacks asks 4,000,000 times, and std's
+/// own hasher took a third of the whole.
+#[derive(Clone, Copy)]
+struct ByAddress(u64);
+
+/// Seeded, since a recording may hold addresses that were chosen to collide.
+impl Default for ByAddress {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(0_u8) | 1)
+    }
+}
+
+impl BuildHasher for ByAddress {
+    type Hasher = AddressHasher;
+
+    fn build_hasher(&self) -> AddressHasher {
+        AddressHasher {
+            seed: self.0,
+            hash: 0,
+        }
+    }
+}
+
+struct AddressHasher {
+    seed: u64,
+    hash: u64,
+}
+
+impl Hasher for AddressHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    /// Both halves of a product with an odd number: each bit of the address
+    /// reaches the low bits that choose the slot and the high ones that tell keys
+    /// in it apart.
+    fn write_u64(&mut self, n: u64) {
+        let product = u128::from(self.hash ^ n) * u128::from(self.seed);
+        self.hash = product as u64 ^ (product >> 64) as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
     }
 }
 
