@@ -6,6 +6,7 @@
 
 mod delta;
 mod error;
+pub mod errorbars;
 mod filter;
 pub mod folded;
 mod import;
@@ -15,6 +16,7 @@ mod pool;
 pub mod pprof;
 pub mod proc_maps;
 mod profile;
+pub mod report;
 pub mod symbolize;
 pub mod text;
 mod trim;
