@@ -1,20 +1,83 @@
 //! The everprof command line.
+//!
+//! ```text
+//! args, commands/* ── what was asked
+//!     input   file, URL, stdin → Profile
+//!     everprof_profile::{symbolize, filter, report, flame, …}
+//!     output  text, json, md, files
+//! run  starts programs; it has its own errors and exit codes
+//! ```
+//!
+//! One file a command. Exit status: 0 done, 1 not done (and why, on standard error),
+//! 2 misused; `run` passes on the program's.
+
 #![forbid(unsafe_code)]
 
+mod args;
+mod commands;
+mod error;
+mod input;
+mod output;
 mod run;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
-#[derive(Parser)]
-#[command(name = "everprof", version)]
-enum Command {
-    Run(run::RunArgs),
+/// See where a Rust program's memory is.
+///
+/// A PROFILE is a file in pprof's format, the URL of a program that serves its profiles
+/// (http://localhost:6060 means its heap), or `-` for standard input.
+#[derive(Debug, Parser)]
+#[command(
+    name = "everprof",
+    version,
+    arg_required_else_help = true,
+    after_help = EXAMPLES
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Top(commands::top::TopArgs),
+    Tree(commands::tree::TreeArgs),
+    Peek(commands::peek::PeekArgs),
+    Flame(commands::flame::FlameArgs),
+    Diff(commands::diff::DiffArgs),
+    Merge(commands::merge::MergeArgs),
+    Export(commands::export::ExportArgs),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  everprof run -o out -- ./server --port 80   profile a program as it is
+  everprof top out/heap.pb.gz                 the functions that hold most
+  everprof top http://localhost:6060          the same of a running program
+  everprof flame out/heap.pb.gz -o heap.svg   a picture of it
+  everprof diff before.pb.gz after.pb.gz      what grew, and whether that is chance
+  curl -s URL | everprof tree -               who called whom";
+
 fn main() -> ExitCode {
-    match Command::parse() {
-        Command::Run(args) => run::main(args),
+    let done = match Arguments::parse().command {
+        Command::Run(args) => return run::main(args),
+        Command::Top(args) => commands::top::main(&args),
+        Command::Tree(args) => commands::tree::main(&args),
+        Command::Peek(args) => commands::peek::main(&args),
+        Command::Flame(args) => commands::flame::main(&args),
+        Command::Diff(args) => commands::diff::main(&args),
+        Command::Merge(args) => commands::merge::main(&args),
+        Command::Export(args) => commands::export::main(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::FAILURE
+        }
     }
 }

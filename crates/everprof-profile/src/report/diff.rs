@@ -99,22 +99,41 @@ pub fn diff(
         let size = |row: &Row| row.change.growth.value.unsigned_abs();
         size(b).cmp(&size(a)).then_with(|| a.site.cmp(&b.site))
     });
-    let rest = rows.split_off(limit.min(rows.len()));
-    let left_out = rest
-        .iter()
-        .fold(0i64, |sum, row| sum.saturating_add(row.change.growth.value));
     let total = Change {
         before: before.total,
         after: after.total,
         ..Change::default()
     };
-    Ok(Diff {
+    let mut diff = Diff {
         rows,
-        left_out: (rest.len(), left_out),
+        left_out: (0, 0),
         total: total.judged(1),
         has_error_bars: before.has_error_bars && after.has_error_bars,
         comparisons,
-    })
+    };
+    diff.limit(limit);
+    Ok(diff)
+}
+
+impl Diff {
+    /// Leaves out all but the `limit` sites that changed most.
+    pub fn limit(&mut self, limit: usize) {
+        let mut n = 0..;
+        self.retain(|_| n.next().is_some_and(|n| n < limit));
+    }
+
+    /// Leaves out the sites that `keep` refuses.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Change) -> bool) {
+        let left_out = &mut self.left_out;
+        self.rows.retain(|row| {
+            let is_kept = keep(&row.change);
+            if !is_kept {
+                left_out.0 += 1;
+                left_out.1 = left_out.1.saturating_add(row.change.growth.value);
+            }
+            is_kept
+        });
+    }
 }
 
 impl Change {

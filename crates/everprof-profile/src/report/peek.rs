@@ -10,6 +10,7 @@ use regex_lite::Regex;
 
 use super::Selection;
 use super::top::{self, Row};
+use crate::Error;
 use crate::errorbars::Estimate;
 
 /// A function with its neighbours.
@@ -32,11 +33,29 @@ pub struct Call {
     pub estimate: Estimate,
 }
 
+/// A regular expression for names of functions.
+#[derive(Clone, Debug)]
+pub struct Pattern(Regex);
+
+impl Pattern {
+    /// Reads the expression; it may match any part of a name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_pattern`] when it is no regular expression.
+    pub fn new(pattern: &str) -> Result<Pattern, Error> {
+        Regex::new(pattern).map(Pattern).map_err(|source| {
+            Error::pattern(format!("`{pattern}`: expected a regular expression"))
+                .with_source(source)
+        })
+    }
+}
+
 /// The functions whose names match, largest `cum` first.
-pub fn peek(selection: &Selection, pattern: &Regex) -> Vec<Peek> {
+pub fn peek(selection: &Selection, pattern: &Pattern) -> Vec<Peek> {
     let mut peeks: Vec<Peek> = top::functions(selection)
         .into_iter()
-        .filter(|row| pattern.is_match(&selection.function(row.function).name))
+        .filter(|row| pattern.0.is_match(&selection.function(row.function).name))
         .map(|row| Peek {
             row,
             callers: Vec::new(),
@@ -109,7 +128,7 @@ mod tests {
                 .map(|call| format!("{} {}", name(call.function), call.estimate.value >> 10))
                 .collect()
         };
-        peek(&selection, &Regex::new(pattern).unwrap())
+        peek(&selection, &Pattern::new(pattern).unwrap())
             .iter()
             .map(|peek| {
                 (

@@ -1,0 +1,150 @@
+//! What the commands have in common: which samples to read, and how to show them.
+
+use std::path::PathBuf;
+
+use everprof_profile::report::Selection;
+use everprof_profile::symbolize::{self, Binaries};
+use everprof_profile::{Filter, Profile};
+
+use crate::error::Error;
+use crate::input::Source;
+use crate::output::{Format, Progress, note};
+
+/// Which samples of a profile, and whence their names.
+#[derive(Debug, Default, clap::Args)]
+pub struct ReadArgs {
+    /// Only stacks with a function or file that matches; repeated: each must match
+    #[arg(long, value_name = "REGEX")]
+    pub focus: Vec<String>,
+
+    /// Leave out stacks with a function or file that matches
+    #[arg(long, value_name = "REGEX")]
+    pub ignore: Vec<String>,
+
+    /// Only samples with this label
+    #[arg(long, value_name = "KEY:VALUE")]
+    pub label: Vec<String>,
+
+    /// Take names from this file, such as the unstripped copy of the program
+    #[arg(long, value_name = "PATH")]
+    pub binary: Vec<PathBuf>,
+
+    /// Read no binaries: keep the names that the profile holds
+    #[arg(long, conflicts_with = "binary")]
+    pub no_symbolize: bool,
+
+    #[command(flatten)]
+    pub size: SizeArgs,
+}
+
+/// How much to take from a stranger.
+#[derive(Debug, Default, clap::Args)]
+pub struct SizeArgs {
+    /// Refuse profiles that are larger when decompressed
+    // The decoder's own default: ten times the largest profile of a real service.
+    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    pub max_mib: u32,
+}
+
+/// How to report one sample type of a profile.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pub read: ReadArgs,
+
+    /// Which of the profile's values, such as alloc_space [default: the profile's choice]
+    #[arg(long, value_name = "KIND")]
+    pub sample_type: Option<String>,
+
+    /// How to write the report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+impl ReadArgs {
+    /// Reads a profile, names it and keeps the samples that were asked for.
+    pub fn profile(&self, source: &Source) -> Result<Profile, Error> {
+        let filter = self.filter()?;
+        let mut binaries = Binaries::new();
+        for path in &self.binary {
+            binaries.add(path).map_err(|error| {
+                Error::new(format!(
+                    "--binary `{}`: expected the ELF file that was profiled",
+                    path.display()
+                ))
+                .because(error)
+            })?;
+        }
+        let mut profile = source.read(self.size.max_mib)?;
+        if !self.no_symbolize {
+            self.symbolize(&mut profile, &binaries, source);
+        }
+        if filter.is_empty() {
+            return Ok(profile);
+        }
+        let had_samples = profile.samples().len() > 0;
+        let profile = profile.filter(&filter);
+        if had_samples && profile.samples().len() == 0 {
+            note(&format!("`{source}`: no sample matches the filters"));
+        }
+        Ok(profile)
+    }
+
+    fn filter(&self) -> Result<Filter, Error> {
+        let mut filter = Filter::new();
+        for pattern in &self.focus {
+            filter = filter.focus(pattern)?;
+        }
+        for pattern in &self.ignore {
+            filter = filter.ignore(pattern)?;
+        }
+        for label in &self.label {
+            filter = filter.label(label)?;
+        }
+        Ok(filter)
+    }
+
+    /// Lines and inlined frames from the mapped files, where they are here and the same.
+    fn symbolize(&self, profile: &mut Profile, binaries: &Binaries, source: &Source) {
+        for unused in binaries.unused(profile) {
+            note(&format!(
+                "--binary `{}`: `{source}` has no mapping of its build id or name",
+                unused.display()
+            ));
+        }
+        let _progress = Progress::start("naming addresses");
+        let outcome = symbolize::full_from(profile, binaries);
+        if outcome.unnamed == 0 {
+            return;
+        }
+        let (first, others) = match outcome.problems.split_first() {
+            None => return,
+            Some((first, others)) => (first, others.len()),
+        };
+        let others = match others {
+            0 => String::new(),
+            others => format!(" (and {others} files more)"),
+        };
+        note(&format!(
+            "{} addresses have no name: {first}{others}",
+            outcome.unnamed
+        ));
+        if self.binary.is_empty() {
+            note("to name them, add --binary PATH with the unstripped program");
+        }
+    }
+}
+
+impl ReportArgs {
+    /// Reads a profile and takes the sample type that was asked for.
+    pub fn selection(&self, source: &Source) -> Result<Selection, Error> {
+        let profile = self.read.profile(source)?;
+        self.select(&profile, source)
+    }
+
+    /// Takes the sample type that was asked for.
+    pub fn select(&self, profile: &Profile, source: &Source) -> Result<Selection, Error> {
+        Selection::of(profile, self.sample_type.as_deref())
+            .map_err(|error| Error::new(format!("`{source}`: {error}")).because(error))
+    }
+}
