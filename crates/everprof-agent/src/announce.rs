@@ -133,11 +133,11 @@ fn transmit(fd: c_int, message: &[u8], descriptors: &[c_int]) -> bool {
         let first = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
         // SAFETY: arithmetic only.
         let cmsg_len = unsafe { libc::CMSG_LEN(bytes as u32) };
-        let head = libc::cmsghdr {
-            cmsg_len: cmsg_len as _,
-            cmsg_level: libc::SOL_SOCKET,
-            cmsg_type: libc::SCM_RIGHTS,
-        };
+        // SAFETY: zero is a valid cmsghdr; some C libraries pad it.
+        let mut head: libc::cmsghdr = unsafe { zeroed() };
+        head.cmsg_len = cmsg_len as _;
+        head.cmsg_level = libc::SOL_SOCKET;
+        head.cmsg_type = libc::SCM_RIGHTS;
         // SAFETY: `first` lies in `control`, which is aligned and large enough.
         unsafe { first.write(head) };
         // SAFETY: `first` lies in `control`.

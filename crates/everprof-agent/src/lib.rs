@@ -14,7 +14,7 @@
 //!    gave it.
 //! 2. [`malloc`] counts bytes and records samples; [`real`] holds what it
 //!    displaced.
-//! 3. [`libc_main`] starts the endpoint, once the C library is ready.
+//! 3. [`libc_main`] starts the endpoint ([`serve`]), once the C library is ready.
 //! 4. [`exec`] puts the traces back when this very process replaces itself,
 //!    and [`fork`] keeps a child from writing to its parent's memory.
 //!
@@ -34,5 +34,6 @@ mod malloc;
 mod own_alloc;
 mod real;
 mod recorder;
+mod serve;
 mod settings;
 mod start;

@@ -4,44 +4,32 @@
 //! `__libc_start_main`; at that moment the C library and every library of the
 //! program are initialised, which a thread of ours may rely on, and nothing of
 //! the program itself has run.
+//!
+//! Everything that the program does happens beneath this function, so it must
+//! leave no frame of ours: it keeps its arguments, calls `before_main` and
+//! jumps to the displaced function. That takes a few lines of assembly.
 
-use std::ffi::{c_char, c_int, c_void};
+#[cfg(target_arch = "x86_64")]
+#[path = "libc_main/entry_x86_64.rs"]
+mod entry;
+#[cfg(target_arch = "aarch64")]
+#[path = "libc_main/entry_aarch64.rs"]
+mod entry;
 
 use crate::real::Slot;
+use crate::serve;
 
-type Main = Option<unsafe extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) -> c_int>;
-type StartMain = unsafe extern "C" fn(
-    Main,
-    c_int,
-    *mut *mut c_char,
-    *mut c_void,
-    *mut c_void,
-    *mut c_void,
-    *mut c_void,
-) -> c_int;
+type StartMain = unsafe extern "C" fn();
 
 static NEXT: Slot<StartMain> = Slot::new();
 
-/// The C library's entry: initialises, calls `main`, exits.
-///
-/// # Safety
-/// As the C library's; called by the executable's entry code only.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn __libc_start_main(
-    main: Main,
-    argc: c_int,
-    argv: *mut *mut c_char,
-    init: *mut c_void,
-    fini: *mut c_void,
-    loader_fini: *mut c_void,
-    stack_end: *mut c_void,
-) -> c_int {
+/// Does what is to be done before `main`, and returns where to go on.
+extern "C" fn before_main() -> StartMain {
     NEXT.find(&[c"__libc_start_main"]);
     let Some(next) = NEXT.get() else {
         // No C library under this name: the executable could not have started.
         std::process::abort();
     };
-    // SAFETY: passes the entry code's own arguments on. Both versions of
-    // glibc's symbol are one function, which looks at `init` to tell them apart.
-    unsafe { next(main, argc, argv, init, fini, loader_fini, stack_end) }
+    serve::begin();
+    next
 }

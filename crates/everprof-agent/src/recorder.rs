@@ -9,29 +9,36 @@
 //! never leaves anything behind. Pages that are never touched cost nothing.
 
 use std::ffi::c_int;
+use std::ops::Range;
 
-use everprof_core::global;
+use everprof_core::{global, stack};
 
 use crate::announce::Socket;
 use crate::settings::Settings;
 
 /// Sets the recorder up on shared memory and hands that to the command line.
-/// False: nothing was set up.
+/// False: this process is not recorded.
 pub(crate) fn begin(settings: &Settings<'_>, socket: &Socket) -> bool {
-    let Some(memory) = Memfd::new(settings.memory_limit) else {
-        socket.complain("the program could not make memory for its profile (memfd_create)");
+    let heap = global::heap();
+    heap.set_period(settings.heap_period);
+    heap.set_memory_limit(settings.memory_limit);
+    heap.set_own_text(own_text());
+    stack::set_depth_limit(settings.depth);
+    let memory = Memfd::new(settings.memory_limit)
+        .filter(|memory| heap.init_shared(memory.0, settings.memory_limit));
+    let Some(memory) = memory else {
+        socket.complain("the program has no memory for its profile and runs unrecorded");
         return false;
     };
-    if !socket.arena(memory.0) {
-        return false;
-    }
-    global::heap().set_period(settings.heap_period);
-    true
+    global::on_start();
+    socket.arena(memory.0)
 }
 
 /// Gives a fork's child memory of its own. False: the child must not record.
-pub(crate) fn move_to_child(_memory_limit: usize, _socket: &Socket) -> bool {
-    false
+pub(crate) fn move_to_child(memory_limit: usize, socket: &Socket) -> bool {
+    Memfd::new(memory_limit).is_some_and(|memory| {
+        global::heap().move_to(memory.0, memory_limit) && socket.arena(memory.0)
+    })
 }
 
 /// An anonymous file of the kernel's; closed when dropped.
@@ -46,8 +53,9 @@ impl Memfd {
             return None;
         }
         let memory = Self(fd);
+        let len = libc::off_t::try_from(len).ok()?;
         // SAFETY: a plain system call on our descriptor.
-        let status = unsafe { libc::ftruncate(fd, libc::off_t::try_from(len).ok()?) };
+        let status = unsafe { libc::ftruncate(fd, len) };
         (status == 0).then_some(memory)
     }
 }
@@ -56,5 +64,50 @@ impl Drop for Memfd {
     fn drop(&mut self) {
         // SAFETY: ours, closed once.
         unsafe { libc::close(self.0) };
+    }
+}
+
+unsafe extern "C" {
+    /// The linker's name for the first byte of the image that refers to it.
+    static __ehdr_start: libc::Elf64_Ehdr;
+}
+
+/// Where this library's code lies: its frames are no part of a program's stack.
+fn own_text() -> Range<u64> {
+    let image = (&raw const __ehdr_start).cast::<u8>();
+    // SAFETY: the linker places the image's header there, and the loader maps it.
+    let header = unsafe { &__ehdr_start };
+    // SAFETY: the program headers lie in the same first pages of the image.
+    let first = unsafe { image.add(header.e_phoff as usize) }.cast::<libc::Elf64_Phdr>();
+    // SAFETY: there are as many of them as the header says.
+    let segments = unsafe { std::slice::from_raw_parts(first, usize::from(header.e_phnum)) };
+    let is_code = |s: &&libc::Elf64_Phdr| s.p_type == libc::PT_LOAD && s.p_flags & libc::PF_X != 0;
+    // A shared object is linked at 0, so an address in it is an offset from the header.
+    let at = |segment: &libc::Elf64_Phdr| {
+        let start = image as u64 + segment.p_vaddr;
+        start..start + segment.p_memsz
+    };
+    segments.iter().find(is_code).map_or(0..0, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_text_holds_this_code_and_not_the_c_librarys() {
+        let text = own_text();
+        assert!(text.contains(&(own_text as *const () as u64)));
+        assert!(!text.contains(&(libc::getpid as *const () as u64)));
+    }
+
+    #[test]
+    fn a_memfd_has_the_length_asked_for_and_reads_as_zero() {
+        let memory = Memfd::new(1 << 20).expect("a memfd");
+        // SAFETY: zero is a valid stat.
+        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: `stat` may be written.
+        assert_eq!(unsafe { libc::fstat(memory.0, &raw mut stat) }, 0);
+        assert_eq!(stat.st_size, 1 << 20);
     }
 }

@@ -29,6 +29,7 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// A zeroed object, or null when the room is used up.
 #[cold]
+#[inline(never)]
 pub(super) fn allocate(align: usize, size: usize) -> *mut c_void {
     // The head keeps the size; `align` more bytes leave room to round up.
     let align = align.max(ALIGN);
