@@ -26,8 +26,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use error::Error;
+use everprof::config::{Config, Http, VARIABLE};
 use inbox::{Inbox, tell};
 use library::Library;
 use save::Saver;
@@ -35,8 +38,8 @@ use signals::Held;
 
 /// Profile a program as it is, without a change or a rebuild.
 ///
-/// Its heap profiles are written when it ends, however it ends. It must be
-/// dynamically linked and use the C library's malloc (Rust programs do, unless
+/// Options come before what the variable EVERPROF says. Heap profiles are written when
+/// the program ends, however it ends. It must be dynamically linked and use the C library's malloc (Rust programs do, unless
 /// they choose another allocator).
 #[derive(Debug, clap::Args)]
 #[command(
@@ -48,9 +51,9 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
 
-    /// Mean bytes between samples: 1 records everything, 0 nothing
-    #[arg(long, value_name = "PERIOD", default_value = "512KiB", value_parser = bytes)]
-    heap: u64,
+    /// Mean bytes between samples: 1 records everything, 0 nothing [default: 512KiB]
+    #[arg(long, value_name = "PERIOD", value_parser = bytes)]
+    heap: Option<u64>,
 
     /// Serve the live profiles at this address meanwhile, as Go programs do
     #[arg(long, value_name = "ADDR")]
@@ -60,14 +63,13 @@ pub struct RunArgs {
     #[arg(long)]
     children: bool,
 
-    /// Frames to keep of a stack
-    #[arg(long, value_name = "N", default_value_t = 128,
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
-    depth: u16,
+    /// Frames to keep of a stack, 1 to 1024 [default: 128]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    depth: Option<u16>,
 
-    /// Memory for the records of one process
-    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = memory)]
-    memory_limit: u64,
+    /// Memory for the records of one process [default: 64MiB]
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
+    memory_limit: Option<u64>,
 
     /// Print no table at the end
     #[arg(short, long)]
@@ -109,7 +111,16 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
         ));
     }
 
-    let saver = Saver::prepare(args.output.clone(), name, &args)?;
+    let directory = args
+        .output
+        .clone()
+        .unwrap_or_else(|| format!("everprof.{}.{}", short_name(name), std::process::id()).into());
+    let program = Arc::new(AtomicU32::new(0));
+    let told = match std::env::var_os(VARIABLE) {
+        Some(value) => Config::parse(&value, &mut |complaint| tell(&complaint)),
+        None => Config::default(),
+    };
+    let saver = Saver::prepare(directory, Arc::clone(&program))?;
     let library = Library::unpack().map_err(|e| {
         Error::own(
             "no memory for the preloaded library (memfd_create)".into(),
@@ -126,7 +137,10 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
         "LD_PRELOAD",
         library.preload(std::env::var_os("LD_PRELOAD")),
     );
-    command.env("EVERPROF_RUN", settings(&args, inbox.name(), &library));
+    command.env(
+        "EVERPROF_RUN",
+        settings(&args, &told, inbox.name(), &library),
+    );
     let spawned = command.spawn();
     let mut child = match spawned {
         Ok(child) => child,
@@ -137,7 +151,14 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
             return Err(Error::spawn(&path, error));
         }
     };
+    // Release: pairs with the inbox's Acquire; nothing but the number is published.
+    program.store(child.id(), Ordering::Release);
     let forwarding = held.forward_to(&child);
+    if let Err(error) = &forwarding {
+        tell(&format!(
+            "signals are not passed on to the program: {error}"
+        ));
+    }
     let status = child
         .wait()
         .map_err(|e| Error::own("waiting for the program".into(), e));
@@ -145,7 +166,7 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
     let saved = inbox
         .close()
         .ok_or_else(|| Error::plain("the receiving thread broke down".to_owned()))
-        .and_then(|saver| saver.finish(child.id()));
+        .and_then(|saver| saver.finish(name, args.quiet));
     end(status?, saved)
 }
 
@@ -160,23 +181,42 @@ fn end(status: ExitStatus, saved: Result<(), Error>) -> Result<ExitCode, Error> 
     Ok(signals::end_like(status))
 }
 
-/// What the library reads before the program's `main`. `http` comes last: it
-/// takes the rest of the line.
-fn settings(args: &RunArgs, socket: &str, library: &Library) -> OsString {
+/// What the library reads before the program's `main`: the options, or what
+/// `EVERPROF` says, or the defaults. `http` comes last: it takes the rest of the line.
+fn settings(args: &RunArgs, told: &Config, socket: &str, library: &Library) -> OsString {
+    let heap = args
+        .heap
+        .or(told.heap_period_bytes)
+        .unwrap_or(DEFAULT_PERIOD);
+    let depth = args
+        .depth
+        .map(usize::from)
+        .or(told.depth)
+        .unwrap_or(DEFAULT_DEPTH);
+    let limit = args
+        .memory_limit
+        .or(told.memory_limit_bytes)
+        .unwrap_or(DEFAULT_MEMORY);
+    let children = u8::from(args.children);
+    let library = library.path();
     let mut line = format!(
-        "heap={};depth={};limit={};children={};socket={socket};library={}",
-        args.heap,
-        args.depth,
-        args.memory_limit,
-        u8::from(args.children),
-        library.path(),
+        "heap={heap};depth={depth};limit={limit};children={children};socket={socket};library={library}"
     );
-    if let Some(address) = &args.http {
+    let http = match (&args.http, &told.http) {
+        (Some(address), _) | (None, Some(Http::On(address))) => Some(address),
+        (None, Some(Http::Off) | None) => None,
+    };
+    if let Some(address) = http {
         line.push_str(";http=");
         line.push_str(address);
     }
     line.into()
 }
+
+/// As a program that links everprof has it.
+const DEFAULT_PERIOD: u64 = 512 << 10;
+const DEFAULT_DEPTH: usize = 128;
+const DEFAULT_MEMORY: u64 = 64 << 20;
 
 /// A number of bytes: `1`, `512KiB`, `64MiB`, `1GiB`; `k`, `M`, `G` alone mean the same.
 fn bytes(text: &str) -> Result<u64, String> {

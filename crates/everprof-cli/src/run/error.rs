@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{fmt, io};
 
@@ -33,6 +33,14 @@ impl Error {
 
     pub(crate) fn not_found(name: &OsStr) -> Self {
         Self::new(127, format!("`{}`: no such program", name.display()))
+    }
+
+    pub(crate) fn no_interpreter(script: &Path, interpreter: &Path) -> Self {
+        let (script, interpreter) = (script.display(), interpreter.display());
+        Self::new(
+            127,
+            format!("`{script}` asks for the interpreter `{interpreter}`: no such program"),
+        )
     }
 
     pub(crate) fn not_executable(path: &Path, why: &str) -> Self {
@@ -111,6 +119,46 @@ impl Error {
         source: impl std::error::Error + Send + Sync + 'static,
     ) -> Self {
         Self::new(125, what).because(source)
+    }
+
+    /// The directory for the profiles does not do.
+    pub(crate) fn output(directory: &Path, source: io::Error) -> Self {
+        let directory = directory.display();
+        let what = format!("`{directory}` cannot take the profiles; choose another with -o DIR");
+        Self::own(what, source)
+    }
+
+    /// Profiles could not be written where they should.
+    pub(crate) fn unwritten(directory: &Path, source: io::Error, kept: Option<&PathBuf>) -> Self {
+        let directory = directory.display();
+        let what = match kept {
+            Some(kept) => format!(
+                "the profiles could not be written to `{directory}` and are in `{}` instead",
+                kept.display()
+            ),
+            None => format!(
+                "the profiles could not be written to `{directory}`, nor to the temporary \
+                 directory, and are lost"
+            ),
+        };
+        Self::own(what, source)
+    }
+
+    /// A process's memory makes no profile.
+    pub(crate) fn unread(executable: &Path, source: everprof::Error) -> Self {
+        Self::own(
+            format!("the records of `{}` cannot be read", executable.display()),
+            source,
+        )
+    }
+
+    /// The program ran without us.
+    pub(crate) fn not_loaded(name: &OsStr) -> Self {
+        Self::plain(format!(
+            "`{}` ran, but never loaded the everprof library, so there is no profile. It may have \
+             replaced itself by a static or privileged program, or run where /proc is not mounted",
+            name.display()
+        ))
     }
 
     /// Everprof itself could not do something, and the message says all.

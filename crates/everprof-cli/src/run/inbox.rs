@@ -42,7 +42,10 @@ pub(crate) trait Sink: Send + 'static {
     /// A process has ended, or the inbox is closed before it has.
     fn ended(&mut self, arena: Arena);
     /// Words for the user; `failed`: about something that could not be done.
-    fn say(&mut self, text: &str, failed: bool);
+    fn say(&mut self, text: &str, failed: bool) {
+        let _ = failed;
+        tell(text);
+    }
 }
 
 /// The receiving end.
@@ -232,12 +235,11 @@ fn receive_message(stream: &UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut bytes = vec![0; LONGEST];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(
-        stream,
-        &mut [IoSliceMut::new(&mut bytes)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
+    // A socket with a timeout is interrupted even by signals that restart other calls.
+    let received = rustix::io::retry_on_intr(|| {
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
     let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {

@@ -73,6 +73,7 @@ pub(crate) fn check(path: &Path) -> Result<Notes, Error> {
             &file.metadata().map_err(|e| Error::unreadable(&path, e))?,
         )?;
         match interpreter(&file).map_err(|e| Error::unreadable(&path, e))? {
+            Some(next) if !next.exists() => return Err(Error::no_interpreter(&path, &next)),
             Some(next) => path = next,
             None => return elf::check(&path, file),
         }
