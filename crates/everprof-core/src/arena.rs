@@ -190,6 +190,10 @@ impl Arena {
             base: sys::map_file(fd, len, true)?,
             len,
         };
+        // Relaxed: a file that somebody began is somebody's.
+        if arena.region().header().magic.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
         arena.begin();
         Some(arena)
     }

@@ -200,6 +200,10 @@ impl<'a> InUse<'a> {
             {
                 continue;
             }
+            // Keeps the claim before the writes: pairs with the fence in
+            // `for_each`, whose second look at the key sees the claim if its
+            // look at the cell saw any of them.
+            crate::sync::fence(Ordering::Release);
             cell.write(object);
             // Relaxed: whoever looks for the address was given it, after this.
             segment

@@ -125,12 +125,16 @@ impl fmt::Debug for Snapshot<'_> {
 pub(crate) fn of_recorder(parts: Option<Parts<'_>>, period_bytes: u64) -> Snapshot<'_> {
     let mut snapshot = empty(parts, period_bytes);
     let Some(parts) = parts else { return snapshot };
-    let heads = Words::copy(parts.table.heads());
+    // The lock comes first: were heads copied before another snapshot's flip,
+    // buckets linked in between would have counted on both sides.
     let lock = parts.epochs.lock();
+    let heads = Words::copy(parts.table.heads());
     let resting = parts.epochs.resting_side(&lock);
+    // Somebody may still be where the last snapshot waited in vain.
+    snapshot.torn = !parts.epochs.settled(resting, &lock);
     for &head in heads.as_slice() {
         for (at, record) in parts.table.chain(head, 0) {
-            snapshot.rows.push(Row::of(at, record, &[resting]));
+            snapshot.rows.push(Row::of(at, record, resting));
         }
     }
     let copied = snapshot.rows.len;
@@ -153,7 +157,7 @@ pub(crate) fn of_recorder(parts: Option<Parts<'_>>, period_bytes: u64) -> Snapsh
     // Buckets that were linked since the first look stand before it in their chain.
     for (now, &then) in parts.table.heads().zip(heads.as_slice()) {
         for (at, record) in parts.table.chain(now, then) {
-            snapshot.rows.push(Row::of(at, record, &[flipped]));
+            snapshot.rows.push(Row::of(at, record, flipped));
         }
     }
     snapshot.rows.clamp();
@@ -169,10 +173,13 @@ pub(crate) fn of_recording(parts: Parts<'_>) -> Snapshot<'_> {
         .heap_period_bytes
         .load(crate::sync::Ordering::Relaxed);
     let mut snapshot = empty(Some(parts), period);
-    for head in parts.table.heads() {
-        for (at, record) in parts.table.chain(head, 0) {
-            snapshot.rows.push(Row::of(at, record, &[0, 1]));
-        }
+    let records = parts
+        .table
+        .heads()
+        .flat_map(|head| parts.table.chain(head, 0));
+    // A damaged file may have loops: no more than could be there are read.
+    for (at, record) in records.take(parts.table.most_buckets()) {
+        snapshot.rows.push(Row::of_both_sides(at, record));
     }
     // The process may be running, or have died in the midst of counting.
     snapshot.rows.clamp();
@@ -205,7 +212,11 @@ fn empty(parts: Option<Parts<'_>>, period_bytes: u64) -> Snapshot<'_> {
     // As many rows as there can be; the pages come as they are written.
     let most = parts.map_or(0, |parts| {
         let (live, _) = parts.in_use.load();
-        parts.table.most_buckets() + 2 * live as usize
+        let live = usize::try_from(live).unwrap_or(usize::MAX);
+        parts
+            .table
+            .most_buckets()
+            .saturating_add(live.saturating_mul(2))
     });
     Snapshot {
         rows: Rows::with_room(most),
@@ -234,14 +245,30 @@ struct Row {
 }
 
 impl Row {
-    fn of(at: Offset, record: &Record, sides: &[usize]) -> Self {
-        let mut row = Self {
+    fn empty(at: Offset) -> Self {
+        Self {
             bucket: at.raw(),
             alloc: [0; 4],
             freed: [0; 4],
-        };
-        for &side in sides {
-            row.add(record, side);
+        }
+    }
+
+    fn of(at: Offset, record: &Record, side: usize) -> Self {
+        let mut row = Self::empty(at);
+        row.add(record, side);
+        row
+    }
+
+    /// Frees of both sides are read before allocations of either: an object may
+    /// have been allocated on one and freed on the other.
+    fn of_both_sides(at: Offset, record: &Record) -> Self {
+        let mut row = Self::empty(at);
+        let sides = || (0..2).filter_map(|side| record.cells(side));
+        for cells in sides() {
+            row.add_sums(&[0; 4], &cells.read_freed());
+        }
+        for cells in sides() {
+            row.add_sums(&cells.read_alloc(), &[0; 4]);
         }
         row
     }

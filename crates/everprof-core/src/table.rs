@@ -136,9 +136,21 @@ impl Cells {
     /// even while others write none is seen without its allocation.
     #[must_use]
     pub fn read(&self) -> ([u64; 4], [u64; 4]) {
-        let freed = self.freed.read();
-        let alloc = self.alloc.read();
+        let freed = self.read_freed();
+        let alloc = self.read_alloc();
         (alloc, freed)
+    }
+
+    /// What was allocated.
+    #[must_use]
+    pub fn read_alloc(&self) -> [u64; 4] {
+        self.alloc.read()
+    }
+
+    /// What was freed.
+    #[must_use]
+    pub fn read_freed(&self) -> [u64; 4] {
+        self.freed.read()
     }
 }
 
