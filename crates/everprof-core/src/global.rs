@@ -1,7 +1,7 @@
 //! The one real instance of each recorder. Absent under loom.
 
 use crate::heap::Recorder;
-use crate::{local, modules};
+use crate::{local, modules, sampler};
 
 static HEAP: Recorder = Recorder::new();
 
@@ -43,9 +43,5 @@ pub fn exclude_this_thread(excluded: bool) -> bool {
 /// next allocation. Unbiased: no gap has a memory, so that the one under way may
 /// be forgotten.
 pub fn look_again() {
-    local::with(|local| {
-        local.armed.set(false);
-        local.gap_period.set(0);
-        local.countdown.set(0);
-    });
+    local::with(sampler::restart);
 }

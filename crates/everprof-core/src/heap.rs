@@ -270,7 +270,7 @@ impl Recorder {
     }
 
     /// Sets the mean bytes between samples; 0 is off. Threads learn of it at
-    /// their next sample, or after 64 MiB.
+    /// their next sample, or after 64 MiB. What is recorded keeps its weight.
     pub fn set_period(&self, bytes: u64) {
         self.period
             .store(bytes ^ DEFAULT_PERIOD_BYTES, Ordering::Relaxed);
@@ -311,7 +311,10 @@ impl Recorder {
 
     /// Records in the file behind `fd`, whose `len` bytes are zero, so that
     /// another process can read the tables, even after this one's death. False:
-    /// the file cannot be mapped, or tables are there already. Cold.
+    /// the file cannot be mapped or is in use, or tables are there already. Cold.
+    ///
+    /// A fork's child forgets the objects of such a recorder, as their records
+    /// are its parent's: they must all be committed with shift 0.
     pub fn init_shared(&self, fd: i32, len: usize) -> bool {
         self.make(|| Arena::shared(fd, len), true).is_some()
     }

@@ -18,7 +18,9 @@
 //! | yes | a point | the allocation that holds it is recorded |
 //! | no | a place to look again | a new gap is drawn from there |
 //!
-//! A thread's first allocation finds all bits zero: a place to look again.
+//! A thread's first allocation finds all bits zero: a place to look again. An
+//! allocation that such a place falls into is decided by one period, the one that
+//! governed its first bytes; a changed period counts from the next one on.
 //! Source: T. Vitter-style gap drawing as in tcmalloc's docs/sampling.md; there
 //! as here the weight is kept with the sample, not computed when it is read.
 
@@ -44,21 +46,28 @@ const LOOK_AGAIN_BYTES: i64 = 64 << 20;
 pub fn decide(local: &Local, size_bytes: u64, period: u64) -> Option<Weight> {
     // The bytes of this allocation that lie behind the end of the countdown.
     let behind = local.countdown.get().unsigned_abs().min(size_bytes.max(1));
-    let before = size_bytes - behind.min(size_bytes);
-    let was = local.gap_period.get();
-    let hazard = if local.armed.get() {
-        hazard(size_bytes, was)
-    } else {
-        let gap = draw(local, period);
-        if gap >= behind as i64 {
-            arm(local, gap - behind as i64, period);
-            return None;
+    let (hit, governed_by, counted) = match local.gap_period.get() {
+        // Off until here, or a new thread: no point could fall before.
+        0 => (draw(local, period) < behind as i64, period, behind),
+        was => {
+            let hit = local.armed.get() || draw(local, was) < behind as i64;
+            (hit, was, size_bytes.max(1))
         }
-        hazard(before, was) + hazard(behind, period)
     };
     let gap = draw(local, period);
     arm(local, gap, period);
-    Some(weigh(local, size_bytes, hazard))
+    if !hit {
+        return None;
+    }
+    Some(weigh(local, size_bytes, hazard(counted, governed_by)))
+}
+
+/// Forgets the gap under way, so that the next allocation is decided by the
+/// period in force then. Without bias, as no gap has a memory.
+pub fn restart(local: &Local) {
+    local.armed.set(false);
+    local.gap_period.set(0);
+    local.countdown.set(0);
 }
 
 /// Sets the countdown to a gap, cut short where it is long.
@@ -251,6 +260,42 @@ mod tests {
         }
         let deviation = (total - truth) / variance.sqrt();
         assert!(deviation.abs() < 4.0, "{deviation} σ");
+    }
+
+    /// An allocation that the place to look again falls into, by a period that is
+    /// not the one in force there any more. Half of it lies on either side.
+    #[test]
+    fn changed_period_does_not_bend_the_allocation_it_meets() {
+        let (local, rounds) = (seeded(5), 200_000);
+        let (size, was) = (1000, 3000);
+        let mut objects = 0.0;
+        for _ in 0..rounds {
+            let gap = draw(&local, was);
+            local.gap_period.set(was);
+            local.armed.set(gap <= 500);
+            local.countdown.set(gap.min(500));
+            if let Some(weight) = allocate(&local, size, 10) {
+                objects += weight.objects_q8 as f64 / 256.0;
+            }
+        }
+        let p = -(-(size as f64) / was as f64).exp_m1();
+        let sigma = (f64::from(rounds) * (1.0 - p) / p).sqrt();
+        let deviation = (objects - f64::from(rounds)) / sigma;
+        assert!(deviation.abs() < 4.0, "{deviation} σ");
+    }
+
+    #[test]
+    fn allocation_of_no_bytes_weighs_no_bytes() {
+        let local = seeded(1);
+        for (armed, was) in [(true, 100), (false, 100), (false, 0)] {
+            local.armed.set(armed);
+            local.gap_period.set(was);
+            local.countdown.set(-1);
+            if let Some(weight) = decide(&local, 0, 100) {
+                assert_eq!((weight.size_bytes, weight.bytes), (0, 0));
+                assert!(weight.objects_q8 < 256 * 200);
+            }
+        }
     }
 
     /// Anderson–Darling against the exponential distribution with known mean:

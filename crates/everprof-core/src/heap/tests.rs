@@ -187,3 +187,70 @@ fn totals_stay_unbiased_at_the_memory_cap() {
     assert!(error.abs() < 0.15, "{error}");
     assert!(recorder.memory_used() <= 1 << 20);
 }
+
+/// Snapshots taken by several threads, while buckets are linked all the time,
+/// count every sample from then on, and never more freed than allocated.
+#[test]
+fn snapshots_at_once_are_each_consistent() {
+    let recorder = recorder();
+    recorder.set_period(1);
+    recorder.prepare();
+    let rounds = if cfg!(miri) { 20 } else { 10_000 };
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    /// Says that a recording thread has ended, also by a failed assertion.
+    struct Done<'a>(&'a std::sync::atomic::AtomicUsize);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Release);
+        }
+    }
+    std::thread::scope(|scope| {
+        for thread in 0..2usize {
+            let (recorder, done) = (&recorder, &done);
+            scope.spawn(move || {
+                let _done = Done(done);
+                let local = Local::new();
+                for n in 0..rounds {
+                    let address = 16 * (1 + 2 * n + thread);
+                    // A stack is new at first and met again later.
+                    let leaf = 100 + (n / 2) as u64;
+                    assert!(allocate(recorder, &local, 8, address, &[leaf]));
+                    if n % 3 > 0 {
+                        assert!(free(recorder, address));
+                    }
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut last = (0, 0);
+                loop {
+                    let end = done.load(Ordering::Acquire) == 2;
+                    let snapshot = recorder.snapshot();
+                    let sums = snapshot.iter().fold((0, 0), |sums, bucket| {
+                        assert!(bucket.freed.samples <= bucket.alloc.samples);
+                        assert_eq!(bucket.alloc.bytes, 8 * bucket.alloc.samples);
+                        assert_eq!(bucket.freed.bytes, 8 * bucket.freed.samples);
+                        (sums.0 + bucket.alloc.samples, sums.1 + bucket.freed.samples)
+                    });
+                    // A thread has at most one object at a time that it will free.
+                    let kept = (sums.0 - sums.1) as usize;
+                    if !snapshot.torn {
+                        assert!(sums.0 >= last.0 && sums.1 >= last.1, "{sums:?} {last:?}");
+                        let allocated = sums.0 as usize;
+                        assert!(
+                            kept <= allocated / 3 + 4 && kept >= allocated / 3,
+                            "{sums:?}"
+                        );
+                    }
+                    last = sums;
+                    if end {
+                        let kept = (0..rounds).filter(|n| n % 3 == 0).count();
+                        assert_eq!(sums, (2 * rounds as u64, 2 * (rounds - kept) as u64));
+                        break;
+                    }
+                }
+            });
+        }
+    });
+}
