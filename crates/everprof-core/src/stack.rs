@@ -44,6 +44,10 @@ mod walk;
     )),
     path = "stack/noop.rs"
 )]
+#[cfg_attr(
+    miri,
+    allow(dead_code, reason = "only the walk's arithmetic is run there")
+)]
 pub(crate) mod platform;
 
 #[cfg_attr(
@@ -118,7 +122,7 @@ pub enum StackEnd {
 }
 
 /// What ends a stack that was cut at the depth limit.
-const TRUNCATED: u64 = 3;
+const TRUNCATED: u64 = crate::lost::Lost::Truncated.pc();
 
 /// Deepest limit that can be set.
 pub const MAX_DEPTH: usize = 1024;
