@@ -262,7 +262,9 @@ impl Bench {
 
     fn snapshot(&self) -> Result<String> {
         self.cargo_build("bench/Cargo.toml", &["snapshot"])?;
-        let program = self.built("snapshot").env("EVERPROF", "memory_limit=512MiB");
+        let program = self
+            .built("snapshot")
+            .env("EVERPROF", "memory_limit=512MiB");
         let text = program.with(&["100000"]).output()?;
         let mut table = String::from(
             "| 100,000 stacks of depth 32, names only | snapshot and assembly, ms | encoding, ms \
