@@ -28,6 +28,7 @@ const UNSAFE_ROOMS: &[&str] = &[
     "crates/everprof-core/src",
     "crates/everprof-agent",
     "crates/everprof/src/alloc",
+    "crates/everprof/src/start",
 ];
 
 /// The only place where recorded and readable meet.
