@@ -46,15 +46,26 @@ pub struct SizeArgs {
     pub max_mib: u32,
 }
 
-/// How to report one sample type of a profile.
+/// Which figures of a profile.
 #[derive(Debug, clap::Args)]
-pub struct ReportArgs {
+pub struct SelectArgs {
     #[command(flatten)]
     pub read: ReadArgs,
 
     /// Which of the profile's values, such as alloc_space [default: the profile's choice]
     #[arg(long, value_name = "KIND")]
     pub sample_type: Option<String>,
+
+    /// Charge what the standard library allocates to the code that called it
+    #[arg(long)]
+    pub own: bool,
+}
+
+/// How to report them.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pub select: SelectArgs,
 
     /// How to write the report
     #[arg(long, value_enum, default_value_t)]
@@ -135,16 +146,15 @@ impl ReadArgs {
     }
 }
 
-impl ReportArgs {
-    /// Reads a profile and takes the sample type that was asked for.
+impl SelectArgs {
+    /// Reads a profile and takes the figures that were asked for.
     pub fn selection(&self, source: &Source) -> Result<Selection, Error> {
         let profile = self.read.profile(source)?;
-        self.select(&profile, source)
-    }
-
-    /// Takes the sample type that was asked for.
-    pub fn select(&self, profile: &Profile, source: &Source) -> Result<Selection, Error> {
-        Selection::of(profile, self.sample_type.as_deref())
-            .map_err(|error| Error::new(format!("`{source}`: {error}")).because(error))
+        let selection = Selection::of(&profile, self.sample_type.as_deref())
+            .map_err(|error| Error::new(format!("`{source}`: {error}")).because(error))?;
+        Ok(match self.own {
+            true => selection.own(),
+            false => selection,
+        })
     }
 }

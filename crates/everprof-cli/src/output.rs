@@ -214,18 +214,15 @@ pub fn code(text: &str) -> String {
     }
 }
 
-/// Takes width from the widest of the left-standing columns until the row fits, but leaves
-/// each enough to be read.
+/// Takes width from the left-standing columns until the row fits, from the last one first
+/// (places in the source matter less than names), but leaves each enough to be read.
 fn shrink(widths: &mut [usize], first_left: usize, columns: usize) {
     let gaps = 2 * widths.len().saturating_sub(1);
-    while widths.iter().sum::<usize>() + gaps > columns {
-        let Some(widest) = widths[first_left..].iter_mut().max() else {
-            return;
-        };
-        if *widest <= LEAST_COLUMN {
-            return;
-        }
-        *widest -= 1;
+    let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(columns);
+    for width in widths[first_left..].iter_mut().rev() {
+        let taken = excess.min(width.saturating_sub(LEAST_COLUMN));
+        *width -= taken;
+        excess -= taken;
     }
 }
 

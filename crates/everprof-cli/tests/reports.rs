@@ -284,6 +284,21 @@ fn filters_and_sample_types_choose() {
 }
 
 #[test]
+fn own_charges_the_standard_library_to_its_callers() {
+    same(
+        &Place::new().stdout(&["top", "heap.pb.gz", "--own", "-n", "3"]),
+        "
+heap.pb.gz: inuse_space 100 KiB ± 34.2 KiB, one sample in 4.00 KiB, taken 2026-11-23 13:40:05 UTC
+    flat           ±  flat%       cum   cum%  name        at
+60.0 KiB  ± 27.9 KiB  60.0%  60.0 KiB  60.0%  app::parse  src/app.rs:20
+30.0 KiB  ± 18.8 KiB  30.0%  30.0 KiB  30.0%  app::cache  src/app.rs:30
+10.0 KiB  ± 5.86 KiB  10.0%  10.0 KiB  10.0%  app+0x900
+… 2 more functions with 0 B flat (-n 0 shows all)
+",
+    );
+}
+
+#[test]
 fn flame_is_written_to_a_file_or_a_pipe() {
     let place = Place::new();
     let piped = place.stdout(&["flame", "heap.pb.gz", "--title", "my heap"]);

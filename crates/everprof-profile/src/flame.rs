@@ -14,9 +14,9 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use crate::Error;
-use crate::report::Selection;
 use crate::report::tree::{Tree, tree};
 use crate::report::units::{format, format_float, percent};
+use crate::report::{Selection, is_standard};
 
 /// Writes the flame graph of a selection, with `title` above it.
 ///
@@ -264,16 +264,17 @@ fn colour(name: &str, is_root: bool) -> String {
     if is_root {
         return "#d9d9d9".to_owned();
     }
+    if is_standard(name) || name.starts_with('_') {
+        return "#c9ced6".to_owned();
+    }
     let path = name.trim_start_matches(['<', '&', '*', '[']);
     let path = path.strip_prefix("dyn ").unwrap_or(path);
     let end = path
         .find(|c: char| !(c.is_alphanumeric() || c == '_'))
         .unwrap_or(path.len());
     let (krate, rest) = path.split_at(end);
-    match krate {
-        "std" | "core" | "alloc" | "hashbrown" | "__rustc" => return "#c9ced6".to_owned(),
-        _ if rest.starts_with("+0x") || krate.starts_with("0x") => return "#ececec".to_owned(),
-        _ => {}
+    if rest.starts_with("+0x") || krate.starts_with("0x") {
+        return "#ececec".to_owned();
     }
     // FNV-1a: any even spread will do, and it stays the same from picture to picture.
     let hash = |text: &str| {
@@ -465,7 +466,7 @@ mod tests {
 
     #[test]
     fn compilers_own_frames_are_grey() {
-        assert_eq!(colour("<alloc::vec::Vec<T> as X>::f", false), "#c9ced6");
+        assert_eq!(colour("<alloc::vec::Vec<T>>::f", false), "#c9ced6");
         assert_eq!(colour("app+0x12", false), "#ececec");
         assert_ne!(colour("app::f", false), colour("other::f", false));
     }

@@ -63,8 +63,8 @@ pub fn main(args: &DiffArgs) -> Result<(), Error> {
                 .hint("everprof diff before.pb.gz -"),
         );
     }
-    let before = args.report.selection(&args.before)?;
-    let after = args.report.selection(&args.after)?;
+    let before = args.report.select.selection(&args.before)?;
+    let after = args.report.select.selection(&args.after)?;
     let site = match args.by {
         By::Flat => Site::Flat,
         By::Cum => Site::Cum,

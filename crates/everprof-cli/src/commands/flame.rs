@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::args::ReadArgs;
+use crate::args::SelectArgs;
 use crate::error::Error;
 use crate::input::Source;
 use crate::output;
-use everprof_profile::report::Selection;
 
 /// Draw a flame graph: one SVG file, which a browser can zoom and search.
 #[derive(Debug, clap::Args)]
@@ -16,11 +15,7 @@ pub struct FlameArgs {
     source: Source,
 
     #[command(flatten)]
-    read: ReadArgs,
-
-    /// Which of the profile's values, such as alloc_space [default: the profile's choice]
-    #[arg(long, value_name = "KIND")]
-    sample_type: Option<String>,
+    select: SelectArgs,
 
     /// What stands above the picture [default: the profile's name]
     #[arg(long)]
@@ -33,9 +28,7 @@ pub struct FlameArgs {
 
 /// Draws.
 pub fn main(args: &FlameArgs) -> Result<(), Error> {
-    let profile = args.read.profile(&args.source)?;
-    let selection = Selection::of(&profile, args.sample_type.as_deref())
-        .map_err(|error| Error::new(format!("`{}`: {error}", args.source)).because(error))?;
+    let selection = args.select.selection(&args.source)?;
     let title = match &args.title {
         Some(title) => title.clone(),
         None => args.source.to_string(),

@@ -35,7 +35,7 @@ pub struct PeekArgs {
 /// Reports.
 pub fn main(args: &PeekArgs) -> Result<(), Error> {
     let pattern = Pattern::new(&args.pattern)?;
-    let selection = args.report.selection(&args.source)?;
+    let selection = args.report.select.selection(&args.source)?;
     let limit = if args.limit == 0 {
         usize::MAX
     } else {

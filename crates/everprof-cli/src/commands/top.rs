@@ -37,7 +37,7 @@ pub struct TopArgs {
 
 /// Reports.
 pub fn main(args: &TopArgs) -> Result<(), Error> {
-    let selection = args.report.selection(&args.source)?;
+    let selection = args.report.select.selection(&args.source)?;
     let order = if args.cum { Order::Cum } else { Order::Flat };
     let limit = if args.limit == 0 {
         usize::MAX
@@ -121,13 +121,24 @@ fn rest(selection: &Selection, top: &Top) -> String {
 /// `file:line`, as much of it as is known.
 fn place(selection: &Selection, row: &Row) -> String {
     let function = selection.function(row.function);
-    match (
-        function.file.as_str(),
-        i64::from(row.line).max(function.start_line.min(1)),
-    ) {
+    let line = i64::from(row.line).max(function.start_line.min(1));
+    match (short(&function.file), line) {
         ("", _) => String::new(),
         (file, 0) => file.to_owned(),
         (file, line) => format!("{file}:{line}"),
+    }
+}
+
+/// A source file without the places that say nothing: where the compiler keeps std, where
+/// cargo keeps crates.
+fn short(file: &str) -> &str {
+    let after = |mark: &str| file.split_once(mark).map(|(_, rest)| rest);
+    match file {
+        _ if file.starts_with("/rustc/") => after("/library/").unwrap_or(file),
+        _ if file.starts_with("/rust/deps/") => after("/rust/deps/").unwrap_or(file),
+        _ => after("/registry/src/")
+            .and_then(|rest| rest.split_once('/'))
+            .map_or(file, |(_, rest)| rest),
     }
 }
 
@@ -153,4 +164,31 @@ fn to_json(input: &str, selection: &Selection, top: &Top) -> Value {
     report["rows"] = rows.into();
     report["left_out"] = json!({ "functions": top.left_out.0, "flat": top.left_out.1 });
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_lose_what_says_nothing() {
+        for (file, shown) in [
+            (
+                "/rustc/59807616e1/library/alloc/src/vec/mod.rs",
+                "alloc/src/vec/mod.rs",
+            ),
+            (
+                "/rust/deps/hashbrown-0.16.1/src/raw/alloc.rs",
+                "hashbrown-0.16.1/src/raw/alloc.rs",
+            ),
+            (
+                "/root/.cargo/registry/src/index-1949cf8c/serde-1.0.1/src/lib.rs",
+                "serde-1.0.1/src/lib.rs",
+            ),
+            ("/home/me/app/src/main.rs", "/home/me/app/src/main.rs"),
+            ("", ""),
+        ] {
+            assert_eq!(short(file), shown);
+        }
+    }
 }

@@ -35,7 +35,7 @@ pub struct TreeArgs {
 
 /// Reports.
 pub fn main(args: &TreeArgs) -> Result<(), Error> {
-    let selection = args.report.selection(&args.source)?;
+    let selection = args.report.select.selection(&args.source)?;
     let limit = if args.limit == 0 {
         usize::MAX
     } else {

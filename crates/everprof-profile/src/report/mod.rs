@@ -18,10 +18,13 @@
 //! debug information meet, and those of two builds of a program.
 
 pub mod diff;
+mod own;
 pub mod peek;
 pub mod top;
 pub mod tree;
 pub mod units;
+
+pub use own::is_standard;
 
 use std::collections::HashMap;
 

@@ -60,7 +60,7 @@ pub fn top(selection: &Selection, order: Order, limit: usize) -> Top {
     }
 }
 
-/// Each function, in the order of their numbers.
+/// Each function that stands in a stack, in the order of their numbers.
 pub(super) fn functions(selection: &Selection) -> Vec<Row> {
     let mut rows: Vec<Row> = (0..selection.function_count())
         .map(|number| Row {
@@ -101,6 +101,8 @@ pub(super) fn functions(selection: &Selection) -> Vec<Row> {
     for (row, (_, line)) in rows.iter_mut().zip(largest) {
         row.line = line;
     }
+    // Functions of no stack: their frames were left out.
+    rows.retain(|row| counted[row.function as usize] != usize::MAX);
     rows
 }
 
