@@ -298,6 +298,47 @@ heap.pb.gz: inuse_space 100 KiB ± 34.2 KiB, one sample in 4.00 KiB, taken 2026-
     );
 }
 
+/// A profile of addresses in this very command, as if it had been recorded from a stripped
+/// copy elsewhere.
+#[test]
+fn binary_names_what_was_recorded_without_names() {
+    use object::{Object, ObjectSegment, ObjectSymbol};
+    let path = env!("CARGO_BIN_EXE_everprof");
+    let bytes = std::fs::read(path).unwrap();
+    let file = object::File::parse(&*bytes).unwrap();
+    let main = file.symbols().find(|symbol| symbol.name() == Ok("main"));
+    let main = main.unwrap().address();
+    let offset = file
+        .segments()
+        .find_map(|segment| {
+            let into = main.checked_sub(segment.address())?;
+            (into < segment.size()).then(|| segment.file_range().0 + into)
+        })
+        .unwrap();
+
+    let place = Place::new();
+    let mut profile = everprof_profile::Profile::new(&[("inuse_space", "bytes")]);
+    let mapping = profile.add_mapping(everprof_profile::Mapping {
+        start: 0x10000,
+        limit: 0x10000 + bytes.len() as u64,
+        file: "/nowhere/everprof",
+        ..Default::default()
+    });
+    let at = profile.add_location(0x10000 + offset, Some(mapping));
+    profile.push_sample(&[at], &[64], &[]);
+    place.put("raw.pb.gz", &support::encoded(&profile));
+
+    let nameless = place.stdout(&["top", "raw.pb.gz"]);
+    assert!(
+        nameless.contains(&format!("  everprof+{offset:#x}\n")),
+        "{nameless}"
+    );
+    let named = place.stdout(&["top", "raw.pb.gz", "--binary", path]);
+    assert!(named.contains("  main"), "{named}");
+    let other = place.run(&["top", "heap.pb.gz", "--binary", path]);
+    assert!(support::words(&other).contains("has no mapping of its build id or name"));
+}
+
 #[test]
 fn flame_is_written_to_a_file_or_a_pipe() {
     let place = Place::new();
