@@ -21,6 +21,7 @@ mod library;
 mod program;
 mod save;
 mod signals;
+mod summary;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -31,10 +32,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use error::Error;
 use everprof::config::{Config, Http, VARIABLE};
-use inbox::{Inbox, tell};
+use inbox::Inbox;
 use library::Library;
 use save::Saver;
 use signals::Held;
+
+use crate::output::note;
 
 /// Profile a program as it is, without a change or a rebuild.
 ///
@@ -90,7 +93,7 @@ pub fn main(args: RunArgs) -> ExitCode {
     match run(args) {
         Ok(code) => code,
         Err(error) => {
-            tell(&error.with_causes());
+            note(&error.with_causes());
             error.exit_code()
         }
     }
@@ -104,7 +107,7 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
     let path = program::find(name, std::env::var_os("PATH").as_deref())?;
     let notes = program::check(&path)?;
     if let Some(symbol) = notes.own_allocator {
-        tell(&format!(
+        note(&format!(
             "`{}` brings an allocator of its own (it defines `{symbol}`): what goes through it is \
              not seen here. Link everprof::Alloc around it to see that heap",
             path.display()
@@ -117,7 +120,7 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
         .unwrap_or_else(|| format!("everprof.{}.{}", short_name(name), std::process::id()).into());
     let program = Arc::new(AtomicU32::new(0));
     let told = match std::env::var_os(VARIABLE) {
-        Some(value) => Config::parse(&value, &mut |complaint| tell(&complaint)),
+        Some(value) => Config::parse(&value, &mut |complaint| note(&complaint)),
         None => Config::default(),
     };
     let saver = Saver::prepare(directory, Arc::clone(&program))?;
@@ -155,7 +158,7 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
     program.store(child.id(), Ordering::Release);
     let forwarding = held.forward_to(&child);
     if let Err(error) = &forwarding {
-        tell(&format!(
+        note(&format!(
             "signals are not passed on to the program: {error}"
         ));
     }
@@ -176,7 +179,7 @@ fn end(status: ExitStatus, saved: Result<(), Error>) -> Result<ExitCode, Error> 
         if status.success() {
             return Err(error);
         }
-        tell(&error.with_causes());
+        note(&error.with_causes());
     }
     Ok(signals::end_like(status))
 }

@@ -150,6 +150,22 @@ fn a_library_that_was_unloaded_is_still_named() {
 }
 
 #[test]
+fn the_tables_at_the_end_name_the_largest_and_where_the_files_are() {
+    let room = room();
+    let program = compile(&room, "ends.c", &[]);
+    let profiles = room.path().join("out");
+    let mut command = run(&profiles, &["--heap", "1"]);
+    let output = command.arg(program).arg("_exit").output().unwrap();
+    let (out, err) = words(&output);
+    assert_eq!((output.status.code(), out.as_str()), (Some(6), ""));
+    let (heap, allocs) = (profiles.join("heap.pb.gz"), profiles.join("allocs.pb.gz"));
+    for word in ["inuse_space", "alloc_space", "2.86 MiB", "kept"] {
+        assert!(err.contains(word), "`{word}` is not in: {err}");
+    }
+    assert!(err.contains(heap.to_str().unwrap()) && err.contains(allocs.to_str().unwrap()));
+}
+
+#[test]
 fn without_a_directory_the_profiles_stand_in_one_named_after_the_program() {
     let room = room();
     let mut command = Command::new(env!("CARGO_BIN_EXE_everprof"));

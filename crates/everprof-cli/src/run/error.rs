@@ -188,7 +188,12 @@ impl Error {
         let mut text = self.message.clone();
         let mut source = self.source();
         while let Some(error) = source {
-            text.push_str(&format!(": {error}"));
+            // Some errors tell their cause themselves.
+            let cause = error.to_string();
+            if !text.ends_with(&cause) {
+                text.push_str(": ");
+                text.push_str(&cause);
+            }
             source = error.source();
         }
         text

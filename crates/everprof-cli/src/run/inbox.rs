@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{IoSliceMut, Write};
+use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -23,6 +23,8 @@ use std::{io, thread};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use crate::output::note;
 
 /// The memory of one process: its recorder's tables.
 #[derive(Debug)]
@@ -44,7 +46,7 @@ pub(crate) trait Sink: Send + 'static {
     /// Words for the user; `failed`: about something that could not be done.
     fn say(&mut self, text: &str, failed: bool) {
         let _ = failed;
-        tell(text);
+        note(text);
     }
 }
 
@@ -248,12 +250,6 @@ fn receive_message(stream: &UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     }
     bytes.truncate(received.bytes);
     Ok((bytes, fds))
-}
-
-/// One of our own words, on standard error.
-pub(crate) fn tell(text: &str) {
-    // Nobody left to read it is no reason to fail the program's run.
-    let _ = writeln!(io::stderr(), "everprof: {text}");
 }
 
 #[cfg(test)]

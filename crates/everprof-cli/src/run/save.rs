@@ -21,7 +21,9 @@ use everprof::assemble;
 use everprof_profile::{Profile, pprof};
 
 use super::error::Error;
-use super::inbox::{Arena, Sink, tell};
+use super::inbox::{Arena, Sink};
+use super::summary;
+use crate::output::note;
 
 /// Writes the profiles of each process as it ends.
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl Saver {
             let profiles = read(&arena)?;
             let place = write_or_keep_elsewhere(&self.directory, &profiles);
             if !quiet && let Ok(()) = place {
-                told_where(&self.directory, &arena, self.children);
+                summary::tell(&self.directory, &arena, &profiles, self.children);
             }
             place
         });
@@ -105,7 +107,7 @@ impl Saver {
 
     fn tell_failure(&self) {
         if let Some(error) = &self.failed {
-            tell(&error.with_causes());
+            note(&error.with_causes());
         }
     }
 
@@ -132,17 +134,6 @@ impl Sink for Saver {
         } else {
             self.ended.push(arena);
         }
-    }
-}
-
-/// Tells whose profiles are where.
-fn told_where(directory: &Path, arena: &Arena, children: usize) {
-    let (program, directory) = (arena.executable.display(), directory.display());
-    tell(&format!("the profiles of `{program}` are in {directory}"));
-    if children > 0 {
-        tell(&format!(
-            "those of {children} processes that it started are in {directory}/PID"
-        ));
     }
 }
 

@@ -1,0 +1,94 @@
+//! What stands where, in a few lines at the end of a run.
+
+use std::path::Path;
+
+use everprof_profile::Profile;
+use everprof_profile::report::Selection;
+use everprof_profile::report::top::{Order, top};
+
+use super::inbox::Arena;
+use crate::commands::top::text;
+use crate::output::note;
+
+/// Functions in each table: enough to see where to look, and no screenful.
+const ROWS: usize = 5;
+
+/// Names are cut here: standard error may be no terminal that knows its width.
+const COLUMNS: usize = 100;
+
+/// Tells whose profiles are where, and what is in them.
+pub(crate) fn tell(
+    directory: &Path,
+    arena: &Arena,
+    profiles: &[(&'static str, Profile)],
+    children: usize,
+) {
+    let shown = directory.display();
+    if arena.earlier_images > 0 {
+        let last = arena.executable.display();
+        note(&format!(
+            "the program replaced itself by `{last}`, whose profile this is"
+        ));
+    }
+    for (name, profile) in profiles.iter().rev() {
+        let path = format!("{shown}/{name}.pb.gz");
+        // A profile that reports refuse is written all the same.
+        if let Ok(selection) = Selection::of(profile, None) {
+            note(&largest(&path, &selection));
+        }
+    }
+    note(&format!("for more: everprof top {shown}/heap.pb.gz"));
+    if children > 0 {
+        note(&format!(
+            "{children} processes that it started are in {shown}/PID"
+        ));
+    }
+}
+
+/// The largest functions of a profile.
+fn largest(path: &str, selection: &Selection) -> String {
+    let mut top = top(selection, Order::Flat, ROWS);
+    // Callers of what is shown; `everprof tree` is better at that.
+    top.rows.retain(|row| row.flat.value != 0);
+    top.left_out = (0, 0);
+    text(path, selection, &top, Order::Flat, Some(COLUMNS))
+        .trim_end()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use everprof_profile::{Function, Line};
+
+    #[test]
+    fn callers_without_a_share_of_their_own_are_left_out() {
+        let mut profile = Profile::new(&[("inuse_space", "bytes")]);
+        let mut stack = Vec::new();
+        for (address, name) in [(1, "parse"), (2, "main")] {
+            let function = profile.add_function(Function {
+                name,
+                ..Function::default()
+            });
+            let location = profile.add_location(address, None);
+            profile.set_lines(
+                location,
+                &[Line {
+                    function,
+                    line: 0,
+                    column: 0,
+                }],
+            );
+            stack.push(location);
+        }
+        profile.push_sample(&stack, &[2 << 20], &[]);
+        let selection = Selection::of(&profile, None).unwrap();
+        let text = largest("out/heap.pb.gz", &selection);
+        assert!(
+            text.contains("out/heap.pb.gz") && text.contains("inuse_space"),
+            "{text}"
+        );
+        assert!(text.contains("parse") && !text.contains("main"), "{text}");
+    }
+}
