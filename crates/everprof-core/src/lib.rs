@@ -11,6 +11,11 @@
 //! [`lost`], [`local`], `sync` and `sys`, which call nothing above. [`global`]
 //! holds the one real instance of each.
 
+#![cfg_attr(
+    everprof_loom,
+    allow(dead_code, reason = "models take single structures")
+)]
+
 pub mod inuse;
 pub mod sampler;
 #[cfg(not(everprof_loom))]
@@ -25,6 +30,7 @@ pub mod recording;
 
 pub mod arena;
 pub mod epoch;
+#[cfg(not(everprof_loom))]
 pub mod filter;
 #[cfg(not(everprof_loom))]
 mod fork;

@@ -9,6 +9,4 @@ pub(crate) use std::sync::atomic::{
 };
 
 #[cfg(everprof_loom)]
-pub(crate) use loom::sync::atomic::{
-    AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
