@@ -20,7 +20,8 @@ pub struct Guard {
     /// Null: there is none, and the process id decides.
     page: AtomicPtr<AtomicU32>,
     process_id: AtomicU32,
-    /// 1 while a child takes note.
+    /// The process that takes note now, or 0. Not a flag: a child that is forked
+    /// in the middle of it must not wait for its parent.
     busy: AtomicU32,
 }
 
@@ -35,16 +36,17 @@ impl Guard {
 
     /// Makes this process the one that the tables belong to.
     pub fn arm(&self) {
-        // Relaxed, throughout: a child has one thread to begin with, and what its
-        // parent wrote before the fork is simply there.
-        self.process_id.store(sys::process_id(), Ordering::Relaxed);
+        // Relaxed: what this thread, or its parent before the fork, wrote.
         if self.page.load(Ordering::Relaxed).is_null()
             && let Some(page) = sys::map_wiped_on_fork()
         {
             self.page.store(page.as_ptr().cast(), Ordering::Relaxed);
         }
+        // Release, both: publish what `note` wrote. Pair with the Acquire loads
+        // in `happened`.
+        self.process_id.store(sys::process_id(), Ordering::Release);
         if let Some(mark) = self.mark() {
-            mark.store(1, Ordering::Relaxed);
+            mark.store(1, Ordering::Release);
         }
     }
 
@@ -52,25 +54,34 @@ impl Guard {
     #[inline]
     pub fn happened(&self) -> bool {
         match self.mark() {
-            Some(mark) => mark.load(Ordering::Relaxed) == 0,
-            None => sys::process_id() != self.process_id.load(Ordering::Relaxed),
+            Some(mark) => mark.load(Ordering::Acquire) == 0,
+            None => sys::process_id() != self.process_id.load(Ordering::Acquire),
         }
     }
 
-    /// Runs `note` and arms the guard anew. False: another thread, or the frame
-    /// that this signal handler interrupted, is at it.
+    /// Runs `note` and arms the guard anew, unless somebody has just done so.
+    /// False: another thread, or the frame that this signal handler interrupted,
+    /// is at it.
     #[cold]
     pub fn once(&self, note: impl FnOnce()) -> bool {
-        // Acquire and Release: who finds the guard armed sees what `note` wrote.
-        if self
-            .busy
-            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
+        let own = sys::process_id();
+        // Relaxed: compared only. Another process's number is that of an
+        // ancestor, forked while one of its threads took note.
+        let seen = self.busy.load(Ordering::Relaxed);
+        // Acquire: pairs with the Release below; what was noted is seen.
+        if seen == own
+            || self
+                .busy
+                .compare_exchange(seen, own, Ordering::Acquire, Ordering::Relaxed)
+                .is_err()
         {
             return false;
         }
-        note();
-        self.arm();
+        // Asked again: whoever was at it may have ended since the caller asked.
+        if self.happened() {
+            note();
+            self.arm();
+        }
         self.busy.store(0, Ordering::Release);
         true
     }
@@ -80,5 +91,73 @@ impl Guard {
         // SAFETY: null, or a page of our own, zeroed or written as an AtomicU32,
         // which is never unmapped.
         unsafe { page.as_ref() }
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(miri), not(everprof_loom)))]
+mod tests {
+    use super::*;
+
+    /// What `child` returns in a forked child.
+    fn in_child(child: impl FnOnce() -> i32) -> i32 {
+        // SAFETY: the child runs `child`, which neither allocates nor locks.
+        let process = unsafe { libc::fork() };
+        if process == 0 {
+            let status = child();
+            // SAFETY: ends the child without running anybody's destructors.
+            unsafe { libc::_exit(status) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child made above.
+        unsafe { libc::waitpid(process, &raw mut status, 0) };
+        libc::WEXITSTATUS(status)
+    }
+
+    fn armed() -> Guard {
+        let guard = Guard::new();
+        guard.arm();
+        guard
+    }
+
+    #[test]
+    fn child_takes_note_once() {
+        let guard = armed();
+        let status = in_child(|| {
+            let mut noted = 0;
+            let first = guard.happened() && guard.once(|| noted += 1);
+            // One that asked before the first came to its end.
+            let second = guard.once(|| noted += 1);
+            i32::from(first && second && noted == 1 && !guard.happened())
+        });
+        assert_eq!(status, 1);
+        assert!(!guard.happened());
+    }
+
+    #[test]
+    fn child_forked_while_its_parent_takes_note_takes_note_itself() {
+        let guard = armed();
+        let status = in_child(|| {
+            let mut status = 0;
+            guard.once(|| {
+                status = in_child(|| {
+                    let mut noted = 0;
+                    let done = guard.happened() && guard.once(|| noted += 1);
+                    i32::from(done && noted == 1 && !guard.happened())
+                });
+            });
+            status
+        });
+        assert_eq!(status, 1);
+    }
+
+    #[test]
+    fn handler_that_interrupts_the_note_is_told_no() {
+        let guard = armed();
+        let status = in_child(|| {
+            let mut inner = true;
+            let outer = guard.once(|| inner = guard.once(|| ()));
+            i32::from(outer && !inner)
+        });
+        assert_eq!(status, 1);
     }
 }
