@@ -69,7 +69,8 @@ pub struct InUseRoot {
     segments: [AtomicU32; SEGMENTS],
     /// 1 while somebody makes a segment.
     growing: AtomicU32,
-    /// 1 once a segment could not be made for want of memory.
+    /// 1 once a segment was needed and not made: for want of memory, or because
+    /// whoever was at it never came to its end.
     full: AtomicU32,
 }
 
@@ -157,7 +158,9 @@ impl<'a> InUse<'a> {
                 // Early, so that while one thread makes the next segment the
                 // others have room, and that it is known in time when there is
                 // no more to be had.
-                if index + 1 == count && nth.is_three_quarters {
+                // Each of the last quarter tries: the first may have failed, or not
+                // have come to its end (a fork, a longjmp).
+                if index + 1 == count && nth.is_of_last_quarter {
                     self.grow();
                 }
                 return Some(Place {
@@ -165,6 +168,10 @@ impl<'a> InUse<'a> {
                 });
             }
         }
+        // Nobody has made another segment in time, nor said that there is no
+        // memory for one: from here on the samples must become fewer.
+        // Relaxed: a hint.
+        self.root.full.store(1, Ordering::Relaxed);
         None
     }
 
@@ -424,8 +431,8 @@ impl<'a> InUse<'a> {
 /// A place was reserved in a segment.
 #[derive(Clone, Copy, Debug)]
 struct Reserved {
-    /// It was the one that makes three quarters of the segment's places taken.
-    is_three_quarters: bool,
+    /// Three quarters of the segment's places were taken before.
+    is_of_last_quarter: bool,
 }
 
 impl Segment<'_> {
@@ -436,7 +443,7 @@ impl Segment<'_> {
         let before = self.record.live.fetch_add(1, Ordering::Relaxed);
         if before < places {
             return Some(Reserved {
-                is_three_quarters: before == places * 3 / 4,
+                is_of_last_quarter: before >= places * 3 / 4,
             });
         }
         self.record.live.fetch_sub(1, Ordering::Relaxed);
@@ -601,6 +608,24 @@ mod tests {
             store.unreserve(place);
         }
         assert_eq!(store.thinning(), 0);
+    }
+
+    /// As after a fork, or a longjmp, in the middle of making a segment.
+    #[test]
+    fn segment_that_was_never_finished_is_made_or_thinned_for() {
+        let arena = Arena::anonymous(1 << 20).unwrap();
+        let store = InUse::create(arena.region()).unwrap();
+        store.root.growing.store(1, Ordering::Relaxed);
+        let taken = (0..FIRST_SLOTS / 2 - 1)
+            .filter(|_| store.reserve().is_some())
+            .count();
+        assert_eq!((taken, store.count()), (FIRST_SLOTS / 2 - 1, 1));
+        store.disown_all();
+        assert!(store.reserve().is_some());
+        assert_eq!(store.count(), 2, "the child makes it itself");
+        store.root.growing.store(1, Ordering::Relaxed);
+        while store.reserve().is_some() {}
+        assert!(store.thinning() > 0);
     }
 
     #[test]
