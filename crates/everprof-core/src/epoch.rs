@@ -16,6 +16,12 @@
 //! | flip | snapshot | swaps `entered` for (other side, 0), adds the old count to `expected[old side]` |
 //! | settled | snapshot | `left[side]` reached `expected[side]`: nobody writes that side any more |
 //!
+//! A recorder that was left in the middle (by longjmp out of a signal handler)
+//! never leaves. A snapshot that finds a side still not settled where an earlier
+//! one had waited in vain forgives it: it expects that recorder no more. Should
+//! it come to its end after all (it was being debugged), `left` is more than was
+//! expected, and the next look at the side takes that as expected.
+//!
 //! A free enters after its allocation entered, so it is never in an earlier
 //! epoch than its allocation: what was entered before a flip is a consistent cut.
 
@@ -121,14 +127,29 @@ impl Epochs {
     }
 
     /// Whether everybody who entered `side` before its last flip has left it.
+    /// Not to be asked about the current side.
     #[must_use]
     pub fn settled(&self, side: usize, _lock: &Lock<'_>) -> bool {
         let (Some(left), Some(expected)) = (self.left.get(side), self.expected.get(side)) else {
             return false;
         };
         // Acquire: pairs with the Release of `leave`; the cells are as written.
-        // Relaxed: lock holders only.
-        left.load(Ordering::Acquire) == expected.load(Ordering::Relaxed)
+        let left = left.load(Ordering::Acquire);
+        // Relaxed, both: lock holders only.
+        let missing = expected.load(Ordering::Relaxed).wrapping_sub(left);
+        if missing.cast_signed() < 0 {
+            expected.store(left, Ordering::Relaxed);
+        }
+        missing.cast_signed() <= 0
+    }
+
+    /// Expects nobody any more who has not left `side` by now (module head).
+    /// Not for the current side.
+    pub fn forgive(&self, side: usize, _lock: &Lock<'_>) {
+        if let (Some(left), Some(expected)) = (self.left.get(side), self.expected.get(side)) {
+            // Acquire: as in `settled`. Relaxed: lock holders only.
+            expected.store(left.load(Ordering::Acquire), Ordering::Relaxed);
+        }
     }
 
     /// Back to the first state: in a fork's child, whose other threads are gone.
@@ -215,5 +236,31 @@ mod tests {
         assert!(!epochs.settled(0, &lock));
         drop(stuck);
         assert!(epochs.settled(0, &lock));
+    }
+
+    #[test]
+    fn recorder_that_was_left_in_the_middle_is_forgiven_and_may_still_leave() {
+        let epochs = Epochs::new_record();
+        let lock = epochs.lock();
+        let stuck = epochs.enter();
+        assert_eq!(epochs.flip(&lock), 0);
+        epochs.forgive(0, &lock);
+        assert!(epochs.settled(0, &lock));
+        assert_eq!(epochs.flip(&lock), 1);
+        let second = epochs.enter();
+        assert_eq!(epochs.flip(&lock), 0);
+        assert!(!epochs.settled(0, &lock), "others are waited for as ever");
+        drop(second);
+        assert!(epochs.settled(0, &lock));
+        drop(stuck);
+        assert!(epochs.settled(0, &lock));
+        assert_eq!(epochs.flip(&lock), 1);
+        let third = epochs.enter();
+        assert_eq!(epochs.flip(&lock), 0);
+        assert!(
+            !epochs.settled(0, &lock),
+            "who came late after all does not count for another"
+        );
+        drop(third);
     }
 }

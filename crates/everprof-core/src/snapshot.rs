@@ -130,14 +130,18 @@ pub(crate) fn of_recorder(parts: Option<Parts<'_>>, period_bytes: u64) -> Snapsh
     let lock = parts.epochs.lock();
     let heads = Words::copy(parts.table.heads());
     let resting = parts.epochs.resting_side(&lock);
-    // Somebody may still be where the last snapshot waited in vain.
-    snapshot.torn = !parts.epochs.settled(resting, &lock);
+    // Somebody is still where an earlier snapshot waited in vain.
+    let stuck = !parts.epochs.settled(resting, &lock);
+    snapshot.torn = stuck;
     for &head in heads.as_slice() {
         for (at, record) in parts.table.chain(head, 0) {
             snapshot.rows.push(Row::of(at, record, resting));
         }
     }
     let copied = snapshot.rows.len;
+    if stuck && !parts.epochs.settled(resting, &lock) {
+        parts.epochs.forgive(resting, &lock);
+    }
 
     let flipped = parts.epochs.flip(&lock);
     snapshot.taken_at_unix_nanos = sys::unix_nanos();
