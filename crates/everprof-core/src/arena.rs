@@ -314,17 +314,12 @@ unsafe impl Send for Region<'_> {}
 unsafe impl Sync for Region<'_> {}
 
 impl<'a> Region<'a> {
-    /// The region of an arena known by its base alone.
+    /// The region of an arena known by what `into_parts` gave.
     ///
     /// # Safety
-    /// `base` is that of a mapping with a header (`init_header`), which stays
-    /// mapped during `'a`.
-    pub(crate) unsafe fn from_base(base: NonNull<u8>) -> Self {
-        // SAFETY: the header stands at the base, as the caller promises.
-        let header = unsafe { base.cast::<Header>().as_ref() };
-        // Relaxed: written before the base was published. (Zero for an instant
-        // in a fork's child that is being reset: nothing is in bounds then.)
-        let len = header.capacity.load(Ordering::Relaxed) as usize;
+    /// `base` is that of a mapping of `len` bytes with a header (`init_header`),
+    /// which stays mapped during `'a`.
+    pub(crate) unsafe fn from_parts(base: NonNull<u8>, len: usize) -> Self {
         Self {
             base,
             len,

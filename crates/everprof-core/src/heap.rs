@@ -46,10 +46,20 @@ pub struct Recorder {
     filter: Filter,
     /// The arena's base; null until it is made. Written once, with Release.
     base: AtomicPtr<u8>,
+    /// Bytes of the arena. Kept here because others may write a shared one's header.
+    /// Written before `base`.
+    len: AtomicUsize,
     /// One of the states below. Written by whoever makes the arena.
     state: AtomicU32,
-    /// 1: the arena is a file that others see. Written before `state`.
+    /// 1: the arena is a file that others see. Written before `base`, and in a
+    /// fork's child when its tables are whole.
     shared: AtomicU32,
+    /// How often the tables were made anew: places and buckets of before are
+    /// void. Written in a fork's child, before it is done with taking note.
+    tables: AtomicU32,
+    /// How often the counters were cleared: what was taken before is not
+    /// counted as freed. Written as `tables`.
+    counters: AtomicU32,
     /// The period, xor the default. Written by anyone.
     period: AtomicU64,
     /// The limit, xor the default. Written before the arena is made.
@@ -62,9 +72,18 @@ pub struct Recorder {
 }
 
 const UNMADE: u32 = 0;
+/// Plus the process that makes it, as a child that was forked meanwhile has
+/// nobody who would come to an end.
 const MAKING: u32 = 1;
 const READY: u32 = 2;
 const FAILED: u32 = 3;
+/// Where the process id begins in `MAKING`. Linux' go up to 2²².
+const MAKER_SHIFT: u32 = 2;
+
+/// How many allocated bytes later a thread looks again that found the tables
+/// not there yet: little enough to lose next to nothing, enough not to be slow
+/// where they are never made.
+const RETRY_BYTES: i64 = 1024;
 
 /// A sampled allocation between the decision and the inner allocator's answer.
 /// Dropped without [`Ticket::commit`], nothing is recorded.
@@ -75,6 +94,8 @@ pub struct Ticket<'a> {
     place: Place,
     bucket: Offset,
     weight: Weight,
+    /// The recorder's `tables` when the place was reserved.
+    tables: u32,
 }
 
 /// A sampled object taken out of the in-use store. Dropped: it was freed.
@@ -83,6 +104,10 @@ pub struct Ticket<'a> {
 pub struct Taken<'a> {
     recorder: &'a Recorder,
     held: Held,
+    /// The recorder's `tables` when it was taken.
+    tables: u32,
+    /// The recorder's `counters` then; none, if it was the parent's.
+    counters: Option<u32>,
 }
 
 /// The recorder's structures, borrowed from its arena.
@@ -152,8 +177,11 @@ impl Recorder {
         Self {
             filter: Filter::new(),
             base: AtomicPtr::new(ptr::null_mut()),
+            len: AtomicUsize::new(0),
             state: AtomicU32::new(UNMADE),
             shared: AtomicU32::new(0),
+            tables: AtomicU32::new(0),
+            counters: AtomicU32::new(0),
             period: AtomicU64::new(0),
             memory_limit: AtomicUsize::new(0),
             own_text_start: AtomicU64::new(0),
@@ -212,6 +240,8 @@ impl Recorder {
         let Some(parts) = self.parts_or_make() else {
             if self.state.load(Ordering::Relaxed) == FAILED {
                 sampler::decide(local, size_bytes, 0);
+            } else {
+                sampler::look_again_after(local, RETRY_BYTES);
             }
             return None;
         };
@@ -234,12 +264,17 @@ impl Recorder {
             parts.in_use.unreserve(place);
             return None;
         };
-        recording::copy_new_modules(parts.region, &self.modules);
+        // Relaxed: a figure. Of private tables nobody else names addresses.
+        if self.shared.load(Ordering::Relaxed) != 0 {
+            recording::copy_new_modules(parts.region, &self.modules);
+        }
         Some(Ticket {
             recorder: self,
             place,
             bucket,
             weight,
+            // Relaxed: changes in a fork's child only, in `parts`.
+            tables: self.tables.load(Ordering::Relaxed),
         })
     }
 
@@ -255,10 +290,18 @@ impl Recorder {
     /// be sampled at once.
     #[cold]
     pub fn take(&self, address: usize) -> Option<Taken<'_>> {
-        let held = self.parts()?.in_use.hold(address)?;
+        let (parts, counters) = match self.parts() {
+            // Relaxed: changes in a fork's child only, in `parts`.
+            Some(parts) => (parts, Some(self.counters.load(Ordering::Relaxed))),
+            None => (self.parts_meanwhile()?, None),
+        };
+        let held = parts.in_use.hold(address)?;
         Some(Taken {
             recorder: self,
             held,
+            // Relaxed: as above.
+            tables: self.tables.load(Ordering::Relaxed),
+            counters,
         })
     }
 
@@ -331,14 +374,21 @@ impl Recorder {
         let Some(region) = self.region() else {
             return false;
         };
+        if len != region.capacity_bytes() {
+            return false;
+        }
+        // First: a child that is forked in the middle must not write there.
+        self.shared.store(1, Ordering::Relaxed);
         // SAFETY: the recorder's whole mapping; this is the process's only
         // thread, and it holds no reference into it.
-        let moved = len == region.capacity_bytes()
-            && unsafe { sys::replace_with_file(region.base(), len, fd) };
-        if moved {
-            self.begin_anew(region);
-            self.shared.store(1, Ordering::Relaxed);
+        let moved = unsafe { sys::replace_with_file(region.base(), len, fd) };
+        // A mapping that could not be replaced may be gone all the same.
+        // SAFETY: as above.
+        if !moved && !unsafe { sys::replace_with_private(region.base(), len) } {
+            self.state.store(FAILED, Ordering::Relaxed);
+            return false;
         }
+        self.begin_anew(region, moved);
         moved
     }
 
@@ -379,55 +429,94 @@ impl Recorder {
 
     /// The structures, if they are made and are this process's own.
     fn parts(&self) -> Option<Parts<'_>> {
-        // Acquire: pairs with the Release in `make`.
-        if self.state.load(Ordering::Acquire) != READY {
+        if !self.is_ready() {
             return None;
         }
         let region = self.region()?;
-        if self.fork.happened() && !self.fork.once(|| self.become_own(region)) {
+        if self.fork.happened() && !(self.fork.once(|| self.become_own(region)) && self.is_ready())
+        {
             return None;
         }
         Parts::open(region)
     }
 
+    /// The structures while somebody else of a fork's child takes note. Private
+    /// ones are whole all the time, and the objects in them keep their places:
+    /// whoever frees one must learn of its shift, now.
+    #[cold]
+    fn parts_meanwhile(&self) -> Option<Parts<'_>> {
+        // Acquire: pairs with the Release in `begin_anew`; the tables are whole.
+        if !self.is_ready() || self.shared.load(Ordering::Acquire) != 0 {
+            return None;
+        }
+        Parts::open(self.region()?)
+    }
+
+    /// The structures that hold what was reserved or taken when `tables` was so;
+    /// none, if a fork's child has made new ones since.
+    fn parts_of(&self, tables: u32) -> Option<Parts<'_>> {
+        let parts = self.parts().or_else(|| self.parts_meanwhile())?;
+        // Relaxed: changes in a fork's child only, in `parts` by this thread.
+        (self.tables.load(Ordering::Relaxed) == tables).then_some(parts)
+    }
+
+    fn is_ready(&self) -> bool {
+        // Acquire: pairs with the Release in `make`.
+        self.state.load(Ordering::Acquire) == READY
+    }
+
     fn region(&self) -> Option<Region<'_>> {
         // Acquire: pairs with the Release in `make`.
         let base = ptr::NonNull::new(self.base.load(Ordering::Acquire))?;
-        // SAFETY: `make` stored the base of an arena with a header, which stays
-        // mapped as long as the recorder lives.
-        Some(unsafe { Region::from_base(base) })
+        // Relaxed: written before the base.
+        let len = self.len.load(Ordering::Relaxed);
+        // SAFETY: `make` stored base and length of an arena with a header, which
+        // stays mapped as long as the recorder lives.
+        Some(unsafe { Region::from_parts(base, len) })
     }
 
     fn parts_or_make(&self) -> Option<Parts<'_>> {
-        // Relaxed: `parts` looks again.
-        if self.state.load(Ordering::Relaxed) == UNMADE {
-            self.make(|| Arena::anonymous(self.memory_limit()), false)
-        } else {
-            self.parts()
+        // Relaxed: `make` and `parts` look again.
+        match self.state.load(Ordering::Relaxed) {
+            READY | FAILED => self.parts(),
+            _ => self.make(|| Arena::anonymous(self.memory_limit()), false),
         }
     }
 
     #[cold]
     fn make(&self, arena: impl FnOnce() -> Option<Arena>, shared: bool) -> Option<Parts<'_>> {
+        let making = MAKING | sys::process_id() << MAKER_SHIFT;
         // Relaxed: only one thread goes on; it reads nothing of others.
-        self.state
-            .compare_exchange(UNMADE, MAKING, Ordering::Relaxed, Ordering::Relaxed)
-            .ok()?;
-        let arena = arena().filter(|arena| Parts::create(arena.region()).is_some());
-        let Some(arena) = arena else {
-            self.state.store(FAILED, Ordering::Relaxed);
+        let seen = self.state.load(Ordering::Relaxed);
+        let abandoned = seen != making && is_making(seen) && self.fork.happened();
+        if seen != UNMADE && !abandoned {
             return None;
-        };
-        arena
-            .region()
-            .header()
-            .heap_period_bytes
-            .store(self.period(), Ordering::Relaxed);
-        self.shared.store(u32::from(shared), Ordering::Relaxed);
-        self.fork.arm();
-        let (base, _) = arena.into_parts();
-        self.base.store(base.as_ptr(), Ordering::Release);
-        // Release: publishes all of the above. Pairs with the Acquire in `parts`.
+        }
+        // Acquire: if abandoned, what the parent's thread wrote is simply there.
+        self.state
+            .compare_exchange(seen, making, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        // Not null: the parent's thread had the arena made, and it is whole. It
+        // is taken over as after any other fork.
+        if self.base.load(Ordering::Acquire).is_null() {
+            self.fork.arm();
+            let arena = arena().filter(|arena| Parts::create(arena.region()).is_some());
+            let Some(arena) = arena else {
+                self.state.store(FAILED, Ordering::Relaxed);
+                return None;
+            };
+            arena
+                .region()
+                .header()
+                .heap_period_bytes
+                .store(self.period(), Ordering::Relaxed);
+            self.shared.store(u32::from(shared), Ordering::Relaxed);
+            let (base, len) = arena.into_parts();
+            self.len.store(len, Ordering::Relaxed);
+            // Release: publishes the above. Pairs with the Acquire in `region`.
+            self.base.store(base.as_ptr(), Ordering::Release);
+        }
+        // Release: publishes all of the above. Pairs with the Acquire in `is_ready`.
         self.state.store(READY, Ordering::Release);
         self.parts()
     }
@@ -438,13 +527,14 @@ impl Recorder {
             // SAFETY: the recorder's whole mapping. What it held is the parent's;
             // references into it are used by nobody: the child has one thread.
             if unsafe { sys::replace_with_private(region.base(), region.capacity_bytes()) } {
-                self.shared.store(0, Ordering::Relaxed);
-                self.begin_anew(region);
+                self.begin_anew(region, false);
             } else {
                 self.state.store(FAILED, Ordering::Relaxed);
             }
             return;
         }
+        // Relaxed: seen by this thread, and by others after the guard is armed.
+        self.counters.fetch_add(1, Ordering::Relaxed);
         // Objects keep their places: their frees must still find the shift.
         if let Some(parts) = Parts::open(region) {
             parts.table.clear_counters();
@@ -462,7 +552,9 @@ impl Recorder {
     }
 
     /// Fresh tables in a mapping that has just been replaced by zeroes.
-    fn begin_anew(&self, region: Region<'_>) {
+    fn begin_anew(&self, region: Region<'_>, shared: bool) {
+        // Relaxed: seen by this thread, and by others after the guard is armed.
+        self.tables.fetch_add(1, Ordering::Relaxed);
         // SAFETY: zeroed, as large as before, and used by this thread alone.
         unsafe { crate::arena::init_header(region.base(), region.capacity_bytes()) };
         self.filter.clear();
@@ -474,6 +566,9 @@ impl Recorder {
         if Parts::create(region).is_none() {
             self.state.store(FAILED, Ordering::Relaxed);
         }
+        // Last: a child that is forked before must do all this again. Release:
+        // pairs with the Acquire in `parts_meanwhile`.
+        self.shared.store(u32::from(shared), Ordering::Release);
     }
 }
 
@@ -501,7 +596,7 @@ impl Ticket<'_> {
     /// shift is 0 or a power of two.
     pub fn commit(self, address: usize, shift: usize) {
         let ticket = mem::ManuallyDrop::new(self);
-        let Some(parts) = ticket.recorder.parts() else {
+        let Some(parts) = ticket.recorder.parts_of(ticket.tables) else {
             return;
         };
         let born_nanos = sys::coarse_nanos();
@@ -521,7 +616,7 @@ impl Ticket<'_> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        if let Some(parts) = self.recorder.parts() {
+        if let Some(parts) = self.recorder.parts_of(self.tables) {
             parts.in_use.unreserve(self.place);
         }
     }
@@ -543,7 +638,7 @@ impl Taken<'_> {
     /// The object was not freed after all (a realloc that failed).
     pub fn restore(self) {
         let taken = mem::ManuallyDrop::new(self);
-        if let Some(parts) = taken.recorder.parts() {
+        if let Some(parts) = taken.recorder.parts_of(taken.tables) {
             parts.in_use.restore(&taken.held);
         }
     }
@@ -551,19 +646,30 @@ impl Taken<'_> {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        let Some(parts) = self.recorder.parts() else {
+        let Some(parts) = self.recorder.parts_of(self.tables) else {
             return;
         };
-        let object = &self.held.object;
-        parts.count(object.bucket, |cells| {
-            // Nothing, for an object that a fork's child inherited.
-            if object.weight.objects_q8 != 0 {
-                cells.freed.add(&object.weight);
-            }
+        let (recorder, object) = (self.recorder, &self.held.object);
+        let forget = || {
             parts.in_use.release(&self.held);
-            self.recorder.filter.remove(self.held.address());
-        });
+            recorder.filter.remove(self.held.address());
+        };
+        // Relaxed: as in `take`.
+        let is_own = self.counters == Some(recorder.counters.load(Ordering::Relaxed));
+        // One that a fork's child inherited was counted by its parent.
+        if is_own && object.weight.objects_q8 != 0 {
+            parts.count(object.bucket, |cells| {
+                cells.freed.add(&object.weight);
+                forget();
+            });
+        } else {
+            forget();
+        }
     }
+}
+
+fn is_making(state: u32) -> bool {
+    state & ((1 << MAKER_SHIFT) - 1) == MAKING
 }
 
 /// Depth up to which a capture's scratch is 1 KiB of stack; beyond it is 8 KiB,

@@ -70,6 +70,13 @@ pub fn restart(local: &Local) {
     local.countdown.set(0);
 }
 
+/// Forgets the gap under way and looks again `bytes` later, which go unrecorded.
+pub fn look_again_after(local: &Local, bytes: i64) {
+    local.armed.set(false);
+    local.gap_period.set(0);
+    local.countdown.set(bytes);
+}
+
 /// Sets the countdown to a gap, cut short where it is long.
 fn arm(local: &Local, gap: i64, period: u64) {
     local.gap_period.set(period);
