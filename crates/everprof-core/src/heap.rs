@@ -85,6 +85,9 @@ const MAKER_SHIFT: u32 = 2;
 /// where they are never made.
 const RETRY_BYTES: i64 = 1024;
 
+/// More samples than a signal handler takes while it interrupts one recorder.
+const MOST_NESTED: u32 = 64;
+
 /// A sampled allocation between the decision and the inner allocator's answer.
 /// Dropped without [`Ticket::commit`], nothing is recorded.
 #[derive(Debug)]
@@ -218,12 +221,21 @@ impl Recorder {
         }
         // A recorder at work further down the stack was interrupted by a signal
         // handler that allocates, or called something that does. One whose frame
-        // is gone was left by longjmp.
+        // is gone was left by longjmp; so was one that does not come to its end
+        // however many samples are due below it. (Should it be at work after all,
+        // nothing breaks: only its handler's stack is walked as well.)
         let outer = local.busy_below.get();
-        let nested = outer != 0 && sp < outer;
+        let in_a_row = local.nested.get();
+        let nested = outer != 0 && sp < outer && in_a_row < MOST_NESTED;
+        local.nested.set(if nested { in_a_row + 1 } else { 0 });
         local.busy_below.set(sp);
         let ticket = self.admit(local, size_bytes as u64, nested, capture);
-        local.busy_below.set(if nested { outer } else { 0 });
+        if nested {
+            local.busy_below.set(outer);
+        } else {
+            local.busy_below.set(0);
+            local.nested.set(0);
+        }
         ticket
     }
 

@@ -27,6 +27,8 @@ pub struct Local {
     pub(crate) gap_period: Cell<u64>,
     /// The stack pointer of the recorder at work on this thread; 0: none.
     pub(crate) busy_below: Cell<u64>,
+    /// Samples in a row that were due while that recorder seemed to be at work.
+    pub(crate) nested: Cell<u32>,
     /// The countdown ends at a sample, not at a place to look again.
     pub(crate) armed: Cell<bool>,
     /// This thread is everprof's own: nothing it does is recorded.
@@ -44,6 +46,7 @@ impl Local {
             random: Cell::new(0),
             gap_period: Cell::new(0),
             busy_below: Cell::new(0),
+            nested: Cell::new(0),
             armed: Cell::new(false),
             excluded: Cell::new(false),
             stack: ThreadMemory::new(),

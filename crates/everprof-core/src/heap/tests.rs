@@ -127,6 +127,30 @@ fn allocation_in_a_handler_is_counted_as_lost() {
 }
 
 #[test]
+fn recorder_left_by_longjmp_does_not_stop_those_that_are_called_deeper() {
+    let (recorder, local) = (recorder(), Local::new());
+    recorder.set_period(1);
+    local.busy_below.set(5000);
+    let recorded = (1..=100)
+        .filter(|n| allocate(&recorder, &local, 8, 16 * n, &[70]))
+        .count();
+    assert_eq!(recorded, 100 - MOST_NESTED as usize);
+}
+
+/// A handler may leave a recorder by longjmp while it counts.
+#[test]
+fn snapshots_get_over_a_recorder_that_never_leaves() {
+    let (recorder, local) = (recorder(), Local::new());
+    recorder.set_period(1);
+    assert!(allocate(&recorder, &local, 8, 4096, &[70]));
+    mem::forget(recorder.parts().unwrap().epochs.enter());
+    let torn: Vec<_> = (0..8).map(|_| recorder.snapshot().torn).collect();
+    assert_eq!(torn, [true, true, false, false, false, false, false, false]);
+    let bucket_bytes = |recorder: &Recorder| recorder.snapshot().iter().next().unwrap().alloc.bytes;
+    assert_eq!(bucket_bytes(&recorder), 8);
+}
+
+#[test]
 fn older_objects_are_told_from_younger() {
     let (recorder, local) = (recorder(), Local::new());
     recorder.set_period(1);
@@ -166,26 +190,35 @@ fn size_classes_are_close_above() {
 }
 
 /// At the cap of memory the totals are as right as ever, only less sharp.
+///
+/// Each thinned sample of weight w stands for w objects with variance w(w − 1);
+/// weights reach 2^k as the store fills: the measured spread over seeds is 11 %.
+/// The mean of 16 is held to 4σ: one false alarm in 16,000; the seeds are fixed.
 #[test]
 fn totals_stay_unbiased_at_the_memory_cap() {
-    let (recorder, local) = (recorder(), Local::new());
-    recorder.set_memory_limit(1 << 20);
-    recorder.set_period(64);
-    let (size, count) = (64, 400_000);
-    for n in 1..=count {
-        allocate(&recorder, &local, size, 64 * n, &[70]);
+    let (size, count, seeds) = (64, 400_000, 16);
+    let mut bytes = 0;
+    for seed in 1..=seeds {
+        let (recorder, local) = (recorder(), Local::new());
+        local.random.set(seed);
+        recorder.set_memory_limit(1 << 20);
+        recorder.set_period(64);
+        for n in 1..=count {
+            allocate(&recorder, &local, size, 64 * n, &[70]);
+        }
+        let snapshot = recorder.snapshot();
+        bytes += snapshot
+            .iter()
+            .map(|bucket| bucket.in_use().bytes)
+            .sum::<u64>();
+        assert!(
+            snapshot.iter().all(|bucket| bucket.stack == [70]),
+            "nothing is lost"
+        );
+        assert!(recorder.memory_used() <= 1 << 20);
     }
-    let snapshot = recorder.snapshot();
-    let bytes: u64 = snapshot.iter().map(|bucket| bucket.in_use().bytes).sum();
-    assert!(
-        snapshot.iter().all(|bucket| bucket.stack == [70]),
-        "nothing is lost"
-    );
-    // Each thinned sample of weight w stands for w objects with variance w(w − 1);
-    // weights reach 2^k as the store fills: the measured spread over seeds is 3 %.
-    let error = bytes as f64 / (size * count) as f64 - 1.0;
-    assert!(error.abs() < 0.15, "{error}");
-    assert!(recorder.memory_used() <= 1 << 20);
+    let error = bytes as f64 / (seeds as usize * size * count) as f64 - 1.0;
+    assert!(error.abs() < 0.11, "{error}");
 }
 
 /// Snapshots taken by several threads, while buckets are linked all the time,
