@@ -187,7 +187,7 @@ impl Arena {
             return None;
         }
         let arena = Self {
-            base: sys::map_file(fd, len, true)?,
+            base: sys::map_file(fd, len)?,
             len,
         };
         // Relaxed: a file that somebody began is somebody's.
@@ -198,17 +198,26 @@ impl Arena {
         Some(arena)
     }
 
-    /// The arena of another process in the `len` bytes behind `fd`, to be read.
-    /// `None`: that is no arena, or of another version, or not begun.
+    /// A copy of another process's arena in the `len` bytes behind `fd`, to be
+    /// read. `None`: that is no arena, or of another version, or not begun.
+    ///
+    /// A copy, because nobody can be kept from writing to the file or cutting it
+    /// short: what is checked must stay as it was, and a mapped page that is gone
+    /// ends the reader with SIGBUS. It is read from the front, where the tables'
+    /// roots are, so that what they name was whole before it is read.
     #[must_use]
     pub fn open_read(fd: i32, len: usize) -> Option<Self> {
         if !(LEAST_BYTES..=MOST_BYTES).contains(&len) {
             return None;
         }
         let arena = Self {
-            base: sys::map_file(fd, len, false)?,
+            base: sys::map_private(len)?,
             len,
         };
+        // SAFETY: a fresh mapping of `len` bytes, which nobody else sees.
+        if !unsafe { sys::read_file(fd, arena.base, len) } {
+            return None;
+        }
         let header = arena.region().header();
         // Acquire: pairs with the Release in `begin`; the fields below are set.
         let begun = header.magic.load(Ordering::Acquire) == MAGIC;

@@ -1,8 +1,9 @@
 //! Recording: the tables of another process, read from the file they live in.
 //!
 //! Context: cold, but for [`copy_new_modules`], which is sampled.
-//! Invariant: nothing is believed of the file. Every offset is checked against
-//! its length, and every list is cut at as many steps as could fit.
+//! Invariant: nothing is believed of the file. It is copied before it is looked
+//! at, so that it can neither change nor vanish meanwhile. Every offset is checked
+//! against its length, and every list is cut at as many steps as could fit.
 //!
 //! The process may be running, or have ended in any way, in the middle of
 //! anything: what was counted is there up to its last instruction.
@@ -18,7 +19,7 @@ use crate::modules::{self, ModuleInfo};
 use crate::snapshot::{self, Snapshot};
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// Another process's arena, mapped for reading.
+/// Another process's arena, as it was when it was opened.
 #[derive(Debug)]
 pub struct Recording {
     arena: Arena,
@@ -29,7 +30,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// The file cannot be opened or mapped, or holds no arena of this version:
+    /// The file cannot be opened or read, or holds no arena of this version:
     /// then the error's kind is `InvalidData`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
@@ -56,11 +57,18 @@ impl Recording {
         };
         // Acquire: pairs with the Release in `append`; the copy is whole.
         let mut at = list.first.load(Ordering::Acquire);
-        for _ in 0..MOST_MODULES {
+        // Copies do not overlap: together they are no larger than the arena,
+        // unless a damaged list has loops.
+        let mut bytes_left = region.capacity_bytes();
+        loop {
             let Some(copy) = Offset::from_raw(at).and_then(|at| ModuleCopy::open(region, at))
             else {
                 return;
             };
+            let Some(left) = bytes_left.checked_sub(copy.size_bytes()) else {
+                return;
+            };
+            bytes_left = left;
             visit(&copy.info());
             at = copy.record.next.load(Ordering::Acquire);
         }
@@ -94,9 +102,6 @@ fn not_an_arena() -> io::Error {
         "not a recording of this version of everprof, or one that has not begun",
     )
 }
-
-/// More than any process has; ends the walk over a damaged list.
-const MOST_MODULES: usize = 100_000;
 
 #[repr(C)]
 #[derive(Debug)]
@@ -175,6 +180,10 @@ impl<'a> ModuleCopy<'a> {
             path,
             build_id,
         })
+    }
+
+    fn size_bytes(&self) -> usize {
+        size_of::<ModuleRecord>() + self.path.len() + self.build_id.len()
     }
 
     fn info(&self) -> ModuleInfo<'a> {

@@ -1,5 +1,6 @@
 //! Linux: memory straight from the kernel, clocks from the vDSO.
 
+use std::io;
 use std::ptr::{self, NonNull};
 
 /// Bytes of a page as far as rounding goes. Kernels with larger pages (16 and
@@ -22,13 +23,52 @@ pub(crate) fn map_private(len: usize) -> Option<NonNull<u8>> {
 }
 
 /// `len` bytes of the file behind `fd`, shared with whoever maps it too.
-pub(crate) fn map_file(fd: i32, len: usize, writable: bool) -> Option<NonNull<u8>> {
-    let protection = if writable {
-        libc::PROT_READ | libc::PROT_WRITE
-    } else {
-        libc::PROT_READ
-    };
+pub(crate) fn map_file(fd: i32, len: usize) -> Option<NonNull<u8>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
     map(ptr::null_mut(), len, protection, libc::MAP_SHARED, fd)
+}
+
+/// Reads the first `len` bytes behind `fd` into zeroed memory, from the front;
+/// what the file does not have stays zero, and so do its holes, which cost
+/// nothing. False: the file cannot be read. Cold.
+///
+/// # Safety
+/// `base` is good for writing `len` bytes, which are zero.
+pub(crate) unsafe fn read_file(fd: i32, base: NonNull<u8>, len: usize) -> bool {
+    let mut at = 0;
+    while at < len {
+        let Some(data) = seek(fd, at, libc::SEEK_DATA) else {
+            // ENXIO: behind `at` is nothing but a hole.
+            return io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO);
+        };
+        let Some(hole) = seek(fd, data, libc::SEEK_HOLE) else {
+            // Cut short in between, if it is that error again.
+            return io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO);
+        };
+        at = data;
+        while at < hole.min(len) {
+            // SAFETY: `at` is less than `len`, so it stays within the mapping.
+            let to = unsafe { base.add(at) };
+            let Ok(offset) = libc::off_t::try_from(at) else {
+                return false;
+            };
+            // SAFETY: from there to the end are `len - at` bytes to write.
+            let read = unsafe { libc::pread(fd, to.as_ptr().cast(), hole.min(len) - at, offset) };
+            match usize::try_from(read) {
+                Ok(0) => return true,
+                Ok(read) => at += read,
+                Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+    }
+    true
+}
+
+fn seek(fd: i32, from: usize, whence: i32) -> Option<usize> {
+    // SAFETY: a plain system call on a descriptor.
+    let at = unsafe { libc::lseek(fd, libc::off_t::try_from(from).ok()?, whence) };
+    usize::try_from(at).ok()
 }
 
 /// Puts zeroed private memory in the place of a mapping, shared or not.
@@ -175,7 +215,7 @@ mod tests {
         let errno = unsafe { libc::__errno_location() };
         // SAFETY: this thread's own.
         unsafe { errno.write(7) };
-        assert!(map_file(-1, PAGE_BYTES, true).is_none());
+        assert!(map_file(-1, PAGE_BYTES).is_none());
         // SAFETY: as above.
         assert_eq!(unsafe { errno.read() }, 7);
     }

@@ -17,9 +17,18 @@ pub(crate) fn map_private(len: usize) -> Option<NonNull<u8>> {
 }
 
 /// Not to be had here.
-pub(crate) fn map_file(fd: i32, len: usize, writable: bool) -> Option<NonNull<u8>> {
-    let _ = (fd, len, writable);
+pub(crate) fn map_file(fd: i32, len: usize) -> Option<NonNull<u8>> {
+    let _ = (fd, len);
     None
+}
+
+/// Not to be had here.
+///
+/// # Safety
+/// None is asked.
+pub(crate) unsafe fn read_file(fd: i32, base: NonNull<u8>, len: usize) -> bool {
+    let _ = (fd, base, len);
+    false
 }
 
 /// Puts zeroes in the place of what the memory held.

@@ -1,0 +1,119 @@
+//! Recordings that lie: whatever a file holds, reading it ends and does not fault.
+#![cfg(all(target_os = "linux", not(miri), not(everprof_loom)))]
+#![allow(clippy::unwrap_used)]
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use everprof_core::heap::Recorder;
+use everprof_core::local::Local;
+use everprof_core::recording::Recording;
+
+const LEN: usize = 256 * 1024;
+
+/// A file that is removed when it is dropped.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str) -> Self {
+        let name = format!("everprof-hostile-{}-{name}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A true recording of some objects.
+fn record(path: &Path) {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+        .unwrap();
+    file.set_len(LEN as u64).unwrap();
+    everprof_core::modules::refresh();
+    let (recorder, local) = (Box::new(Recorder::new()), Local::new());
+    recorder.set_period(1);
+    assert!(recorder.init_shared(file.as_raw_fd(), LEN));
+    for n in 0..50u64 {
+        local.countdown.set(-8);
+        let ticket = recorder.sample_with(&local, 8, 1000, |out| {
+            out[..2].copy_from_slice(&[100 + n, 99]);
+            2
+        });
+        ticket.unwrap().commit(16 * (n as usize + 1), 0);
+    }
+}
+
+/// Reads all there is; how many buckets and modules.
+fn read(path: &Path) -> (usize, usize) {
+    let Ok(recording) = Recording::open(path) else {
+        return (0, 0);
+    };
+    let mut modules = 0;
+    recording.for_each_module(|module| modules += usize::from(module.path.len() < LEN));
+    let buckets = recording.heap().map_or(0, |snapshot| {
+        snapshot
+            .iter()
+            .filter(|bucket| bucket.in_use().samples <= bucket.alloc.samples)
+            .map(|bucket| bucket.stack.len().min(1))
+            .sum()
+    });
+    (buckets, modules)
+}
+
+#[test]
+fn true_recording_is_read_whole() {
+    let file = Temporary::new("true");
+    record(&file.0);
+    let (buckets, modules) = read(&file.0);
+    assert_eq!(buckets, 50);
+    assert!(modules > 0);
+}
+
+#[test]
+fn file_cut_short_while_it_is_read_is_as_it_was_when_opened() {
+    let file = Temporary::new("cut");
+    record(&file.0);
+    let recording = Recording::open(&file.0).unwrap();
+    let writer = File::options().write(true).open(&file.0).unwrap();
+    writer.set_len(0).unwrap();
+    assert_eq!(recording.heap().unwrap().iter().count(), 50);
+    assert!(Recording::open(&file.0).is_err());
+}
+
+/// Each word of the part in use is replaced by numbers that offsets, counts and
+/// lengths do not like.
+#[test]
+fn any_word_may_be_anything() {
+    let file = Temporary::new("words");
+    record(&file.0);
+    let good = fs::read(&file.0).unwrap();
+    let used = u64::from_le_bytes(good[8..16].try_into().unwrap()) as usize;
+    let started = Instant::now();
+    // Not every word of the in-use store's 48 KiB: it is not read.
+    let words =
+        (0..used / 4).filter(|word| word % 61 == 0 || *word < 400 || *word > used / 4 - 600);
+    for (n, word) in words.enumerate() {
+        let mut bad = good.clone();
+        let values = [u32::MAX, 19, 0x8000_0000, (word as u32) / 2, 1 << 20];
+        for (step, lie) in [values[n % 5], values[(n + 2) % 5]].iter().enumerate() {
+            let at = (word + step) * 4;
+            if at + 4 <= bad.len() {
+                bad[at..at + 4].copy_from_slice(&lie.to_le_bytes());
+            }
+        }
+        fs::write(&file.0, &bad).unwrap();
+        read(&file.0);
+    }
+    let slow = Duration::from_secs(60);
+    assert!(started.elapsed() < slow, "{:?}", started.elapsed());
+}
