@@ -287,3 +287,40 @@ fn snapshots_at_once_are_each_consistent() {
         }
     });
 }
+
+#[test]
+fn any_memory_limit_works() {
+    for limit in [0, 1, 4096, 65_537, usize::MAX] {
+        let (recorder, local) = (recorder(), Local::new());
+        recorder.set_memory_limit(limit);
+        recorder.set_period(1);
+        for n in 1..=5000 {
+            allocate(&recorder, &local, 8, 16 * n, &[70 + n as u64]);
+            if n % 2 == 0 {
+                free(&recorder, 16 * n);
+            }
+        }
+        let snapshot = recorder.snapshot();
+        let sums = snapshot.iter().fold((0, 0), |sums, bucket| {
+            assert!(bucket.freed.bytes <= bucket.alloc.bytes);
+            (sums.0 + bucket.alloc.samples, sums.1 + bucket.freed.samples)
+        });
+        assert!(sums.0 > 500 && sums.1 > 0, "{limit}: {sums:?}");
+    }
+}
+
+/// C programs ask for such sizes, and are refused after the decision.
+#[test]
+fn sizes_that_no_object_has_neither_panic_nor_stop_the_sampling() {
+    let (recorder, local) = (recorder(), Local::new());
+    for period in [0, 1, 1 << 19, 1 << 40, u64::MAX] {
+        recorder.set_period(period);
+        for size in [0, 1, usize::MAX >> 1, (usize::MAX >> 1) + 1, usize::MAX] {
+            for countdown in [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX] {
+                local.countdown.set(countdown);
+                drop(recorder.sample_with(&local, size, 1000, |_| 0));
+                assert!((0..=64 << 20).contains(&local.countdown.get()));
+            }
+        }
+    }
+}
