@@ -38,7 +38,8 @@ pub struct Snapshot<'a> {
     pub taken_at_unix_nanos: u64,
     /// Mean bytes between samples at that time.
     pub period_bytes: u64,
-    /// A recorder was waited for in vain: a sample may be counted in part.
+    /// A recorder was waited for in vain: a sample may be counted in part. Or
+    /// there was no memory for the copy: it is empty.
     pub torn: bool,
 }
 
@@ -132,7 +133,7 @@ pub(crate) fn of_recorder(parts: Option<Parts<'_>>, period_bytes: u64) -> Snapsh
     let resting = parts.epochs.resting_side(&lock);
     // Somebody is still where an earlier snapshot waited in vain.
     let stuck = !parts.epochs.settled(resting, &lock);
-    snapshot.torn = stuck;
+    snapshot.torn |= stuck;
     for &head in heads.as_slice() {
         for (at, record) in parts.table.chain(head, 0) {
             snapshot.rows.push(Row::of(at, record, resting));
@@ -222,12 +223,13 @@ fn empty(parts: Option<Parts<'_>>, period_bytes: u64) -> Snapshot<'_> {
             .most_buckets()
             .saturating_add(live.saturating_mul(2))
     });
+    let rows = Rows::with_room(most);
     Snapshot {
-        rows: Rows::with_room(most),
+        torn: rows.pages.count < most,
+        rows,
         table: parts.map(|parts| parts.table),
         taken_at_unix_nanos: sys::unix_nanos(),
         period_bytes,
-        torn: false,
     }
 }
 
