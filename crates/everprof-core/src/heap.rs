@@ -12,28 +12,30 @@
 //! take:   hold the object → Taken;  free: enter → count → release → leave
 //! ```
 //!
-//! The first sample makes the arena. Nobody waits for it: an allocation that
-//! comes in the meantime is looked at again later.
+//! The first sample makes the arena (`tables`). Nobody waits for it: an allocation
+//! that comes in the meantime is looked at again later.
 
 use std::fmt;
-use std::mem;
 use std::ops::Range;
 use std::ptr;
 
-use crate::arena::{Arena, Offset, Region, Root};
-use crate::epoch::Epochs;
+use crate::arena::Offset;
 use crate::filter::Filter;
 use crate::fork::Guard;
-use crate::inuse::{Held, InUse, Object, Place};
 use crate::local::{self, Local};
 use crate::lost::Lost;
-use crate::recording;
-use crate::sampler::{self, Weight};
+use crate::module_list;
+use crate::parts::Parts;
+use crate::sampler;
 use crate::snapshot::{self, Snapshot};
 use crate::stack::{self, MAX_DEPTH, Registers};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sys;
-use crate::table::{Cells, Table};
+use tables::{FAILED, READY, UNMADE};
+
+mod tables;
+mod ticket;
+pub use ticket::{Taken, Ticket};
 
 /// Mean bytes between samples unless set otherwise: Go's and tcmalloc's figure.
 pub const DEFAULT_PERIOD_BYTES: u64 = 512 * 1024;
@@ -71,15 +73,6 @@ pub struct Recorder {
     fork: Guard,
 }
 
-const UNMADE: u32 = 0;
-/// Plus the process that makes it, as a child that was forked meanwhile has
-/// nobody who would come to an end.
-const MAKING: u32 = 1;
-const READY: u32 = 2;
-const FAILED: u32 = 3;
-/// Where the process id begins in `MAKING`. Linux' go up to 2²².
-const MAKER_SHIFT: u32 = 2;
-
 /// How many allocated bytes later a thread looks again that found the tables
 /// not there yet: little enough to lose next to nothing, enough not to be slow
 /// where they are never made.
@@ -87,87 +80,6 @@ const RETRY_BYTES: i64 = 1024;
 
 /// More samples than a signal handler takes while it interrupts one recorder.
 const MOST_NESTED: u32 = 64;
-
-/// A sampled allocation between the decision and the inner allocator's answer.
-/// Dropped without [`Ticket::commit`], nothing is recorded.
-#[derive(Debug)]
-#[must_use]
-pub struct Ticket<'a> {
-    recorder: &'a Recorder,
-    place: Place,
-    bucket: Offset,
-    weight: Weight,
-    /// The recorder's `tables` when the place was reserved.
-    tables: u32,
-}
-
-/// A sampled object taken out of the in-use store. Dropped: it was freed.
-#[derive(Debug)]
-#[must_use]
-pub struct Taken<'a> {
-    recorder: &'a Recorder,
-    held: Held,
-    /// The recorder's `tables` when it was taken.
-    tables: u32,
-    /// The recorder's `counters` then; none, if it was the parent's.
-    counters: Option<u32>,
-}
-
-/// The recorder's structures, borrowed from its arena.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Parts<'a> {
-    pub(crate) region: Region<'a>,
-    pub(crate) table: Table<'a>,
-    pub(crate) in_use: InUse<'a>,
-    pub(crate) epochs: &'a Epochs,
-}
-
-impl<'a> Parts<'a> {
-    fn create(region: Region<'a>) -> Option<Self> {
-        let table = Table::create(region)?;
-        let in_use = InUse::create(region)?;
-        let at = region.alloc::<Epochs>(0)?;
-        region.set_root(Root::HeapEpochs, at)?;
-        Some(Self {
-            region,
-            table,
-            in_use,
-            epochs: region.get(at)?,
-        })
-    }
-
-    pub(crate) fn open(region: Region<'a>) -> Option<Self> {
-        let epochs = region.get(region.root(Root::HeapEpochs)?)?;
-        Some(Self {
-            region,
-            table: Table::open(region)?,
-            in_use: InUse::open(region)?,
-            epochs,
-        })
-    }
-
-    /// Counts in the current epoch's cells of a bucket.
-    fn count(&self, bucket: Offset, count: impl FnOnce(&Cells)) {
-        let entered = self.epochs.enter();
-        if let Some(cells) = self
-            .table
-            .bucket(bucket)
-            .and_then(|bucket| bucket.cells(entered.side()))
-        {
-            count(cells);
-        }
-    }
-
-    /// Counts what cannot be followed until it is freed as freed at once.
-    fn count_lost(&self, reason: Lost, weight: &Weight) {
-        if let Some(bucket) = self.table.lost(reason) {
-            self.count(bucket, |cells| {
-                cells.alloc.add(weight);
-                cells.freed.add(weight);
-            });
-        }
-    }
-}
 
 impl Recorder {
     /// An idle recorder with the default period.
@@ -278,7 +190,7 @@ impl Recorder {
         };
         // Relaxed: a figure. Of private tables nobody else names addresses.
         if self.shared.load(Ordering::Relaxed) != 0 {
-            recording::copy_new_modules(parts.region, &self.modules);
+            module_list::copy_new(parts.region, &self.modules);
         }
         Some(Ticket {
             recorder: self,
@@ -364,46 +276,6 @@ impl Recorder {
         self.own_text_limit.store(text.end, Ordering::Relaxed);
     }
 
-    /// Records in the file behind `fd`, whose `len` bytes are zero, so that
-    /// another process can read the tables, even after this one's death. False:
-    /// the file cannot be mapped or is in use, or tables are there already. Cold.
-    ///
-    /// A fork's child forgets the objects of such a recorder, as their records
-    /// are its parent's: they must all be committed with shift 0.
-    pub fn init_shared(&self, fd: i32, len: usize) -> bool {
-        self.make(|| Arena::shared(fd, len), true).is_some()
-    }
-
-    /// In a fork's child: goes on in a file of its own, whose `len` bytes are
-    /// zero and as many as the parent's. False: that cannot be had; the tables
-    /// are then private and empty. Cold; only one thread may be running.
-    pub fn move_to(&self, fd: i32, len: usize) -> bool {
-        // Acquire: pairs with the Release in `make`.
-        if self.state.load(Ordering::Acquire) != READY {
-            return self.init_shared(fd, len);
-        }
-        let _ = self.parts();
-        let Some(region) = self.region() else {
-            return false;
-        };
-        if len != region.capacity_bytes() {
-            return false;
-        }
-        // First: a child that is forked in the middle must not write there.
-        self.shared.store(1, Ordering::Relaxed);
-        // SAFETY: the recorder's whole mapping; this is the process's only
-        // thread, and it holds no reference into it.
-        let moved = unsafe { sys::replace_with_file(region.base(), len, fd) };
-        // A mapping that could not be replaced may be gone all the same.
-        // SAFETY: as above.
-        if !moved && !unsafe { sys::replace_with_private(region.base(), len) } {
-            self.state.store(FAILED, Ordering::Relaxed);
-            return false;
-        }
-        self.begin_anew(region, moved);
-        moved
-    }
-
     /// A consistent copy of all buckets. Cold. Recorders do not wait for it.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot<'_> {
@@ -438,150 +310,6 @@ impl Recorder {
             ),
         }
     }
-
-    /// The structures, if they are made and are this process's own.
-    fn parts(&self) -> Option<Parts<'_>> {
-        if !self.is_ready() {
-            return None;
-        }
-        let region = self.region()?;
-        if self.fork.happened() && !(self.fork.once(|| self.become_own(region)) && self.is_ready())
-        {
-            return None;
-        }
-        Parts::open(region)
-    }
-
-    /// The structures while somebody else of a fork's child takes note. Private
-    /// ones are whole all the time, and the objects in them keep their places:
-    /// whoever frees one must learn of its shift, now.
-    #[cold]
-    fn parts_meanwhile(&self) -> Option<Parts<'_>> {
-        // Acquire: pairs with the Release in `begin_anew`; the tables are whole.
-        if !self.is_ready() || self.shared.load(Ordering::Acquire) != 0 {
-            return None;
-        }
-        Parts::open(self.region()?)
-    }
-
-    /// The structures that hold what was reserved or taken when `tables` was so;
-    /// none, if a fork's child has made new ones since.
-    fn parts_of(&self, tables: u32) -> Option<Parts<'_>> {
-        let parts = self.parts().or_else(|| self.parts_meanwhile())?;
-        // Relaxed: changes in a fork's child only, in `parts` by this thread.
-        (self.tables.load(Ordering::Relaxed) == tables).then_some(parts)
-    }
-
-    fn is_ready(&self) -> bool {
-        // Acquire: pairs with the Release in `make`.
-        self.state.load(Ordering::Acquire) == READY
-    }
-
-    fn region(&self) -> Option<Region<'_>> {
-        // Acquire: pairs with the Release in `make`.
-        let base = ptr::NonNull::new(self.base.load(Ordering::Acquire))?;
-        // Relaxed: written before the base.
-        let len = self.len.load(Ordering::Relaxed);
-        // SAFETY: `make` stored base and length of an arena with a header, which
-        // stays mapped as long as the recorder lives.
-        Some(unsafe { Region::from_parts(base, len) })
-    }
-
-    fn parts_or_make(&self) -> Option<Parts<'_>> {
-        // Relaxed: `make` and `parts` look again.
-        match self.state.load(Ordering::Relaxed) {
-            READY | FAILED => self.parts(),
-            _ => self.make(|| Arena::anonymous(self.memory_limit()), false),
-        }
-    }
-
-    #[cold]
-    fn make(&self, arena: impl FnOnce() -> Option<Arena>, shared: bool) -> Option<Parts<'_>> {
-        let making = MAKING | sys::process_id() << MAKER_SHIFT;
-        // Relaxed: only one thread goes on; it reads nothing of others.
-        let seen = self.state.load(Ordering::Relaxed);
-        let abandoned = seen != making && is_making(seen) && self.fork.happened();
-        if seen != UNMADE && !abandoned {
-            return None;
-        }
-        // Acquire: if abandoned, what the parent's thread wrote is simply there.
-        self.state
-            .compare_exchange(seen, making, Ordering::Acquire, Ordering::Relaxed)
-            .ok()?;
-        // Not null: the parent's thread had the arena made, and it is whole. It
-        // is taken over as after any other fork.
-        if self.base.load(Ordering::Acquire).is_null() {
-            self.fork.arm();
-            let arena = arena().filter(|arena| Parts::create(arena.region()).is_some());
-            let Some(arena) = arena else {
-                self.state.store(FAILED, Ordering::Relaxed);
-                return None;
-            };
-            arena
-                .region()
-                .header()
-                .heap_period_bytes
-                .store(self.period(), Ordering::Relaxed);
-            self.shared.store(u32::from(shared), Ordering::Relaxed);
-            let (base, len) = arena.into_parts();
-            self.len.store(len, Ordering::Relaxed);
-            // Release: publishes the above. Pairs with the Acquire in `region`.
-            self.base.store(base.as_ptr(), Ordering::Release);
-        }
-        // Release: publishes all of the above. Pairs with the Acquire in `is_ready`.
-        self.state.store(READY, Ordering::Release);
-        self.parts()
-    }
-
-    /// In a fork's child: the tables become this process's own, and empty.
-    fn become_own(&self, region: Region<'_>) {
-        if self.shared.load(Ordering::Relaxed) != 0 {
-            // SAFETY: the recorder's whole mapping. What it held is the parent's;
-            // references into it are used by nobody: the child has one thread.
-            if unsafe { sys::replace_with_private(region.base(), region.capacity_bytes()) } {
-                self.begin_anew(region, false);
-            } else {
-                self.state.store(FAILED, Ordering::Relaxed);
-            }
-            return;
-        }
-        // Relaxed: seen by this thread, and by others after the guard is armed.
-        self.counters.fetch_add(1, Ordering::Relaxed);
-        // Objects keep their places: their frees must still find the shift.
-        if let Some(parts) = Parts::open(region) {
-            parts.table.clear_counters();
-            parts.in_use.disown_all();
-            parts.epochs.reset();
-        }
-        region
-            .header()
-            .process_id
-            .store(u64::from(sys::process_id()), Ordering::Relaxed);
-        region
-            .header()
-            .started_unix_nanos
-            .store(sys::unix_nanos(), Ordering::Relaxed);
-    }
-
-    /// Fresh tables in a mapping that has just been replaced by zeroes.
-    fn begin_anew(&self, region: Region<'_>, shared: bool) {
-        // Relaxed: seen by this thread, and by others after the guard is armed.
-        self.tables.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: zeroed, as large as before, and used by this thread alone.
-        unsafe { crate::arena::init_header(region.base(), region.capacity_bytes()) };
-        self.filter.clear();
-        self.modules.store(0, Ordering::Relaxed);
-        region
-            .header()
-            .heap_period_bytes
-            .store(self.period(), Ordering::Relaxed);
-        if Parts::create(region).is_none() {
-            self.state.store(FAILED, Ordering::Relaxed);
-        }
-        // Last: a child that is forked before must do all this again. Release:
-        // pairs with the Acquire in `parts_meanwhile`.
-        self.shared.store(u32::from(shared), Ordering::Release);
-    }
 }
 
 impl fmt::Debug for Recorder {
@@ -590,98 +318,6 @@ impl fmt::Debug for Recorder {
             .field("period", &self.period())
             .finish_non_exhaustive()
     }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        if let Some(region) = self.region() {
-            let (base, len) = (region.base(), region.capacity_bytes());
-            // SAFETY: from `into_parts` in `make`; tickets, taken objects and
-            // snapshots borrow the recorder, so none is left.
-            drop(unsafe { Arena::from_parts(base, len) });
-        }
-    }
-}
-
-impl Ticket<'_> {
-    /// The object stands at `address`, `shift` bytes into the inner block; the
-    /// shift is 0 or a power of two.
-    pub fn commit(self, address: usize, shift: usize) {
-        let ticket = mem::ManuallyDrop::new(self);
-        let Some(parts) = ticket.recorder.parts_of(ticket.tables) else {
-            return;
-        };
-        let born_nanos = sys::coarse_nanos();
-        let object = Object {
-            bucket: ticket.bucket,
-            weight: ticket.weight,
-            shift,
-            born_nanos,
-        };
-        parts.count(ticket.bucket, |cells| {
-            cells.alloc.add(&ticket.weight);
-            parts.in_use.publish(ticket.place, address, &object);
-            ticket.recorder.filter.add(address);
-        });
-    }
-}
-
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        if let Some(parts) = self.recorder.parts_of(self.tables) {
-            parts.in_use.unreserve(self.place);
-        }
-    }
-}
-
-impl Taken<'_> {
-    /// How far into the inner block the object stands, as given to `commit`.
-    #[must_use]
-    pub fn shift(&self) -> usize {
-        self.held.object.shift
-    }
-
-    /// Bytes of the object, as given to `sample`.
-    #[must_use]
-    pub fn size_bytes(&self) -> u64 {
-        self.held.object.weight.size_bytes
-    }
-
-    /// The object was not freed after all (a realloc that failed).
-    pub fn restore(self) {
-        let taken = mem::ManuallyDrop::new(self);
-        if let Some(parts) = taken.recorder.parts_of(taken.tables) {
-            parts.in_use.restore(&taken.held);
-        }
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        let Some(parts) = self.recorder.parts_of(self.tables) else {
-            return;
-        };
-        let (recorder, object) = (self.recorder, &self.held.object);
-        let forget = || {
-            parts.in_use.release(&self.held);
-            recorder.filter.remove(self.held.address());
-        };
-        // Relaxed: as in `take`.
-        let is_own = self.counters == Some(recorder.counters.load(Ordering::Relaxed));
-        // One that a fork's child inherited was counted by its parent.
-        if is_own && object.weight.objects_q8 != 0 {
-            parts.count(object.bucket, |cells| {
-                cells.freed.add(&object.weight);
-                forget();
-            });
-        } else {
-            forget();
-        }
-    }
-}
-
-fn is_making(state: u32) -> bool {
-    state & ((1 << MAKER_SHIFT) - 1) == MAKING
 }
 
 /// Depth up to which a capture's scratch is 1 KiB of stack; beyond it is 8 KiB,

@@ -8,8 +8,9 @@
 //! [`recording`] reads its tables from another process.
 //!
 //! Below them stand [`arena`], [`epoch`], [`filter`], `fork`, [`modules`],
-//! [`lost`], [`local`], `sync` and `sys`, which call nothing above. [`global`]
-//! holds the one real instance of each.
+//! [`lost`], [`local`], `sync` and `sys`, which call nothing above; `parts` holds
+//! together what stands in one arena, `module_list` copies the modules into it.
+//! [`global`] holds the one real instance of each.
 
 #![cfg_attr(
     everprof_loom,
@@ -36,7 +37,11 @@ pub mod filter;
 mod fork;
 pub mod local;
 pub mod lost;
+#[cfg(not(everprof_loom))]
+mod module_list;
 pub mod modules;
+#[cfg(not(everprof_loom))]
+mod parts;
 mod sync;
 mod sys;
 

@@ -1,6 +1,6 @@
 //! Recording: the tables of another process, read from the file they live in.
 //!
-//! Context: cold, but for [`copy_new_modules`], which is sampled.
+//! Context: cold.
 //! Invariant: nothing is believed of the file. It is copied before it is looked
 //! at, so that it can neither change nor vanish meanwhile. Every offset is checked
 //! against its length, and every list is cut at as many steps as could fit.
@@ -13,11 +13,12 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use crate::arena::{Arena, NewRecord, Offset, Region, Root, records};
-use crate::heap::Parts;
-use crate::modules::{self, ModuleInfo};
+use crate::arena::Arena;
+use crate::module_list;
+use crate::modules::ModuleInfo;
+use crate::parts::Parts;
 use crate::snapshot::{self, Snapshot};
-use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::Ordering;
 
 /// Another process's arena, as it was when it was opened.
 #[derive(Debug)]
@@ -47,31 +48,8 @@ impl Recording {
 
     /// Calls `visit` with every module that was known when something was last
     /// recorded, the program itself first.
-    pub fn for_each_module(&self, mut visit: impl FnMut(&ModuleInfo<'_>)) {
-        let region = self.arena.region();
-        let Some(list) = region
-            .root(Root::Modules)
-            .and_then(|at| region.get::<ModuleList>(at))
-        else {
-            return;
-        };
-        // Acquire: pairs with the Release in `append`; the copy is whole.
-        let mut at = list.first.load(Ordering::Acquire);
-        // Copies do not overlap: together they are no larger than the arena,
-        // unless a damaged list has loops.
-        let mut bytes_left = region.capacity_bytes();
-        loop {
-            let Some(copy) = Offset::from_raw(at).and_then(|at| ModuleCopy::open(region, at))
-            else {
-                return;
-            };
-            let Some(left) = bytes_left.checked_sub(copy.size_bytes()) else {
-                return;
-            };
-            bytes_left = left;
-            visit(&copy.info());
-            at = copy.record.next.load(Ordering::Acquire);
-        }
+    pub fn for_each_module(&self, visit: impl FnMut(&ModuleInfo<'_>)) {
+        module_list::for_each(self.arena.region(), visit);
     }
 
     /// The process.
@@ -101,174 +79,4 @@ fn not_an_arena() -> io::Error {
         io::ErrorKind::InvalidData,
         "not a recording of this version of everprof, or one that has not begun",
     )
-}
-
-#[repr(C)]
-#[derive(Debug)]
-struct ModuleList {
-    first: AtomicU32,
-    last: AtomicU32,
-    /// 1 while a thread appends.
-    busy: AtomicU32,
-    spare: AtomicU32,
-}
-
-/// A module; its path and build id follow in memory.
-#[repr(C)]
-#[derive(Debug)]
-struct ModuleRecord {
-    next: AtomicU32,
-    path_len: AtomicU32,
-    build_id_len: AtomicU32,
-    spare: AtomicU32,
-    start: AtomicU64,
-    limit: AtomicU64,
-    file_offset: AtomicU64,
-    bias: AtomicU64,
-}
-
-impl NewRecord for ModuleList {
-    fn new_record() -> Self {
-        Self {
-            first: AtomicU32::new(0),
-            last: AtomicU32::new(0),
-            busy: AtomicU32::new(0),
-            spare: AtomicU32::new(0),
-        }
-    }
-}
-
-impl NewRecord for ModuleRecord {
-    fn new_record() -> Self {
-        let (next, path_len) = (AtomicU32::new(0), AtomicU32::new(0));
-        let (build_id_len, spare) = (AtomicU32::new(0), AtomicU32::new(0));
-        let (start, limit) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (file_offset, bias) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self {
-            next,
-            path_len,
-            build_id_len,
-            spare,
-            start,
-            limit,
-            file_offset,
-            bias,
-        }
-    }
-}
-records!(ModuleList, ModuleRecord);
-
-struct ModuleCopy<'a> {
-    record: &'a ModuleRecord,
-    path: &'a [u8],
-    build_id: &'a [u8],
-}
-
-impl<'a> ModuleCopy<'a> {
-    fn open(region: Region<'a>, at: Offset) -> Option<Self> {
-        let record = region.get::<ModuleRecord>(at)?;
-        // Relaxed, here and in `info`: written before the copy was linked.
-        let path_len = record.path_len.load(Ordering::Relaxed) as usize;
-        let build_id_len = record.build_id_len.load(Ordering::Relaxed) as usize;
-        let bytes = region.array::<u8>(
-            at.plus_bytes(size_of::<ModuleRecord>())?,
-            path_len.checked_add(build_id_len)?,
-        )?;
-        let (path, build_id) = bytes.split_at_checked(path_len)?;
-        Some(Self {
-            record,
-            path,
-            build_id,
-        })
-    }
-
-    fn size_bytes(&self) -> usize {
-        size_of::<ModuleRecord>() + self.path.len() + self.build_id.len()
-    }
-
-    fn info(&self) -> ModuleInfo<'a> {
-        ModuleInfo {
-            start: self.record.start.load(Ordering::Relaxed),
-            limit: self.record.limit.load(Ordering::Relaxed),
-            file_offset: self.record.file_offset.load(Ordering::Relaxed),
-            bias: self.record.bias.load(Ordering::Relaxed),
-            build_id: self.build_id,
-            path: self.path,
-            loaded: true,
-        }
-    }
-}
-
-/// Copies the modules that became known since `copied` of them were.
-///
-/// A reader in another process needs them to name addresses. Who comes while
-/// another thread copies leaves it to that one, or to the next sample.
-pub(crate) fn copy_new_modules(region: Region<'_>, copied: &AtomicUsize) {
-    // Relaxed: figures; the copies are published by their links.
-    let known = modules::count();
-    if known == copied.load(Ordering::Relaxed) {
-        return;
-    }
-    let Some(list) = list_of(region) else { return };
-    // Acquire: pairs with the Release below; `last` is seen.
-    if list
-        .busy
-        .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
-        .is_err()
-    {
-        return;
-    }
-    let already = copied.load(Ordering::Relaxed);
-    let mut index = 0;
-    modules::for_each(|module| {
-        if index >= already {
-            append(region, list, module);
-        }
-        index += 1;
-    });
-    copied.store(index, Ordering::Relaxed);
-    list.busy.store(0, Ordering::Release);
-}
-
-fn list_of(region: Region<'_>) -> Option<&ModuleList> {
-    let at = match region.root(Root::Modules) {
-        Some(at) => at,
-        None => region.set_root(Root::Modules, region.alloc::<ModuleList>(0)?)?,
-    };
-    region.get(at)
-}
-
-/// One that does not fit is left out: its addresses have no name then.
-fn append(region: Region<'_>, list: &ModuleList, module: &ModuleInfo<'_>) -> Option<()> {
-    let (path, build_id) = (module.path, module.build_id);
-    let at = region.alloc::<ModuleRecord>(path.len() + build_id.len())?;
-    let record = region.get::<ModuleRecord>(at)?;
-    // Relaxed, all: published by the link below.
-    record
-        .path_len
-        .store(u32::try_from(path.len()).ok()?, Ordering::Relaxed);
-    record
-        .build_id_len
-        .store(u32::try_from(build_id.len()).ok()?, Ordering::Relaxed);
-    record.start.store(module.start, Ordering::Relaxed);
-    record.limit.store(module.limit, Ordering::Relaxed);
-    record
-        .file_offset
-        .store(module.file_offset, Ordering::Relaxed);
-    record.bias.store(module.bias, Ordering::Relaxed);
-    let tail = region.pointer(at.plus_bytes(size_of::<ModuleRecord>())?);
-    // SAFETY: `alloc` gave this thread alone that many bytes behind the record.
-    unsafe { std::ptr::copy_nonoverlapping(path.as_ptr(), tail, path.len()) };
-    // SAFETY: behind the path, within the same bytes.
-    let tail = unsafe { tail.add(path.len()) };
-    // SAFETY: as above.
-    unsafe { std::ptr::copy_nonoverlapping(build_id.as_ptr(), tail, build_id.len()) };
-    let link = match Offset::from_raw(list.last.load(Ordering::Relaxed)) {
-        Some(last) => &region.get::<ModuleRecord>(last)?.next,
-        None => &list.first,
-    };
-    // Release: publishes the copy. Pairs with the Acquire in `for_each_module`.
-    link.store(at.raw(), Ordering::Release);
-    list.last.store(at.raw(), Ordering::Relaxed);
-    Some(())
 }

@@ -21,7 +21,7 @@ use std::mem;
 use std::ptr::NonNull;
 
 use crate::arena::Offset;
-use crate::heap::Parts;
+use crate::parts::Parts;
 use crate::sys;
 use crate::table::{Bucket as Record, Table};
 

@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used)]
+use std::mem;
+
 use super::*;
 use crate::snapshot::Tally;
 
