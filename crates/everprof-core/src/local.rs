@@ -52,6 +52,16 @@ impl Local {
             stack: ThreadMemory::new(),
         }
     }
+
+    /// A thread's first state, with a generator that begins at `seed`: what a
+    /// test records can be had again.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_seed(seed: u64) -> Self {
+        let local = Self::new();
+        local.random.set(seed.max(1));
+        local
+    }
 }
 
 impl Default for Local {
