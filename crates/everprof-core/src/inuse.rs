@@ -352,6 +352,33 @@ impl<'a> InUse<'a> {
         })
     }
 
+    /// Walks everything while nobody else works here and says whether it holds
+    /// together: no address twice, each within reach of its first slot, and a
+    /// place reserved for each.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let mut objects = 0;
+        for segment in (0..self.count()).filter_map(|index| self.segment(index)) {
+            let mask = segment.keys.len() - 1;
+            // Relaxed, here and below: nobody else works here.
+            let reach = segment.record.reach.load(Ordering::Relaxed);
+            for (slot, key) in segment.keys.iter().enumerate() {
+                let address = key.load(Ordering::Relaxed);
+                objects += u64::from(address != 0);
+                if address <= BUSY {
+                    continue;
+                }
+                let steps = slot.wrapping_sub(slot_of(address, mask)) & mask;
+                let mut times = 0;
+                self.for_each(|other, _| times += u32::from(other == address));
+                if times != 1 || steps as u64 >= reach {
+                    return false;
+                }
+            }
+        }
+        objects <= self.load().0
+    }
+
     fn count(&self) -> usize {
         // Acquire, and in `segment`: pairs with the Release that linked it.
         self.root
