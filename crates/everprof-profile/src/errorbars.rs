@@ -29,7 +29,7 @@
 //!
 //! # The bar
 //!
-//! `±` is [`BAR_SIGMAS`] standard deviations: 95 of 100 such bars hold the truth once a
+//! `±` is 1.96 standard deviations: 95 of 100 such bars hold the truth once a
 //! site has some ten samples. A site with few samples has a bar as wide as its figure, and a
 //! site with none shows nothing at all: under period *P* a site of *B* bytes in small
 //! objects is missed altogether with probability `exp(−B/P)`.
