@@ -139,11 +139,11 @@ impl<A: GlobalAlloc> Alloc<A> {
 
     #[inline(always)]
     unsafe fn free<R: Recorder>(&self, object: *mut u8, layout: Layout) {
-        if may_be_marked(object, layout.align()) {
-            let (size, align) = (layout.size(), layout.align());
+        let marks = marks(layout.align());
+        if object.addr() & marks != 0 {
             // SAFETY: the caller's promise that `object` came from here with
-            // `layout` is handed on.
-            return unsafe { dealloc_marked::<A, R>(object, size, align, &self.inner) };
+            // `layout` is handed on; `marks` tells its alignment.
+            return unsafe { dealloc_marked::<A, R>(object, layout.size(), marks, &self.inner) };
         }
         // SAFETY: an unmarked address is not a sampled object's (module head),
         // so the inner allocator gave it out for this very layout.
@@ -198,11 +198,27 @@ fn mark(align: usize) -> usize {
     align.max(LEAST_MARK)
 }
 
-/// False: certainly no sampled object. Compiles to `or`, `test`, `jne`; asking
-/// for `mark(align)` alone would add a `cmp` and a `cmov`.
+/// The bits that are looked at in an address: asking for `mark(align)` alone
+/// would add a `cmp` and a `cmov`.
+#[inline(always)]
+fn marks(align: usize) -> usize {
+    align | LEAST_MARK
+}
+
+/// The alignment that has these marks. The slow side of a free gets the marks
+/// and works it out, so that the fast side need not keep a copy: one `mov`.
+#[inline(always)]
+fn align_of_marks(marks: usize) -> usize {
+    match marks & !LEAST_MARK {
+        0 => LEAST_MARK,
+        align => align,
+    }
+}
+
+/// False: certainly no sampled object. Compiles to `or`, `test`, `jne`.
 #[inline(always)]
 fn may_be_marked(object: *mut u8, align: usize) -> bool {
-    object.addr() & (align | LEAST_MARK) != 0
+    object.addr() & marks(align) != 0
 }
 
 /// A sampled object in the block at `base` must be moved up to show its mark.
@@ -260,19 +276,20 @@ unsafe extern "C" fn alloc_due<A: GlobalAlloc, R: Recorder>(
 ///
 /// # Safety
 ///
-/// As [`GlobalAlloc::dealloc`], for a layout of `size` and `align`.
+/// As [`GlobalAlloc::dealloc`], for a layout of `size` and the alignment of `marks`.
 #[cold]
 #[inline(never)]
 unsafe extern "C" fn dealloc_marked<A: GlobalAlloc, R: Recorder>(
     object: *mut u8,
     size: usize,
-    align: usize,
+    marks: usize,
     inner: &A,
 ) {
     if R::may_be_sampled(object.addr()) {
         // SAFETY: the caller's promises are handed on.
-        unsafe { dealloc_perhaps_sampled::<A, R>(object, size, align, inner) }
+        unsafe { dealloc_perhaps_sampled::<A, R>(object, size, marks, inner) }
     } else {
+        let align = align_of_marks(marks);
         // SAFETY: `size` and `align` came out of a layout.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: not sampled, so the inner allocator gave it out for this layout.
@@ -285,15 +302,16 @@ unsafe extern "C" fn dealloc_marked<A: GlobalAlloc, R: Recorder>(
 ///
 /// # Safety
 ///
-/// As [`GlobalAlloc::dealloc`], for a layout of `size` and `align`.
+/// As [`GlobalAlloc::dealloc`], for a layout of `size` and the alignment of `marks`.
 #[cold]
 #[inline(never)]
 unsafe extern "C" fn dealloc_perhaps_sampled<A: GlobalAlloc, R: Recorder>(
     object: *mut u8,
     size: usize,
-    align: usize,
+    marks: usize,
     inner: &A,
 ) {
+    let align = align_of_marks(marks);
     let (base, layout) = match R::take(object.addr()) {
         Some(taken) => {
             let shift = distance(R::shifted(&taken), align);

@@ -231,6 +231,14 @@ fn unsampled_objects_skip_the_filter_where_their_mark_is_clear() {
 }
 
 #[test]
+fn marks_tell_every_alignment() {
+    for align in (0..usize::BITS).map(|bit| 1 << bit) {
+        assert_eq!(align_of_marks(marks(align)), align);
+        assert_ne!(marks(align) & mark(align), 0);
+    }
+}
+
+#[test]
 fn unsampled_objects_at_marked_addresses_are_freed_as_they_came() {
     for residue in 0..16 {
         for align in [1, 4, 8, 16, 64] {
