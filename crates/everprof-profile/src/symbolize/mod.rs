@@ -15,6 +15,7 @@ mod demangle;
 mod elf;
 mod full;
 mod names;
+pub(crate) mod origin;
 
 pub use binaries::Binaries;
 pub use demangle::demangle;
