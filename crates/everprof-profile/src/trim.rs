@@ -5,8 +5,10 @@
 //! always stays.
 //! Source: names as rustc-demangle writes them, of both manglings, which for one function
 //! are `<a::B as c::D>::e` (v0, as std) and `<a::B<T> as c::D>::e` (legacy, as most else).
-//! By name, not by address: this works on profiles of other processes too.
+//! By name, not by address: this works on profiles of other processes too. A bare name
+//! (`alloc`), as others take it from debug information without more, is told by its file.
 
+use crate::symbolize::origin;
 use crate::{LocationId, Profile};
 
 /// The pattern for [`Profile::set_drop_frames`] of heap profiles: std's own path from a
@@ -15,7 +17,7 @@ use crate::{LocationId, Profile};
 ///
 /// Only functions that never call back into the program are named: a pattern that matched
 /// a frame near the root would take the whole stack.
-pub const ALLOCATOR_FRAMES: &str = r"(__rustc::)?__(rust|rg|rdl)_(alloc|realloc|alloc_zeroed|dealloc)|<?alloc::alloc::.*|<?alloc::raw_vec::.*";
+pub const ALLOCATOR_FRAMES: &str = r"(__rustc::)?__(rust|rg|rdl)_(alloc|realloc|alloc_zeroed|dealloc)|<?alloc::alloc::.*|<?alloc::raw_vec::.*|hashbrown::raw::alloc::.*";
 
 impl Profile {
     /// Takes off the leaf of each stack: frames of everprof's own crates, the shims between
@@ -27,7 +29,11 @@ impl Profile {
     pub fn trim(&mut self) {
         let is_ours: Vec<bool> = self
             .functions()
-            .map(|(_, function)| is_profiler_frame(function.name))
+            .map(|(_, function)| {
+                is_profiler_frame(function.name)
+                    || origin::qualified(function.name, function.file)
+                        .is_some_and(|name| is_profiler_frame(&name))
+            })
             .collect();
         // How many of a location's frames to take off, and whether these are all.
         let trims: Vec<(usize, bool)> = self
@@ -82,7 +88,9 @@ fn is_profiler_frame(name: &str) -> bool {
     allocates(shim)
         || name.starts_with("__everprof_")
         || strip_crate(path, "std").is_some_and(|rest| {
-            rest.starts_with("alloc::System as ") || rest.starts_with("sys::alloc::")
+            ["alloc::System as ", "alloc::__rdl_", "sys::alloc::"]
+                .iter()
+                .any(|own| rest.starts_with(own))
         })
 }
 
@@ -125,6 +133,7 @@ mod tests {
             "<&everprof::alloc::Alloc as core::alloc::global::GlobalAlloc>::realloc",
             "<std::alloc::System as core::alloc::global::GlobalAlloc>::alloc",
             "std::sys::alloc::unix::aligned_malloc",
+            "std::alloc::__rdl_alloc",
             "__everprof_slow",
         ] {
             assert!(is_profiler_frame(name), "{name}");
@@ -231,6 +240,34 @@ mod tests {
     }
 
     #[test]
+    fn bare_names_are_told_by_their_files() {
+        let mut profile = Profile::new(&[("n", "count")]);
+        let mut line = |name, file| Line {
+            function: profile.add_function(Function {
+                name,
+                file,
+                ..Function::default()
+            }),
+            line: 7,
+            column: 0,
+        };
+        let lines = [
+            line(
+                "alloc<std::alloc::System>",
+                "/w/everprof-0.1.0/src/alloc.rs",
+            ),
+            line("malloc", "/rustc/1/library/std/src/sys/alloc/unix.rs"),
+            line("alloc", "/w/everprofile/src/alloc.rs"),
+            line("alloc", "/w/everprof-0.1.0/src/alloc.rs"),
+        ];
+        let at = profile.add_location(1, None);
+        profile.set_lines(at, &lines);
+        profile.push_sample(&[at], &[1], &[]);
+        profile.trim();
+        assert_eq!(profile.location(at).lines, &lines[2..]);
+    }
+
+    #[test]
     fn stack_of_nothing_else_keeps_its_root() {
         let mut profile = profile(&[&[&["everprof::a"], &["everprof::b"]], &[]]);
         profile.trim();
@@ -257,6 +294,8 @@ mod tests {
             "<alloc::alloc::Global as core::alloc::Allocator>::allocate",
             "<alloc::raw_vec::RawVecInner<_>>::reserve::do_reserve_and_handle::<alloc::alloc::Global>",
             "alloc::raw_vec::RawVec<T,A>::grow_one",
+            "alloc::raw_vec::grow_one",
+            "hashbrown::raw::alloc::inner::do_alloc",
         ] {
             assert!(pattern.is_match(name), "{name}");
         }
@@ -264,6 +303,7 @@ mod tests {
             "alloc::vec::Vec<T,A>::push",
             "<alloc::boxed::Box<F,A> as core::ops::function::FnOnce<Args>>::call_once",
             "app::alloc::alloc::f",
+            "hashbrown::raw::RawTable<T,A>::reserve_rehash",
             "everprof::lost::table_full",
             "main",
         ] {
