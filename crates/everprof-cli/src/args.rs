@@ -125,6 +125,11 @@ impl ReadArgs {
         }
         let _progress = Progress::start("naming addresses");
         let outcome = symbolize::full_from(profile, binaries);
+        // Who wrote the profile may have known no inlined functions, so that ours come to
+        // light now. Of what is not about allocations they are a part.
+        if is_of_allocations(profile) {
+            profile.trim();
+        }
         if outcome.unnamed == 0 {
             return;
         }
@@ -144,6 +149,13 @@ impl ReadArgs {
             note("to name them, add --binary PATH with the unstripped program");
         }
     }
+}
+
+/// Whether samples were taken by an allocator, whose own frames then lead each stack.
+fn is_of_allocations(profile: &Profile) -> bool {
+    ["inuse_space", "alloc_space"]
+        .iter()
+        .any(|kind| profile.sample_type_index(kind).is_some())
 }
 
 impl SelectArgs {

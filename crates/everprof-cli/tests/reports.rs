@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod support;
+use everprof_profile::{Function, Line, Profile};
 use serde_json::Value;
-use support::Place;
+use support::{Place, encoded};
 
 #[track_caller]
 fn same(actual: &str, expected: &str) {
@@ -56,6 +57,42 @@ heap.pb.gz: inuse_space 100 KiB ± 34.2 KiB, one sample in 4.00 KiB, taken 2026-
      0 B               0.0%  30.0 KiB   30.0%  app::serve            src/app.rs:40
 ",
     );
+}
+
+/// A location where the profiler's own function, inlined, came to light with the lines.
+fn with_our_own(kind: (&str, &str)) -> Profile {
+    let mut profile = Profile::new(&[kind]);
+    let mut line = |name, file| Line {
+        function: profile.add_function(Function {
+            name,
+            file,
+            ..Function::default()
+        }),
+        line: 7,
+        column: 0,
+    };
+    let lines = [
+        line("alloc", "/w/everprof-0.1.0/src/alloc.rs"),
+        line("app::fill", "src/app.rs"),
+    ];
+    let at = profile.add_location(1, None);
+    profile.set_lines(at, &lines);
+    profile.push_sample(&[at], &[100], &[]);
+    profile
+}
+
+#[test]
+fn our_own_frames_are_left_out_of_what_the_allocator_sampled() {
+    let place = Place::new();
+    for (kind, is_shown) in [
+        (("inuse_space", "bytes"), false),
+        (("cpu", "nanoseconds"), true),
+    ] {
+        place.put("own.pb.gz", &encoded(&with_our_own(kind)));
+        let top = place.stdout(&["top", "own.pb.gz"]);
+        assert!(top.contains("app::fill"), "{top}");
+        assert_eq!(top.contains("/everprof-0.1.0/"), is_shown, "{top}");
+    }
 }
 
 #[test]
