@@ -260,9 +260,10 @@ pub fn with_bar(selection: &Selection, estimate: &Estimate) -> String {
     }
 }
 
-/// The bar alone, `± 0.80 MiB`; nothing where it is not known or the figure is exact.
+/// The bar alone, `± 0.80 MiB`; nothing where it is not known, or where the figure is exact
+/// to its last digit.
 pub fn bar(has_error_bars: bool, unit: &str, estimate: &Estimate) -> String {
-    match has_error_bars && estimate.variance > 0.0 {
+    match has_error_bars && estimate.error() >= 0.5 {
         true => format!("± {}", format_float(estimate.error(), unit)),
         false => String::new(),
     }
@@ -418,6 +419,18 @@ mod tests {
             table.markdown(),
             "| n | name |\n| ---: | --- |\n| 1 | `` a\\|`b`<c> `` |\n"
         );
+    }
+
+    #[test]
+    fn bars_below_the_last_digit_are_none() {
+        let of_variance = |variance| Estimate {
+            value: 1 << 20,
+            variance,
+            lump: 0.0,
+        };
+        assert_eq!(bar(true, "bytes", &of_variance(0.01)), "");
+        assert_eq!(bar(true, "bytes", &of_variance(1e6)), "± 1.91 KiB");
+        assert_eq!(bar(false, "bytes", &of_variance(1e6)), "");
     }
 
     #[test]
