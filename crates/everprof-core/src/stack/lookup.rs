@@ -22,7 +22,7 @@
 //! could write.
 
 use crate::modules::loaded as modules;
-use crate::stack::cfi::Tables;
+use crate::stack::cfi::{Fault, Tables};
 use crate::stack::platform;
 use crate::stack::rules::{Cache, Rule};
 use crate::stack::walk::Rules;
@@ -102,5 +102,11 @@ fn read(found: &modules::Found, lookup: u64) -> Rule {
         address: segment.as_ptr() as u64,
         header,
     };
-    Rule::new(tables.row(lookup, platform::NUMBERS))
+    let row = match tables.row(lookup, platform::NUMBERS) {
+        // Where a stack was made by hand (`makecontext`), the outermost return address is
+        // a function's first byte, and `lookup` the padding before it.
+        Err(Fault::NotCovered) => tables.row(lookup.wrapping_add(1), platform::NUMBERS),
+        row => row,
+    };
+    Rule::new(row)
 }
