@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used)]
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -14,11 +15,23 @@ pub fn room() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
+fn heed_signals() -> std::io::Result<()> {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: the default disposition needs no handler.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    Ok(())
+}
+
 /// The `everprof` binary under test, with `run` and a place for its profiles.
 pub fn run(profiles: &Path, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_everprof"));
     // What the developer's shell or cargo preloads is not part of the test.
     command.env_remove("LD_PRELOAD").env_remove("EVERPROF");
+    // Nor is what it ignores: under nohup, or in the background of a script, a test
+    // would wait for a signal that never comes.
+    // SAFETY: `signal` is async-signal-safe, as the child of a fork needs it.
+    unsafe { command.pre_exec(heed_signals) };
     command
         .arg("run")
         .arg("-o")
