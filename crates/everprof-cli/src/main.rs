@@ -8,7 +8,7 @@
 //! run  starts programs; it has its own errors and exit codes
 //! ```
 //!
-//! One file a command. Exit status: 0 done, 1 not done (and why, on standard error),
+//! Context of everything here: cold. One file a command. Exit status: 0 done, 1 not done (and why, on standard error),
 //! 2 misused; `run` passes on the program's.
 
 #![forbid(unsafe_code)]
