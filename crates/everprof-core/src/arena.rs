@@ -143,6 +143,7 @@ pub struct Header {
     /// Bytes of the mapping.
     capacity: AtomicU64,
     /// Offsets of the named records, by [`Root`]. Each is set once, with Release.
+    /// Eight, and `spare`, so that more can be named without moving what is there.
     roots: [AtomicU32; 8],
     /// The process that records here.
     pub process_id: AtomicU64,

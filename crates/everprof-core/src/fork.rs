@@ -82,11 +82,14 @@ impl Guard {
             note();
             self.arm();
         }
+        // Release: pairs with the Acquire above.
         self.busy.store(0, Ordering::Release);
         true
     }
 
     fn mark(&self) -> Option<&AtomicU32> {
+        // Relaxed: stored once, by `arm`, before the tables that this guard is
+        // about were published; null a moment too long means the process id.
         let page = self.page.load(Ordering::Relaxed);
         // SAFETY: null, or a page of our own, zeroed or written as an AtomicU32,
         // which is never unmapped.

@@ -1,4 +1,8 @@
 //! The one real instance of each recorder. Absent under loom.
+//!
+//! Context: hot (`heap`, `tick`); cold otherwise.
+//! Invariant: the only static with state of a recorder. What all recorders share
+//! (rules, memos, modules) is facts about code and stands where it is used.
 
 use crate::heap::Recorder;
 use crate::{local, modules, sampler};

@@ -66,9 +66,10 @@ pub struct Recorder {
     period: AtomicU64,
     /// The limit, xor the default. Written before the arena is made.
     memory_limit: AtomicUsize,
+    /// See `set_own_text`. Written once, before the first sample, and read by each.
     own_text_start: AtomicU64,
     own_text_limit: AtomicU64,
-    /// How many modules the arena has copies of.
+    /// How many modules the arena has copies of. Written by `module_list`.
     modules: AtomicUsize,
     fork: Guard,
 }
@@ -158,10 +159,13 @@ impl Recorder {
         nested: bool,
         capture: impl FnOnce(&mut [u64]) -> usize,
     ) -> Option<Ticket<'_>> {
+        // Nothing is made by a handler: what it interrupted may be making it.
+        // Acquire: as in `is_ready`.
         if nested && self.state.load(Ordering::Acquire) != READY {
             return None;
         }
         let Some(parts) = self.parts_or_make() else {
+            // Relaxed: FAILED is final and publishes nothing.
             if self.state.load(Ordering::Relaxed) == FAILED {
                 sampler::decide(local, size_bytes, 0);
             } else {
@@ -253,6 +257,7 @@ impl Recorder {
     /// Bytes that the tables may take.
     #[must_use]
     pub fn memory_limit(&self) -> usize {
+        // Relaxed, here and below: a figure of its own.
         self.memory_limit.load(Ordering::Relaxed) ^ DEFAULT_MEMORY_LIMIT_BYTES
     }
 
@@ -272,6 +277,7 @@ impl Recorder {
     /// Leading frames with a pc in this range are left out of stacks: the code
     /// of a library that is itself beneath `malloc`.
     pub fn set_own_text(&self, text: Range<u64>) {
+        // Relaxed, here and in `own_text`: set before anything is sampled.
         self.own_text_start.store(text.start, Ordering::Relaxed);
         self.own_text_limit.store(text.end, Ordering::Relaxed);
     }

@@ -74,6 +74,8 @@ pub struct InUseRoot {
     full: AtomicU32,
 }
 
+/// The first has 1,024 slots and each twice as many, so that the 21st would be larger
+/// than the largest arena; the others are for the small ones made near the cap.
 const SEGMENTS: usize = 24;
 
 /// Small, so that a process with few samples pays for few pages.

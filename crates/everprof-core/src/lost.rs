@@ -4,6 +4,8 @@
 //! 63 numbers, where no code ever lies. It is the outermost "frame" of a stack
 //! that was cut, or the only one of a sample that has no stack of its own. The
 //! counts are those of the buckets such stacks belong to: nothing is counted twice.
+//! Invariant: a reason's number and name never change their meaning, since
+//! recordings and profiles of other versions hold them.
 
 /// Why a stack is not, or not wholly, that of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,6 +30,7 @@ pub(crate) fn for_each(region: Region<'_>, mut visit: impl FnMut(&ModuleInfo<'_>
         };
         bytes_left = left;
         visit(&copy.info());
+        // Acquire: as above.
         at = copy.record.next.load(Ordering::Acquire);
     }
 }
@@ -37,7 +38,9 @@ pub(crate) fn for_each(region: Region<'_>, mut visit: impl FnMut(&ModuleInfo<'_>
 #[repr(C)]
 #[derive(Debug)]
 struct ModuleList {
+    /// The oldest copy. Written once; read from other processes.
     first: AtomicU32,
+    /// The newest. Written and read by the holder of `busy`.
     last: AtomicU32,
     /// 1 while a thread appends.
     busy: AtomicU32,
@@ -48,6 +51,8 @@ struct ModuleList {
 #[repr(C)]
 #[derive(Debug)]
 struct ModuleRecord {
+    /// The next newer copy. Written once, by the thread that links it; the other
+    /// fields before this copy is linked.
     next: AtomicU32,
     path_len: AtomicU32,
     build_id_len: AtomicU32,
@@ -118,6 +123,7 @@ impl<'a> ModuleCopy<'a> {
     }
 
     fn info(&self) -> ModuleInfo<'a> {
+        // Relaxed: as in `open`.
         ModuleInfo {
             start: self.record.start.load(Ordering::Relaxed),
             limit: self.record.limit.load(Ordering::Relaxed),
@@ -149,6 +155,7 @@ pub(crate) fn copy_new(region: Region<'_>, copied: &AtomicUsize) {
     {
         return;
     }
+    // Relaxed: written by whoever holds `busy`, which is now this thread.
     let already = copied.load(Ordering::Relaxed);
     let mut index = 0;
     modules::for_each(|module| {
@@ -158,6 +165,7 @@ pub(crate) fn copy_new(region: Region<'_>, copied: &AtomicUsize) {
         index += 1;
     });
     copied.store(index, Ordering::Relaxed);
+    // Release: pairs with the Acquire above.
     list.busy.store(0, Ordering::Release);
 }
 
@@ -194,6 +202,7 @@ fn append(region: Region<'_>, list: &ModuleList, module: &ModuleInfo<'_>) -> Opt
     let tail = unsafe { tail.add(path.len()) };
     // SAFETY: as above.
     unsafe { std::ptr::copy_nonoverlapping(build_id.as_ptr(), tail, build_id.len()) };
+    // Relaxed, here and below: only the holder of `busy` looks at `last`.
     let link = match Offset::from_raw(list.last.load(Ordering::Relaxed)) {
         Some(last) => &region.get::<ModuleRecord>(last)?.next,
         None => &list.first,

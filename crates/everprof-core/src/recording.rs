@@ -52,7 +52,7 @@ impl Recording {
         module_list::for_each(self.arena.region(), visit);
     }
 
-    /// The process.
+    /// The process that recorded, as its own pid namespace knows it.
     #[must_use]
     pub fn process_id(&self) -> u64 {
         // Relaxed, here and below: figures.

@@ -21,8 +21,9 @@
 //! A thread's first allocation finds all bits zero: a place to look again. An
 //! allocation that such a place falls into is decided by one period, the one that
 //! governed its first bytes; a changed period counts from the next one on.
-//! Source: T. Vitter-style gap drawing as in tcmalloc's docs/sampling.md; there
-//! as here the weight is kept with the sample, not computed when it is read.
+//! Source: drawing the gap rather than deciding about each byte is J. S. Vitter's
+//! ("Faster methods for random sampling", CACM 27(7), 1984); for allocations it is
+//! tcmalloc's (docs/sampling.md), where as here the weight is kept with the sample, not computed when it is read.
 
 use crate::local::Local;
 

@@ -122,7 +122,7 @@ impl fmt::Debug for Snapshot<'_> {
     }
 }
 
-/// A copy of a live recorder's buckets.
+/// A copy of this process's own buckets.
 pub(crate) fn of_recorder(parts: Option<Parts<'_>>, period_bytes: u64) -> Snapshot<'_> {
     let mut snapshot = empty(parts, period_bytes);
     let Some(parts) = parts else { return snapshot };

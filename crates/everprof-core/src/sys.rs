@@ -2,6 +2,7 @@
 //!
 //! Context: sampled, unless a function says cold. Nothing here touches `errno`
 //! in a way the program could see: functions that may fail restore it.
+//! Invariant: `linux.rs` and `noop.rs` have the same functions.
 
 #[cfg(all(target_os = "linux", not(miri), not(everprof_loom)))]
 mod linux;

@@ -64,7 +64,7 @@ pub struct TableRoot {
     mask: AtomicU32,
     /// Buckets that were linked. Written after each link; a figure.
     buckets: AtomicU64,
-    /// The pre-made buckets, by the reason's number.
+    /// The pre-made buckets, by the reason's number; room for two more reasons.
     lost: [AtomicU32; 8],
 }
 
@@ -437,13 +437,15 @@ fn hash(stack: &[u64], extra: u64) -> u64 {
 }
 
 fn fold(value: u64) -> u64 {
-    // 2⁶⁴ ÷ golden ratio, odd.
+    // 2⁶⁴ ÷ golden ratio, odd; and a multiplier that spreads well, from
+    // C. Wellons' hash-prospector (degski's).
     let product = u128::from(value ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
     (product as u64) ^ (product >> 64) as u64
 }
 
 /// One head for each KiB: buckets take about half a KiB at depth 32, so that
-/// chains stay at about two when the arena is full.
+/// chains stay at about two when the arena is full. At least 256 bytes of heads, at
+/// most 4 MiB.
 #[cfg(not(any(everprof_loom, miri)))]
 fn head_count(capacity_bytes: usize) -> usize {
     (capacity_bytes / 1024)

@@ -153,6 +153,7 @@ impl Recorder {
                 self.state.store(FAILED, Ordering::Relaxed);
                 return None;
             };
+            // Relaxed, to the next comment: published with the base.
             arena
                 .region()
                 .header()
@@ -189,6 +190,7 @@ impl Recorder {
             parts.in_use.disown_all();
             parts.epochs.reset();
         }
+        // Relaxed: figures.
         region
             .header()
             .process_id

@@ -7,6 +7,7 @@
 //! will do: two instructions, no call. Stable Rust cannot ask for that model;
 //! the assembler can.
 //!
+//! Context: hot. Twin of `native.rs`.
 //! Invariant: the block is `size_of::<Local>()` zero bytes in each thread's
 //! `.tbss`, and all bits zero is a valid `Local` (see the parent's head).
 

@@ -1,4 +1,6 @@
 //! Thread state by the platform's own TLS: one memory operand in an executable.
+//!
+//! Context: hot. Twin of `initial_exec.rs`.
 
 use super::Local;
 

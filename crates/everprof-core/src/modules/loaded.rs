@@ -1,6 +1,8 @@
 //! Which module is loaded at an address now.
 //!
 //! Context: signal; [`refresh`] is cold. Twin of `loaded_noop.rs`.
+//! Invariant: a walk reads nothing of a module unless something keeps it loaded
+//! meanwhile: a frame of it on this very stack, or its being permanent.
 
 use core::ffi::{CStr, c_int, c_void};
 use core::slice;
@@ -123,6 +125,7 @@ pub(crate) fn is_permanent(address: u64) -> bool {
 /// Places of modules that cannot go. Written by `find_permanent`, by any number of
 /// threads at once, all with the same values.
 static PERMANENT: [AtomicRange; 5] = [const { AtomicRange::new() }; 5];
+/// 1: the places are found. Written as they are.
 static PERMANENT_KNOWN: AtomicU32 = AtomicU32::new(0);
 
 #[cold]
@@ -146,7 +149,7 @@ fn find_permanent() {
             range.set(object.start, object.limit);
         }
     }
-    // Release: publishes the ranges.
+    // Release: publishes the ranges. Pairs with the Acquire in `is_permanent`.
     PERMANENT_KNOWN.store(1, Ordering::Release);
 }
 
@@ -213,6 +216,7 @@ pub fn refresh() {
     let process = unsafe { libc::getpid() }.cast_unsigned();
     // Acquire, Release: one refresh sees what the one before it did. A lock left by
     // the parent of a fork bears the parent's number.
+    // Relaxed load: compared only.
     let held = REFRESHING.load(Ordering::Relaxed);
     if held == process
         || REFRESHING
@@ -222,6 +226,7 @@ pub fn refresh() {
         // Another thread is at it.
         return;
     }
+    // Relaxed: a number; who may count it up is decided above.
     let mut refresh = REFRESHES.fetch_add(1, Ordering::Relaxed) + 1;
     // SAFETY: the callback has the type asked for and gets the number it expects.
     unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut refresh).cast::<c_void>()) };
@@ -230,6 +235,7 @@ pub fn refresh() {
         // Relaxed: see `salt`. An odd multiple of 2^48 or more stays clear of addresses.
         SALT.fetch_add(0x0001_0001_0000_0000 << 16, Ordering::Relaxed);
     }
+    // Release: pairs with the Acquire above.
     REFRESHING.store(0, Ordering::Release);
 }
 

@@ -1,6 +1,6 @@
 //! Modules where nothing is known about them.
 //!
-//! Twin of `loaded.rs`.
+//! Context: any. Twin of `loaded.rs`.
 
 /// Records nothing.
 pub fn refresh() {}

@@ -1,7 +1,8 @@
 //! The list of modules: append-only, in static memory.
 //!
 //! Context: signal. Any thread adds, any reads. Invariant: a record is complete
-//! before its pointer is stored in the first free slot, and never changes afterwards but for `loaded` and `seen`.
+//! before its pointer is stored in the first free slot, and never changes afterwards
+//! but for `loaded` and `seen`.
 //!
 //! It is not in the recorders' arena, because a walk relies on it, and the arena
 //! may be a file that another process writes, or be exchanged under a fork's child.
@@ -87,7 +88,9 @@ pub(crate) struct Records {
     slots: [AtomicPtr<Record>; SLOTS],
     /// Slots filled, counted after each. Asked by every sample.
     count: AtomicUsize,
+    /// Bytes handed out. Any thread adds.
     used: AtomicUsize,
+    /// Modules that found no room. Any thread adds.
     lost: AtomicU64,
     bytes: UnsafeCell<Bytes>,
 }

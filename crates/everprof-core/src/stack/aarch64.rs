@@ -1,6 +1,6 @@
 //! What the walk must know of aarch64 Linux.
 //!
-//! Twin of `x86_64.rs`.
+//! Context: signal. Twin of `x86_64.rs`.
 
 use core::arch::asm;
 

@@ -1,6 +1,7 @@
 //! Capture: one walk with the process's caches and this thread's memory.
 //!
 //! Context: sampled and signal. Twin of `capture_noop.rs`.
+//! Invariant: whatever the registers say, the walk ends and does not fault.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -27,7 +28,8 @@ pub(crate) mod probe;
 ///
 /// # Overhead
 ///
-/// The bench `stack` prints it.
+/// Depth 32 (45 frames), the same stack as before: 2,183 instructions, about 100 ns on a
+/// shared x86_64 machine (`cargo bench -p everprof-core --bench stack`).
 #[must_use]
 pub fn capture(
     registers: &Registers,

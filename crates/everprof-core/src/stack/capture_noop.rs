@@ -1,6 +1,6 @@
 //! Capture where nothing is known about stacks: none.
 //!
-//! Twin of `capture.rs`.
+//! Context: any. Twin of `capture.rs`.
 
 use core::cell::Cell;
 use core::ops::Range;

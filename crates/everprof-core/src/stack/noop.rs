@@ -1,6 +1,6 @@
 //! What the walk must know of a platform it does not know.
 //!
-//! Twin of `x86_64.rs` and `aarch64.rs`.
+//! Context: any. Twin of `x86_64.rs` and `aarch64.rs`.
 
 use super::Registers;
 use super::cfi::RegisterNumbers;

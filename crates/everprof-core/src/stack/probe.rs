@@ -109,7 +109,8 @@ impl<'t> Readable<'t> {
             {
                 None => {
                     self.thread.low.set(page);
-                    // A handler's walk must not see the new `high` with the old `low`.
+                    // A handler's walk must not see the new `high` with the old `low`. The
+                    // compiler alone could reorder them: both are this thread's.
                     compiler_fence(Ordering::SeqCst);
                     self.thread.high.set(end);
                     (self.low, self.bytes) = (page, end - page);
@@ -224,6 +225,7 @@ fn choose() -> u8 {
     } else {
         NONE
     };
+    // Relaxed: as in `probe`.
     WAY.store(way, Ordering::Relaxed);
     way
 }

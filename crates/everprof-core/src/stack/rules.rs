@@ -13,7 +13,8 @@
 //!        cfa bytes/8  fp bytes/8   ra bytes/8  - V - L F F   kind
 //! ```
 //! V: the module may be unloaded, so the rule must be looked up under the
-//! module's identity each time. L: the return address is in the link register. F: where the caller's frame pointer is ([`FpIn`]).
+//! module's identity each time. L: the return address is in the link register.
+//! F: where the caller's frame pointer is ([`FpIn`]).
 //!
 //! Source: lock-less transposition tables of chess programs (R. Hyatt, T. Mann,
 //! "A lock-less transposition table implementation", 2002) for the slots.
@@ -260,6 +261,7 @@ impl<const SLOTS: usize> Cache<SLOTS> {
 #[inline(always)]
 fn scramble(rule: u64) -> u64 {
     // +1: an empty slot must not match address 0 under identity 0.
+    // The factor is MurmurHash3's first finaliser (A. Appleby).
     (rule.wrapping_add(1)).wrapping_mul(0xff51_afd7_ed55_8ccd)
 }
 

@@ -1,6 +1,6 @@
 //! What the walk must know of x86_64 Linux.
 //!
-//! Twin of `aarch64.rs`.
+//! Context: signal. Twin of `aarch64.rs`.
 
 use core::arch::asm;
 

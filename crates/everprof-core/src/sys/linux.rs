@@ -154,6 +154,8 @@ pub(crate) fn monotonic_nanos() -> u64 {
 
 /// Lets other threads run. Cold.
 pub(crate) fn pause_briefly() {
+    // 50 µs: as long as the kernel may round a sleep up anyway (its default timer
+    // slack), and a two-hundredth of a snapshot's patience.
     let wait = libc::timespec {
         tv_sec: 0,
         tv_nsec: 50_000,

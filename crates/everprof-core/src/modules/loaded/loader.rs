@@ -1,6 +1,7 @@
 //! What the C library's loader says without taking a lock.
 //!
-//! Context: signal. Source: glibc manual, "Dynamic Linker Introspection":
+//! Context: signal. Invariant: it is asked about addresses only whose module cannot
+//! go meanwhile, so that what it points to stays. Source: glibc manual, "Dynamic Linker Introspection":
 //! `_dl_find_object` (since 2.35) is async-signal-safe and takes no lock.
 
 use core::ffi::{CStr, c_char, c_int, c_void};

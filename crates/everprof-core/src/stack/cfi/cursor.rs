@@ -1,6 +1,7 @@
 //! A bounds-checked reader of mapped tables.
 //!
-//! Context: signal.
+//! Context: signal. Invariant: a read outside of the bytes it was made with is a
+//! [`Fault`].
 
 use super::Fault;
 

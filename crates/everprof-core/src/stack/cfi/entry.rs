@@ -1,6 +1,7 @@
 //! Entries of `.eh_frame`.
 //!
-//! Context: signal.
+//! Context: signal. Invariant: as `cursor`'s, through which all is read.
+//! Source: LSB 5.0 §10.6.1.
 
 use super::cursor::{Cursor, encoding};
 use super::{Fault, Tables};
