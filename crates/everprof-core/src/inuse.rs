@@ -57,7 +57,7 @@ struct SegmentRecord {
     keys: AtomicU32,
     cells: AtomicU32,
     /// Places reserved. Written by every reservation and release.
-    live: AtomicU64,
+    reserved: AtomicU64,
     /// How many slots the farthest insertion looked at. Only grows.
     reach: AtomicU64,
 }
@@ -181,7 +181,7 @@ impl<'a> InUse<'a> {
     pub fn unreserve(&self, place: Place) {
         if let Some(segment) = self.segment(place.segment as usize) {
             // Relaxed: a count; the slots speak for themselves.
-            segment.record.live.fetch_sub(1, Ordering::Relaxed);
+            segment.record.reserved.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -272,7 +272,7 @@ impl<'a> InUse<'a> {
                 key.store(0, Ordering::Release);
             }
             // Relaxed: a count.
-            segment.record.live.fetch_sub(1, Ordering::Relaxed);
+            segment.record.reserved.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -335,8 +335,8 @@ impl<'a> InUse<'a> {
         if self.root.full.load(Ordering::Relaxed) == 0 {
             return 0;
         }
-        let (live, places) = self.load();
-        let free = places.saturating_sub(live).max(1);
+        let (reserved, places) = self.load();
+        let free = places.saturating_sub(reserved).max(1);
         // Half free or more: no thinning; a quarter: 2; an eighth: 4 …
         (places / free).max(1).ilog2().saturating_sub(1) * 2
     }
@@ -345,10 +345,10 @@ impl<'a> InUse<'a> {
     #[must_use]
     pub fn load(&self) -> (u64, u64) {
         let segments = (0..self.count()).filter_map(|index| self.segment(index));
-        segments.fold((0, 0), |(live, places), segment| {
+        segments.fold((0, 0), |(reserved, places), segment| {
             // Relaxed: figures.
             (
-                live + segment.record.live.load(Ordering::Relaxed),
+                reserved + segment.record.reserved.load(Ordering::Relaxed),
                 places + segment.keys.len() as u64 / 2,
             )
         })
@@ -469,13 +469,13 @@ impl Segment<'_> {
     fn reserve(&self) -> Option<Reserved> {
         let places = self.keys.len() as u64 / 2;
         // Relaxed: a count; the slots speak for themselves.
-        let before = self.record.live.fetch_add(1, Ordering::Relaxed);
+        let before = self.record.reserved.fetch_add(1, Ordering::Relaxed);
         if before < places {
             return Some(Reserved {
                 is_of_last_quarter: before >= places * 3 / 4,
             });
         }
-        self.record.live.fetch_sub(1, Ordering::Relaxed);
+        self.record.reserved.fetch_sub(1, Ordering::Relaxed);
         None
     }
 }
@@ -539,7 +539,7 @@ impl NewRecord for SegmentRecord {
             slots: AtomicU64::new(0),
             keys: AtomicU32::new(0),
             cells: AtomicU32::new(0),
-            live: AtomicU64::new(0),
+            reserved: AtomicU64::new(0),
             reach: AtomicU64::new(0),
         }
     }

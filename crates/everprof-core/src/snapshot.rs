@@ -216,12 +216,12 @@ pub(crate) fn of_objects(
 fn empty(parts: Option<Parts<'_>>, period_bytes: u64) -> Snapshot<'_> {
     // As many rows as there can be; the pages come as they are written.
     let most = parts.map_or(0, |parts| {
-        let (live, _) = parts.in_use.load();
-        let live = usize::try_from(live).unwrap_or(usize::MAX);
+        let (reserved, _) = parts.in_use.load();
+        let reserved = usize::try_from(reserved).unwrap_or(usize::MAX);
         parts
             .table
             .most_buckets()
-            .saturating_add(live.saturating_mul(2))
+            .saturating_add(reserved.saturating_mul(2))
     });
     let rows = Rows::with_room(most);
     Snapshot {
