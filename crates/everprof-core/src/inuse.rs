@@ -36,7 +36,8 @@ pub struct Object {
     pub born_nanos: u64,
 }
 
-/// What of an object stands beside its key.
+/// What of an object stands beside its key. Written by whoever holds the slot as
+/// BUSY; the key publishes it.
 #[repr(C)]
 #[derive(Debug)]
 struct Cell {
@@ -52,7 +53,8 @@ struct Cell {
 #[repr(C)]
 #[derive(Debug)]
 struct SegmentRecord {
-    /// Number of slots, a power of two; set before the segment is linked.
+    /// Number of slots, a power of two. This and the two below are written once,
+    /// before the segment is linked.
     slots: AtomicU64,
     keys: AtomicU32,
     cells: AtomicU32,
@@ -66,6 +68,7 @@ struct SegmentRecord {
 #[repr(C)]
 #[derive(Debug)]
 pub struct InUseRoot {
+    /// Written once each, by whoever holds `growing`; publishes the segment.
     segments: [AtomicU32; SEGMENTS],
     /// 1 while somebody makes a segment.
     growing: AtomicU32,

@@ -3,7 +3,7 @@
 //! Context: cold. Its memory is its own mapping, not the global allocator's.
 //! Invariant: no bucket of it has more freed than allocated.
 //!
-//! Every bucket counts in the cells of one of two sides (see the epochs). While
+//! Every bucket counts in the cells of one of two sides (see [`crate::epoch`]). While
 //! recorders write one side, the other rests:
 //!
 //! ```text

@@ -32,7 +32,7 @@ pub struct TallyCells {
     bytes: AtomicU64,
 }
 
-/// One side of a bucket's counters (see the epochs).
+/// One side of a bucket's counters (see [`crate::epoch`]).
 #[repr(C)]
 #[derive(Debug)]
 pub struct Cells {
@@ -48,6 +48,7 @@ pub struct Cells {
 pub struct Bucket {
     /// The next older bucket of the chain. Set before this one is linked.
     next: AtomicU32,
+    /// Addresses of the stack. This, the hash and the extra key: set as `next`.
     depth: AtomicU32,
     hash: AtomicU64,
     /// What tells buckets of one stack apart: the heap's size class.
@@ -59,6 +60,8 @@ pub struct Bucket {
 #[repr(C)]
 #[derive(Debug)]
 pub struct TableRoot {
+    /// Where the heads stand. This, the mask and `lost` are written by `create`
+    /// and published with the root.
     heads: AtomicU32,
     /// Number of heads, a power of two, minus 1.
     mask: AtomicU32,
