@@ -5,6 +5,6 @@ fn main() {
     // Before the initialisers of the program's other libraries, so that what
     // they allocate is recorded (C++ statics, for one).
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,initfirst");
-    // Hooks and handlers of ours stay registered: never unload.
+    // Our handler of forks stays registered, and what we defined is bound: never unload.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
 }

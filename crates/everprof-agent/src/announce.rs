@@ -13,6 +13,8 @@
 //! The socket is a stream in the abstract namespace: no file is left behind
 //! and no path length or `TMPDIR` matters. The command line refuses peers of
 //! other users by their kernel credentials.
+//!
+//! Invariant: no descriptor stays open behind a message.
 
 use std::ffi::c_int;
 use std::mem::{MaybeUninit, offset_of, size_of, zeroed};

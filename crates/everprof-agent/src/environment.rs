@@ -2,6 +2,7 @@
 //!
 //! Context: cold (`strip`, before `main`); signal (`Restored`, as `exec` may
 //! be called there: raw mmap, no allocation).
+//! Invariant: every variable but these two reaches the program byte for byte.
 //!
 //! `LD_PRELOAD` and `EVERPROF_RUN` bring the library into the program. The
 //! program itself, and what it starts, should see what the user gave them, so

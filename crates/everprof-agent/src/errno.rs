@@ -1,6 +1,6 @@
 //! `errno` as the program left it.
 //!
-//! Context: sampled. A successful allocation must not change `errno`, whatever
+//! Context: sampled. Invariant: a successful allocation does not change `errno`, whatever
 //! the recording around it called.
 
 /// The value of `errno` when it was made.

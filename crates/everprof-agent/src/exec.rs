@@ -49,6 +49,7 @@ unsafe extern "C" {
 pub(crate) fn follow(traces: &'static Traces) {
     // Release: publishes what it points to. Pairs with the Acquire in `restored`.
     TRACES.store(ptr::from_ref(traces).cast_mut(), Ordering::Release);
+    // Release: after the traces. Pairs with the Acquire in `restored`.
     // SAFETY: no preconditions.
     PROCESS.store(unsafe { libc::getpid() }, Ordering::Release);
 }
@@ -68,6 +69,7 @@ pub(crate) fn resolve() {
 unsafe fn restored(given: Strings) -> Option<Restored> {
     // Acquire: pairs with the Release in `follow`.
     let traces = TRACES.load(Ordering::Acquire);
+    // Acquire: as above.
     // SAFETY: no preconditions. The kernel is asked, as a child of vfork shares our memory.
     if traces.is_null() || PROCESS.load(Ordering::Acquire) != unsafe { libc::getpid() } {
         return None;

@@ -1,7 +1,8 @@
-//! A child of `fork` must not write into its parent's tables.
+//! Takes note of a fork in the child.
 //!
 //! Context: signal: the child may have been forked in a handler, and other
 //! threads' locks are never released in it.
+//! Invariant: a child never writes into its parent's tables.
 //!
 //! The arena is a shared mapping, so the child's records would appear in the
 //! parent's profile. The C library calls `in_child` before `fork` returns in

@@ -22,7 +22,10 @@
 //! holds open, so `_exit`, a fatal signal and SIGKILL lose nothing.
 //!
 //! Everything here may run before any constructor, in a signal handler or
-//! while a thread ends: every static is valid when all its bytes are zero.
+//! while a thread ends.
+//!
+//! Context: named by each module. Invariant: every static is valid when all its
+//! bytes are zero.
 
 mod announce;
 mod environment;

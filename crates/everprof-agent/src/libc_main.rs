@@ -5,8 +5,8 @@
 //! program are initialised, which a thread of ours may rely on, and nothing of
 //! the program itself has run.
 //!
-//! Everything that the program does happens beneath this function, so it must
-//! leave no frame of ours: it keeps its arguments, calls `before_main` and
+//! Invariant: everything that the program does happens beneath this function, so it
+//! leaves no frame of ours: it keeps its arguments, calls `before_main` and
 //! jumps to the displaced function. That takes a few lines of assembly.
 
 #[cfg(target_arch = "x86_64")]

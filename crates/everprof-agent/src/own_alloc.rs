@@ -1,8 +1,8 @@
 //! The library's own allocations: straight to the displaced functions.
 //!
-//! Context: cold. The endpoint's thread and the encoders allocate; none of
-//! that belongs into the program's profile, so it does not pass the entry
-//! points of [`crate::malloc`].
+//! Context: cold. Invariant: what this crate allocates is not counted. The
+//! endpoint's thread and the encoders allocate; none of that belongs into the
+//! program's profile, so it does not pass the entry points of [`crate::malloc`].
 
 use std::alloc::{GlobalAlloc, Layout};
 

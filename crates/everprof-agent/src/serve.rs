@@ -1,6 +1,6 @@
 //! The endpoint inside the program, when `--http` asks for it.
 //!
-//! Context: cold. The server's threads are everprof's own: left out of the
+//! Context: cold. Invariant: the server's threads are everprof's own: left out of the
 //! profiles, and with every signal blocked, so that no handler of the
 //! program's runs on a thread that the program does not know.
 

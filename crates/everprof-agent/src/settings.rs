@@ -1,6 +1,7 @@
 //! What the command line tells the library, in one environment variable.
 //!
-//! Context: cold, before `main`; borrows, allocates nothing. The line is
+//! Context: cold, before `main`; borrows, allocates nothing.
+//! Invariant: a line is read whole or not at all. It is
 //! `key=value;key=value;…`. `http` comes last and takes the rest as it stands,
 //! because a socket's path may contain anything. The command line and the
 //! library travel in one binary, so a key that is not known is a mistake here

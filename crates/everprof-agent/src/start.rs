@@ -11,8 +11,8 @@
 //!             └──────────────────────────────────────────→ RECORDING
 //! ```
 //!
-//! STARTING is all zero. Objects made in it are not recorded; it ends before
-//! any code but the loader's has run.
+//! Invariant: no state follows DORMANT. STARTING is all zero: objects made in it
+//! are not recorded; it ends before any code but the loader's has run.
 
 #[cfg(target_env = "gnu")]
 #[path = "start/glibc.rs"]

@@ -2,6 +2,8 @@
 //!
 //! Seven of the list's arguments arrive in x1 to x7; the others lie on the
 //! stack at sp. Storing the registers right below puts all of them in one row.
+//!
+//! Context: signal. Twin of `variadic_x86_64.rs`.
 
 use std::arch::naked_asm;
 use std::ffi::{c_char, c_int};

@@ -3,6 +3,8 @@
 //! Four of the list's arguments arrive in rdx, rcx, r8, r9 and the first in
 //! rsi; the others lie on the stack behind the return address. Popping that
 //! address and pushing the registers puts all of them in one row.
+//!
+//! Context: signal. Twin of `variadic_aarch64.rs`.
 
 use std::arch::naked_asm;
 use std::ffi::{c_char, c_int};

@@ -1,4 +1,6 @@
 //! `__libc_start_main` on aarch64: seven arguments in registers.
+//!
+//! Context: cold. Twin of `entry_x86_64.rs`.
 
 use std::arch::naked_asm;
 

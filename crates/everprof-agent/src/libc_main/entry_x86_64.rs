@@ -1,4 +1,6 @@
 //! `__libc_start_main` on x86-64: six arguments in registers, a seventh on the stack.
+//!
+//! Context: cold. Twin of `entry_aarch64.rs`.
 
 use std::arch::naked_asm;
 

@@ -1,4 +1,6 @@
 //! Entry where the loader passes the environment to initialisers (glibc).
+//!
+//! Context: cold. Twin of `musl.rs`.
 
 use std::ffi::{c_char, c_int};
 

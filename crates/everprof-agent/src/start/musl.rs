@@ -1,4 +1,6 @@
 //! Entry where initialisers get no arguments but `environ` is set before them (musl).
+//!
+//! Context: cold. Twin of `glibc.rs`.
 
 use std::ffi::c_char;
 
