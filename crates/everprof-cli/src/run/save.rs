@@ -127,6 +127,7 @@ impl Saver {
 
 impl Sink for Saver {
     fn ended(&mut self, arena: Arena) {
+        // Acquire: as in `is_program`.
         let is_known = self.program.load(Ordering::Acquire) != 0;
         if is_known && !self.is_program(&arena) {
             // At once: a build may start thousands, and each holds a descriptor.
