@@ -1,6 +1,7 @@
 //! From a snapshot to a profile: the only place that knows both.
 //!
 //! Context: cold.
+//! Invariant: an address has one location, and every sample has all four values.
 //!
 //! **Addresses.** The recorders keep return addresses: the instruction *behind*
 //! a call. A profile's location is the call itself, so one byte is subtracted,
@@ -147,7 +148,8 @@ fn assemble(snapshot: &Snapshot, modules: &Modules, default: DefaultType) -> Pro
     profile.set_drop_frames(ALLOCATOR_FRAMES);
     if snapshot.torn {
         profile.add_comment(
-            "a thread was stopped while it recorded: its last sample may be counted in part",
+            "not whole: a thread was stopped while it recorded, so that its last sample may be \
+             counted in part, or there was no memory for a copy",
         );
     }
     let mut places = Places::new(modules);
