@@ -62,10 +62,11 @@ use everprof_core::stack::Registers;
 ///
 /// # Overhead
 ///
-/// A request that is not sampled costs three instructions when it is allocated
-/// (the countdown's address, a subtraction, a branch) and three when it is freed
-/// (the mark, a test, a branch); x86_64, `cargo xtask fast-path`. Every second
-/// object of align 16 or more is looked up in a filter when it is freed. A
+/// An allocation and its free that are not sampled cost five instructions
+/// together where the compiler knows the layout, else seven: one store (the
+/// countdown) and two branches among them, no load (x86_64; counted by
+/// `cargo xtask fast-path`, timed by the bench `hot`). Every second object of
+/// align 16 or more is looked up in a filter when it is freed: nine more. A
 /// sampled object takes 8 bytes more of the inner allocator, or its alignment
 /// where that is greater.
 #[derive(Debug, Default)]
