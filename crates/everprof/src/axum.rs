@@ -1,6 +1,6 @@
 //! The endpoint as a router of axum, for programs that serve by it already.
 //!
-//! Context: cold. A capture blocks, so each runs where tokio allows that.
+//! Context: cold. Invariant: a capture blocks, so each runs where tokio allows that.
 
 use ::axum::Router;
 use ::axum::body::{Body, Bytes, to_bytes};

@@ -1,6 +1,7 @@
 //! The one error of this crate: what was asked, what was expected, what to do.
 //!
-//! Context: cold.
+//! Context: cold. Invariant: a message names the input; the cause, where there is
+//! one, is the `source`.
 
 use std::error::Error as StdError;
 use std::fmt;

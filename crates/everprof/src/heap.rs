@@ -11,7 +11,8 @@
 //! The profiles are empty unless the program's `#[global_allocator]` is an
 //! [`Alloc`](crate::Alloc), or it runs under `everprof run`.
 //!
-//! Context: cold. Source: Go's `runtime.MemProfile` and `MemProfileRecord`.
+//! Context: cold. Invariant: no figure shows more freed than allocated.
+//! Source: Go's `runtime.MemProfile` and `MemProfileRecord`.
 
 use std::borrow::Cow;
 
@@ -129,6 +130,11 @@ impl From<&Tally> for Amount {
 
 /// The records of this instant.
 ///
+/// # Overhead
+///
+/// Every record is copied, on this thread; no thread that allocates waits. The
+/// bench `snapshot` has 100,000 of them.
+///
 /// ```
 /// use everprof::heap::{IncludeFreed, records};
 ///
@@ -148,6 +154,10 @@ pub fn records(freed: IncludeFreed) -> Vec<HeapRecord<'static>> {
 
 /// Calls `visit` with each record of this instant, also of freed objects.
 /// Copies no stack and allocates nothing of the program's heap.
+///
+/// # Overhead
+///
+/// As [`records`], without the copies of stacks.
 pub fn for_each(mut visit: impl FnMut(&HeapRecord<'_>)) {
     let snapshot = global::heap().snapshot();
     for bucket in snapshot.iter() {

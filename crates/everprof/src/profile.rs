@@ -1,6 +1,7 @@
 //! Profiles by name: which there are, and taking one now.
 //!
-//! Context: cold. A profile that is added to this crate adds its `Source` to
+//! Context: cold. Invariant: what is allocated here is left out of what is taken.
+//! A profile that is added to this crate adds its `Source` to
 //! the registry below and is then served, listed and looked up like the others.
 //!
 //! Source: Go's runtime/pprof has `Lookup`, `Profiles` and `WriteTo`.
@@ -34,6 +35,11 @@ pub struct Profile {
 
 /// Takes the profile of this name, with the names of its functions; none if
 /// there is no such profile.
+///
+/// # Overhead
+///
+/// Counters are copied and symbol tables read, on this thread; no thread that
+/// allocates waits. The bench `snapshot` takes, names and writes 100,000 stacks.
 #[must_use]
 pub fn lookup(name: &str) -> Option<Profile> {
     let _left_out = LeftOut::new();
@@ -41,7 +47,8 @@ pub fn lookup(name: &str) -> Option<Profile> {
     source.profile().ok()
 }
 
-/// Takes every profile there is, in the order of their names.
+/// Takes every profile there is, in the order of their names: each as
+/// [`lookup`] does, one after the other.
 #[must_use]
 pub fn all() -> Vec<Profile> {
     let _left_out = LeftOut::new();

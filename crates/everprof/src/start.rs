@@ -1,6 +1,7 @@
 //! How everprof begins in a process: before `main`, and on threads of its own.
 //!
-//! Context: cold.
+//! Context: cold. Invariant: no thread of ours is in a profile, and no handler of
+//! the program's runs on one.
 
 use std::io::{self, Write};
 use std::mem::MaybeUninit;

@@ -4,7 +4,8 @@
 //! and by rebinding its own name to 127.0.0.1 may read the answers. Its requests
 //! still carry that name as their Host, so a name that is not ours is refused.
 //!
-//! Context: cold.
+//! Context: cold. Invariant: a host that is neither an address nor known as ours is
+//! refused; the time that a comparison takes tells nothing of the token.
 
 use std::fmt;
 use std::net::IpAddr;

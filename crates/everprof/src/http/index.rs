@@ -1,6 +1,7 @@
 //! The page at `/debug/pprof/`: which profiles there are, and how full.
 //!
-//! Context: cold. Source: Go's net/http/pprof has the same table and list.
+//! Context: cold. Invariant: names and descriptions reach the page escaped.
+//! Source: Go's net/http/pprof has the same table and list.
 
 use std::fmt::Write;
 

@@ -2,6 +2,7 @@
 //!
 //! Context: cold; ordinary Rust on threads of its own, which are left out of
 //! the profiles.
+//! Invariant: any bytes are answered or refused; none makes this panic.
 //!
 //! A request is bytes, then a [`Request`] (`wire`), then admitted (`guard`),
 //! then answered (`route`, with `query`, `index`, `symbol`; `capture` lets one

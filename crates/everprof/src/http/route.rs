@@ -1,8 +1,9 @@
 //! From a request to a response. No socket, no static: all of it is a function
 //! of its arguments and of the registry it was made with.
 //!
-//! Context: cold. Source: paths, parameters, the order of checks, status codes,
-//! headers and error texts are those of Go's net/http/pprof.
+//! Context: cold. Invariant: every request has an answer.
+//! Source: paths, parameters, the order of checks, status codes, headers and error
+//! texts are those of Go's net/http/pprof.
 
 use std::time::Duration;
 

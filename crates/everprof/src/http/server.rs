@@ -54,6 +54,10 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// `unix:/path/to/socket`; port 0 takes a free one, [`Server::address`] tells
 /// which. `EVERPROF=http=…` stands in for it, and `http=off` serves nothing.
 ///
+/// # Overhead
+///
+/// One thread that sleeps until somebody connects.
+///
 /// ```
 /// let server = everprof::serve("127.0.0.1:0")?;
 /// println!("go tool pprof http://{}/debug/pprof/heap", server.address());

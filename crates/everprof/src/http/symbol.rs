@@ -1,6 +1,7 @@
 //! `/debug/pprof/symbol`: names of program counters.
 //!
-//! Context: cold. Source: the protocol of gperftools and of Go's
+//! Context: cold. Invariant: any text is a list of addresses.
+//! Source: the protocol of gperftools and of Go's
 //! net/http/pprof: addresses joined by `+` in the query or the body; the answer
 //! has a line for each that has a name. `num_symbols` tells only whether there
 //! are any.
