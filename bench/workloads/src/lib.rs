@@ -7,9 +7,9 @@
 //! | name | what it does |
 //! |---|---|
 //! | `w1` | allocate 64 bytes and free them again |
-//! | `w2` | 100,000 live objects of 16 B to 64 KiB, log-uniform, replaced at random |
+//! | `w2` | 100,000 objects in use, 16 B to 64 KiB, log-uniform, replaced at random |
 //! | `w3` | parse and drop a JSON text, build and drop a `BTreeMap` |
-//! | `w4` | `w2` on eight threads with 12,500 live objects each |
+//! | `w4` | `w2` on eight threads with 12,500 objects in use each |
 //! | `pair8` `pair16` | SCALE pairs of 64 bytes at align 8 or 16, for instruction counts |
 //!
 //! `bench/go/main.go` does the same in Go; sizes, counts and seeds are kept equal there.
