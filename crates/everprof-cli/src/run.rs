@@ -42,8 +42,8 @@ use crate::output::note;
 /// Profile a program as it is, without a change or a rebuild.
 ///
 /// Options come before what the variable EVERPROF says. Heap profiles are written when
-/// the program ends, however it ends. It must be dynamically linked and use the C library's malloc (Rust programs do, unless
-/// they choose another allocator).
+/// the program ends, however it ends. It must be dynamically linked and use the C
+/// library's malloc (Rust programs do, unless they choose another allocator).
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: the program's own. 125: everprof could not do its job; \
