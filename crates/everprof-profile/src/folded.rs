@@ -1,6 +1,7 @@
 //! Folded stacks: one line a stack, root first, as flame-graph tools read them.
 //!
 //! Context: cold.
+//! Invariant: the figures add up to the total of the sample type.
 //! Source: `main;app::run;app::fill 4096`, of Brendan Gregg's FlameGraph.
 
 use std::collections::BTreeMap;

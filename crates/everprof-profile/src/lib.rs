@@ -1,6 +1,19 @@
 //! Profile values: what every reader of profiles needs, and no recorder.
 //!
-//! A [`Profile`] is built by a recorder's `assemble` or read by `pprof::decode`.
+//! A [`Profile`] is built by a recorder's `assemble` or read by [`pprof::decode()`].
+//!
+//! ```text
+//! assemble ───────┐             ┌─→ pprof::encode, text, folded, speedscope
+//! pprof::decode ──┴─→ Profile ──┤
+//!                     ↑     │   └─→ report::Selection ─→ top, tree, peek, diff, flame
+//!                     └─────┘
+//!       merge, delta, filter, symbolize, trim
+//! ```
+//!
+//! `profile` is the value, on `pool` and `index`; `import` copies parts of one into
+//! another; `errorbars` says how sure its figures are.
+//!
+//! Context: cold, everywhere. Invariant: no bytes, however broken, make it panic.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
 //! Merge: several profiles of one kind as one.
 //!
 //! Context: cold.
+//! Invariant: the values of the result are the sums of those of its parts.
 
 use crate::import::Importer;
 use crate::{Error, Profile};

@@ -1,6 +1,7 @@
 //! pprof's format: profile.proto, gzip'd.
 //!
 //! Context: cold.
+//! Invariant: what `encode` writes, `decode` reads as the same profile.
 //! Source: proto/profile.proto of github.com/google/pprof.
 
 mod decode;

@@ -1,6 +1,7 @@
 //! Field numbers of profile.proto.
 //!
 //! Context: cold.
+//! Invariant: a number is that of the published schema, and never changes.
 //! Source: proto/profile.proto of github.com/google/pprof. Label's stand with the
 //! profile's own labels, which are kept as they are encoded.
 
