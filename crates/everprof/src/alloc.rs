@@ -63,7 +63,7 @@ use everprof_core::stack::Registers;
 /// # Overhead
 ///
 /// An allocation and its free that are not sampled cost five instructions
-/// together where the compiler knows the layout, else seven: one store (the
+/// together where the compiler knows the layout, else six: one store (the
 /// countdown) and two branches among them, no load (x86_64; counted by
 /// `cargo xtask fast-path`, timed by the bench `hot`). Every second object of
 /// align 16 or more is looked up in a filter when it is freed: nine more. A
