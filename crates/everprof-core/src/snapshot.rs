@@ -16,14 +16,15 @@
 //! in the middle (by longjmp, or because it is being debugged).
 
 use std::fmt;
-use std::marker::PhantomData;
-use std::mem;
-use std::ptr::NonNull;
 
 use crate::arena::Offset;
 use crate::parts::Parts;
 use crate::sys;
-use crate::table::{Bucket as Record, Table};
+use crate::table::Table;
+use rows::{Row, Rows, Words};
+
+mod pages;
+mod rows;
 
 /// How long the snapshot waits for a recorder that does not come to its end.
 /// Counting takes well under a microsecond; a thread that is not scheduled in
@@ -225,7 +226,7 @@ fn empty(parts: Option<Parts<'_>>, period_bytes: u64) -> Snapshot<'_> {
     });
     let rows = Rows::with_room(most);
     Snapshot {
-        torn: rows.pages.count < most,
+        torn: rows.room() < most,
         rows,
         table: parts.map(|parts| parts.table),
         taken_at_unix_nanos: sys::unix_nanos(),
@@ -239,212 +240,5 @@ fn tally([samples, sampled_bytes, objects_q8, bytes]: [u64; 4]) -> Tally {
         sampled_bytes,
         objects: objects_q8 as f64 / 256.0,
         bytes,
-    }
-}
-
-/// One bucket's sums.
-#[derive(Clone, Copy)]
-struct Row {
-    bucket: u32,
-    alloc: [u64; 4],
-    freed: [u64; 4],
-}
-
-impl Row {
-    fn empty(at: Offset) -> Self {
-        Self {
-            bucket: at.raw(),
-            alloc: [0; 4],
-            freed: [0; 4],
-        }
-    }
-
-    fn of(at: Offset, record: &Record, side: usize) -> Self {
-        let mut row = Self::empty(at);
-        row.add(record, side);
-        row
-    }
-
-    /// Frees of both sides are read before allocations of either: an object may
-    /// have been allocated on one and freed on the other.
-    fn of_both_sides(at: Offset, record: &Record) -> Self {
-        let mut row = Self::empty(at);
-        let sides = || (0..2).filter_map(|side| record.cells(side));
-        for cells in sides() {
-            row.add_sums(&[0; 4], &cells.read_freed());
-        }
-        for cells in sides() {
-            row.add_sums(&cells.read_alloc(), &[0; 4]);
-        }
-        row
-    }
-
-    fn add(&mut self, record: &Record, side: usize) {
-        if let Some(cells) = record.cells(side) {
-            let (alloc, freed) = cells.read();
-            self.add_sums(&alloc, &freed);
-        }
-    }
-
-    fn add_sums(&mut self, alloc: &[u64; 4], freed: &[u64; 4]) {
-        for (sum, more) in self.alloc.iter_mut().zip(alloc) {
-            *sum = sum.wrapping_add(*more);
-        }
-        for (sum, more) in self.freed.iter_mut().zip(freed) {
-            *sum = sum.wrapping_add(*more);
-        }
-    }
-}
-
-/// Rows in a mapping of their own.
-struct Rows {
-    pages: Pages<Row>,
-    len: usize,
-}
-
-impl Rows {
-    fn with_room(count: usize) -> Self {
-        Self {
-            pages: Pages::new(count),
-            len: 0,
-        }
-    }
-
-    fn push(&mut self, row: Row) {
-        // One that has no room is left out: there are more rows than buckets fit.
-        if let Some(place) = self.pages.as_mut_slice().get_mut(self.len) {
-            *place = row;
-            self.len += 1;
-        }
-    }
-
-    fn as_slice(&self) -> &[Row] {
-        self.pages.as_slice().get(..self.len).unwrap_or(&[])
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [Row] {
-        self.pages
-            .as_mut_slice()
-            .get_mut(..self.len)
-            .unwrap_or(&mut [])
-    }
-
-    /// Cuts what was freed to what was allocated, where a sample was counted in part.
-    fn clamp(&mut self) {
-        for row in self.as_mut_slice() {
-            for (freed, alloc) in row.freed.iter_mut().zip(row.alloc) {
-                *freed = (*freed).min(alloc);
-            }
-        }
-    }
-
-    /// Makes one row of all rows of a bucket.
-    fn merge(&mut self) {
-        self.as_mut_slice().sort_unstable_by_key(|row| row.bucket);
-        let rows = self.as_mut_slice();
-        let mut kept = 0;
-        for index in 0..rows.len() {
-            let row = rows[index];
-            if kept > 0 && rows[kept - 1].bucket == row.bucket {
-                rows[kept - 1].add_sums(&row.alloc, &row.freed);
-            } else {
-                rows[kept] = row;
-                kept += 1;
-            }
-        }
-        self.len = kept;
-    }
-}
-
-/// The heads of all chains at an instant.
-struct Words {
-    pages: Pages<u32>,
-    len: usize,
-}
-
-impl Words {
-    fn copy(words: impl Iterator<Item = u32> + Clone) -> Self {
-        let mut copy = Self {
-            pages: Pages::new(words.clone().count()),
-            len: 0,
-        };
-        for (place, word) in copy.pages.as_mut_slice().iter_mut().zip(words) {
-            *place = word;
-            copy.len += 1;
-        }
-        copy
-    }
-
-    fn as_slice(&self) -> &[u32] {
-        self.pages.as_slice().get(..self.len).unwrap_or(&[])
-    }
-}
-
-/// Zeroed memory straight from the system, as an array.
-struct Pages<T> {
-    base: Option<NonNull<u8>>,
-    bytes: usize,
-    count: usize,
-    of: PhantomData<T>,
-}
-
-// SAFETY: owned memory that holds plain integers.
-unsafe impl<T: Send> Send for Pages<T> {}
-// SAFETY: as above.
-unsafe impl<T: Sync> Sync for Pages<T> {}
-
-/// Arrays that zeroed memory is a valid state of.
-///
-/// # Safety
-/// All bits zero is a valid value, the alignment is at most 64, no `Drop`.
-unsafe trait Zeroed: Copy {}
-// SAFETY: an integer.
-unsafe impl Zeroed for u32 {}
-// SAFETY: integers only.
-unsafe impl Zeroed for Row {}
-
-impl<T> Pages<T> {
-    fn new(count: usize) -> Self {
-        let bytes = count.saturating_mul(mem::size_of::<T>());
-        let base = if bytes == 0 {
-            None
-        } else {
-            sys::map_private(bytes)
-        };
-        let count = if base.is_some() { count } else { 0 };
-        Self {
-            base,
-            bytes,
-            count,
-            of: PhantomData,
-        }
-    }
-}
-
-impl<T: Zeroed> Pages<T> {
-    fn as_slice(&self) -> &[T] {
-        // SAFETY: `count` values fit into the mapping, zeroed or written since.
-        self.base.map_or(&[], |base| unsafe {
-            std::slice::from_raw_parts(base.as_ptr().cast(), self.count)
-        })
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [T] {
-        match self.base {
-            // SAFETY: as above; `self` owns the mapping.
-            Some(base) => unsafe {
-                std::slice::from_raw_parts_mut(base.as_ptr().cast(), self.count)
-            },
-            None => &mut [],
-        }
-    }
-}
-
-impl<T> Drop for Pages<T> {
-    fn drop(&mut self) {
-        if let Some(base) = self.base {
-            // SAFETY: the whole mapping made in `new`; slices borrow from `self`.
-            unsafe { sys::unmap(base, self.bytes) };
-        }
     }
 }
