@@ -9,10 +9,7 @@ use ::axum::http::{HeaderValue, StatusCode};
 use ::axum::response::Response as Answer;
 use ::axum::routing::any;
 
-use crate::http::{Request, Response, handle, told_token_refuses};
-
-/// Bytes of a body: the addresses that `symbol` is asked for.
-const MOST_BODY_BYTES: usize = 1 << 20;
+use crate::http::{MOST_BODY_BYTES, Request, Response, handle, told_token_refuses};
 
 /// A router with everything under `/debug/pprof/`.
 ///
@@ -40,7 +37,7 @@ async fn answer(asked: Asked) -> Answer {
     let Ok(body) = to_bytes(body, MOST_BODY_BYTES).await else {
         return into_answer(Response::error(
             413,
-            "request body is larger than 1048576 bytes",
+            &format!("request body is larger than {MOST_BODY_BYTES} bytes"),
         ));
     };
     // The program admits whom it likes, but a token that was told holds here too.

@@ -27,6 +27,8 @@ use std::sync::OnceLock;
 #[cfg(feature = "environment")]
 pub(crate) use server::told_server;
 pub use server::{Options, Server, serve, serve_insecurely};
+#[cfg(feature = "axum")]
+pub(crate) use wire::MOST_BODY_BYTES;
 
 use crate::start;
 use route::Endpoint;

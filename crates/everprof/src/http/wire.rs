@@ -13,7 +13,7 @@ use super::{Request, Response};
 pub(super) const MOST_HEADER_BYTES: usize = 16 << 10;
 
 /// Bytes of a body: the addresses that `symbol` is asked for, 18 each.
-pub(super) const MOST_BODY_BYTES: usize = 1 << 20;
+pub(crate) const MOST_BODY_BYTES: usize = 1 << 20;
 
 /// Fields of a head. Browsers send some twenty; they lie on the stack.
 const MOST_HEADERS: usize = 64;
