@@ -58,10 +58,11 @@ fn options(arguments: &[String]) -> Result<(Bench, Vec<String>)> {
             "--scale" => bench.scale = value()?.parse()?,
             "--only" => bench.only.clone_from(value()?),
             "--write" => bench.write = true,
+            "--cpu" => bench.cpu = true,
             name if PARTS.contains(&name) => parts.push(name.to_owned()),
             other => {
                 return Err(format!(
-                    "`{other}`: expected {}, --rounds N, --scale X, --only ROW or --write",
+                    "`{other}`: expected {}, --rounds N, --scale X, --only ROW, --cpu or --write",
                     PARTS.join(", ")
                 )
                 .into());
@@ -86,6 +87,8 @@ struct Bench {
     /// Only the rows whose name contains this.
     only: String,
     write: bool,
+    /// Compares CPU time: for a machine on which other things run, too.
+    cpu: bool,
 }
 
 impl Bench {
@@ -103,6 +106,7 @@ impl Bench {
             scale: 1.0,
             only: String::new(),
             write: false,
+            cpu: false,
         })
     }
 
@@ -130,10 +134,11 @@ impl Bench {
             .filter(|pair| pair.name.contains(&self.only))
             .collect();
         let mut table = format!(
-            "Profiled ÷ not profiled: median [least..greatest] of {} pairs of runs by the clock, \
+            "Profiled ÷ not profiled: median [least..greatest] of {} pairs of runs by {}, \
              and the median ratio of peak resident memory.\n\n\
              | | w1 | w2 | w3 | w4 | memory w1 | w2 | w3 | w4 |\n|---|---|---|---|---|---|---|---|---|\n",
-            self.rounds
+            self.rounds,
+            if self.cpu { "CPU time" } else { "the clock" }
         );
         for pair in pairs {
             let (mut times, mut memories) = (String::new(), String::new());
@@ -155,10 +160,12 @@ impl Bench {
         let ratios = |of: fn(&Figures) -> f64| {
             Spread::of(pairs.iter().map(|(on, off)| of(on) / of(off)).collect())
         };
-        Ok((
-            ratios(|figures| figures.wall_seconds),
-            ratios(|figures| figures.peak_kib),
-        ))
+        let seconds: fn(&Figures) -> f64 = if self.cpu {
+            |figures| figures.cpu_seconds
+        } else {
+            |figures| figures.wall_seconds
+        };
+        Ok((ratios(seconds), ratios(|figures| figures.peak_kib)))
     }
 
     // ---- instructions ----

@@ -15,6 +15,7 @@ pub(super) struct Program {
 /// What a workload says of itself.
 pub(super) struct Figures {
     pub wall_seconds: f64,
+    pub cpu_seconds: f64,
     pub peak_kib: f64,
 }
 
@@ -90,9 +91,10 @@ impl Program {
                 .split(' ')
                 .map_while(|word| word.parse().ok())
                 .collect();
-            if let [wall_seconds, _cpu_seconds, peak_kib] = numbers[..] {
+            if let [wall_seconds, cpu_seconds, peak_kib] = numbers[..] {
                 return Ok(Figures {
                     wall_seconds,
+                    cpu_seconds,
                     peak_kib,
                 });
             }
