@@ -25,7 +25,8 @@ fn painted_run(start: extern "C" fn(*mut c_void) -> *mut c_void, argument: *mut 
     let base = base.next_multiple_of(4096) as *mut c_void;
     // SAFETY: a pthread_attr_t is made of integers.
     let mut attributes: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
-    let mut thread = 0;
+    // SAFETY: an integer, or a pointer that may be null; filled below.
+    let mut thread: libc::pthread_t = unsafe { std::mem::zeroed() };
     // SAFETY: `attributes` is ours.
     assert_eq!(unsafe { libc::pthread_attr_init(&raw mut attributes) }, 0);
     // SAFETY: the stack outlives the thread, which is joined below.
