@@ -19,13 +19,13 @@ use crate::settings::Settings;
 /// Sets the recorder up on shared memory and hands that to the command line.
 /// False: this process is not recorded.
 pub(crate) fn begin(settings: &Settings<'_>, socket: &Socket) -> bool {
-    let heap = global::heap();
-    heap.set_period(settings.heap_period);
-    heap.set_memory_limit(settings.memory_limit);
-    heap.set_own_text(own_text());
+    let store = global::store();
+    global::heap().set_period(settings.heap_period);
+    store.set_memory_limit(settings.memory_limit);
+    store.set_own_text(own_text());
     stack::set_depth_limit(settings.depth);
     let memory = Memfd::new(settings.memory_limit)
-        .filter(|memory| heap.init_shared(memory.0, settings.memory_limit));
+        .filter(|memory| store.init_shared(memory.0, settings.memory_limit));
     let Some(memory) = memory else {
         socket.complain("the program has no memory for its profile and runs unrecorded");
         return false;
@@ -37,7 +37,7 @@ pub(crate) fn begin(settings: &Settings<'_>, socket: &Socket) -> bool {
 /// Gives a fork's child memory of its own. False: the child must not record.
 pub(crate) fn move_to_child(memory_limit: usize, socket: &Socket) -> bool {
     Memfd::new(memory_limit).is_some_and(|memory| {
-        global::heap().move_to(memory.0, memory_limit) && socket.arena(memory.0)
+        global::store().move_to(memory.0, memory_limit) && socket.arena(memory.0)
     })
 }
 

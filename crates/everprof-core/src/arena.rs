@@ -116,19 +116,44 @@ macro_rules! new_record {
 new_record!(u8 => 0, u64 => 0, AtomicU32 => AtomicU32::new(0), AtomicU64 => AtomicU64::new(0));
 records!(u8, u64, AtomicU32, AtomicU64);
 
-/// The named records that a reader starts from.
+/// The named records that a reader starts from. A number never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Root {
     /// The heap's bucket table.
     HeapTable = 0,
+    /// The two epochs of its cells.
+    HeapEpochs = 1,
     /// The heap's in-use store.
-    HeapInUse = 1,
+    HeapInUse = 2,
     /// The list of modules.
-    Modules = 2,
-    /// The two epochs of the heap's cells.
-    HeapEpochs = 3,
+    Modules = 3,
+    /// The bucket table of waits, by the stack of who waited.
+    BlockTable = 4,
+    /// The two epochs of its cells.
+    BlockEpochs = 5,
+    /// The bucket table of waits, by the stack of who ended them.
+    MutexTable = 6,
+    /// The two epochs of its cells.
+    MutexEpochs = 7,
+    /// Who waits now.
+    WaitSlots = 8,
+    /// What is waited for now, by its address.
+    WaitAddresses = 9,
+    /// The stacks that lead into locks, known by their number.
+    WaitSites = 10,
+    /// The bucket table of threads, by the stack of who started them.
+    SpawnTable = 11,
+    /// The two epochs of its cells.
+    SpawnEpochs = 12,
+    /// Threads that were started and have not ended.
+    Threads = 13,
+    /// Label sets.
+    Labels = 14,
 }
+
+/// Places for [`Root`]s: more can be named without moving what is there.
+const ROOTS: usize = 32;
 
 /// First bytes of every arena.
 #[repr(C)]
@@ -143,14 +168,13 @@ pub struct Header {
     /// Bytes of the mapping.
     capacity: AtomicU64,
     /// Offsets of the named records, by [`Root`]. Each is set once, with Release.
-    /// Eight, and `spare`, so that more can be named without moving what is there.
-    roots: [AtomicU32; 8],
+    roots: [AtomicU32; ROOTS],
     /// The process that records here.
     pub process_id: AtomicU64,
     /// When it began, nanoseconds since the Unix epoch.
     pub started_unix_nanos: AtomicU64,
-    /// Mean bytes between heap samples as last set, for readers.
-    pub heap_period_bytes: AtomicU64,
+    /// The settings in force, for readers; by [`crate::settings::Name`].
+    pub settings: [AtomicU64; 8],
     spare: [AtomicU64; 8],
 }
 
@@ -300,10 +324,10 @@ impl NewRecord for Header {
             magic: AtomicU64::new(0),
             used: AtomicU64::new(0),
             capacity: AtomicU64::new(0),
-            roots: [(); 8].map(|()| AtomicU32::new(0)),
+            roots: [(); ROOTS].map(|()| AtomicU32::new(0)),
             process_id: AtomicU64::new(0),
             started_unix_nanos: AtomicU64::new(0),
-            heap_period_bytes: AtomicU64::new(0),
+            settings: [(); 8].map(|()| AtomicU64::new(0)),
             spare: [(); 8].map(|()| AtomicU64::new(0)),
         }
     }
@@ -474,7 +498,7 @@ fn rounded(bytes: usize) -> Option<usize> {
 
 /// "everprof" followed by the version of the layout: any change of a record
 /// that a reader sees must change the number.
-const MAGIC: u64 = u64::from_le_bytes(*b"evrprof\x01");
+const MAGIC: u64 = u64::from_le_bytes(*b"evrprof\x02");
 /// Offsets count 8 bytes, the alignment of the largest field.
 const UNIT_BYTES: usize = 8;
 const HEADER_BYTES: usize = mem::size_of::<Header>();
@@ -490,9 +514,9 @@ mod tests {
 
     #[test]
     fn layout_of_the_header_is_fixed() {
-        assert_eq!(mem::size_of::<Header>(), 144);
+        assert_eq!(mem::size_of::<Header>(), 296);
         assert_eq!(mem::offset_of!(Header, roots), 24);
-        assert_eq!(mem::offset_of!(Header, process_id), 56);
+        assert_eq!(mem::offset_of!(Header, process_id), 152);
     }
 
     #[test]

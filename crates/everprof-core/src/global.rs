@@ -1,18 +1,25 @@
-//! The one real instance of each recorder. Absent under loom.
+//! The one real store, and the recorders that write to it. Absent under loom.
 //!
 //! Context: hot (`heap`, `tick`); cold otherwise.
-//! Invariant: the only static with state of a recorder. What all recorders share
+//! Invariant: the only static with the state of recorders. What all recorders share
 //! (rules, memos, modules) is facts about code and stands where it is used.
 
 use crate::heap::Recorder;
+use crate::store::Store;
 use crate::{local, modules, sampler};
 
-static HEAP: Recorder = Recorder::new();
+static STORE: Store = Store::new();
+
+/// What all recorders of this process write to.
+#[inline(always)]
+pub fn store() -> &'static Store {
+    &STORE
+}
 
 /// The heap's recorder.
 #[inline(always)]
-pub fn heap() -> &'static Recorder {
-    &HEAP
+pub fn heap() -> Recorder<'static> {
+    Recorder::of(&STORE)
 }
 
 /// Counts `size_bytes` towards the next sample; true when it is due.

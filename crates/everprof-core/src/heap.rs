@@ -2,76 +2,39 @@
 //!
 //! Context: sampled, but for [`Recorder::may_be_sampled`], which is hot, and what
 //! says cold.
-//! Invariant: the arena is made once and stays mapped at one address as long as
-//! the recorder lives. All bits zero is the recorder's first state, so that the
-//! process's one costs no bytes in the executable.
+//! Invariant: what a sample adds to its bucket, its free adds to the bucket's
+//! other counters (`tally`), never more.
 //!
 //! ```text
 //! sample: decide → reserve a place → capture → find the bucket → Ticket
 //! commit: enter the epoch → count → publish the object → leave
 //! take:   hold the object → Taken;  free: enter → count → release → leave
 //! ```
-//!
-//! The first sample makes the arena (`tables`). Nobody waits for it: an allocation
-//! that comes in the meantime is looked at again later.
-
-use std::fmt;
-use std::ops::Range;
-use std::ptr;
 
 use crate::arena::Offset;
-use crate::filter::Filter;
-use crate::fork::Guard;
+use crate::ledger::Ledger;
 use crate::local::{self, Local};
 use crate::lost::Lost;
-use crate::module_list;
-use crate::parts::Parts;
 use crate::sampler;
-use crate::snapshot::{self, Snapshot};
+use crate::settings::Name;
 use crate::stack::{self, MAX_DEPTH, Registers};
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::store::Store;
 use crate::sys;
-use tables::{FAILED, READY, UNMADE};
+use crate::table::Key;
+pub(crate) use parts::Parts;
 
-mod tables;
+mod parts;
+mod snapshot;
+mod tally;
 mod ticket;
+pub use snapshot::{Bucket, Snapshot};
+pub use tally::Tally;
 pub use ticket::{Taken, Ticket};
 
-/// Mean bytes between samples unless set otherwise: Go's and tcmalloc's figure.
-pub const DEFAULT_PERIOD_BYTES: u64 = 512 * 1024;
-
-/// Bytes that the recorder's tables may take unless set otherwise.
-pub const DEFAULT_MEMORY_LIMIT_BYTES: usize = 64 << 20;
-
-/// Records allocations and frees.
-pub struct Recorder {
-    filter: Filter,
-    /// The arena's base; null until it is made. Written once, with Release.
-    base: AtomicPtr<u8>,
-    /// Bytes of the arena. Kept here because others may write a shared one's header.
-    /// Written before `base`.
-    len: AtomicUsize,
-    /// One of the states below. Written by whoever makes the arena.
-    state: AtomicU32,
-    /// 1: the arena is a file that others see. Written before `base`, and in a
-    /// fork's child when its tables are whole.
-    shared: AtomicU32,
-    /// How often the tables were made anew: places and buckets of before are
-    /// void. Written in a fork's child, before it is done with taking note.
-    tables: AtomicU32,
-    /// How often the counters were cleared: what was taken before is not
-    /// counted as freed. Written as `tables`.
-    counters: AtomicU32,
-    /// The period, xor the default. Written by anyone.
-    period: AtomicU64,
-    /// The limit, xor the default. Written before the arena is made.
-    memory_limit: AtomicUsize,
-    /// See `set_own_text`. Written once, before the first sample, and read by each.
-    own_text_start: AtomicU64,
-    own_text_limit: AtomicU64,
-    /// How many modules the arena has copies of. Written by `module_list`.
-    modules: AtomicUsize,
-    fork: Guard,
+/// Records allocations and frees in a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorder<'s> {
+    store: &'s Store,
 }
 
 /// How many allocated bytes later a thread looks again that found the tables
@@ -82,36 +45,19 @@ const RETRY_BYTES: i64 = 1024;
 /// More samples than a signal handler takes while it interrupts one recorder.
 const MOST_NESTED: u32 = 64;
 
-impl Recorder {
-    /// An idle recorder with the default period.
+impl<'s> Recorder<'s> {
+    /// The recorder that writes to `store`.
     #[must_use]
-    #[allow(
-        clippy::new_without_default,
-        reason = "64 KiB: to be placed, not passed"
-    )]
-    pub const fn new() -> Self {
-        Self {
-            filter: Filter::new(),
-            base: AtomicPtr::new(ptr::null_mut()),
-            len: AtomicUsize::new(0),
-            state: AtomicU32::new(UNMADE),
-            shared: AtomicU32::new(0),
-            tables: AtomicU32::new(0),
-            counters: AtomicU32::new(0),
-            period: AtomicU64::new(0),
-            memory_limit: AtomicUsize::new(0),
-            own_text_start: AtomicU64::new(0),
-            own_text_limit: AtomicU64::new(0),
-            modules: AtomicUsize::new(0),
-            fork: Guard::new(),
-        }
+    #[inline(always)]
+    pub const fn of(store: &'s Store) -> Self {
+        Self { store }
     }
 
     /// Decides whether the allocation that made the countdown run out is
     /// recorded; captures its stack and finds its bucket if so.
     #[cold]
-    pub fn sample(&self, size_bytes: usize, registers: &Registers) -> Option<Ticket<'_>> {
-        let skip = self.own_text();
+    pub fn sample(self, size_bytes: usize, registers: &Registers) -> Option<Ticket<'s>> {
+        let skip = self.store.own_text();
         local::with(|local| {
             self.sample_with(local, size_bytes, registers.sp, |stack| {
                 stack::capture(registers, &local.stack, stack, &skip).depth
@@ -122,12 +68,12 @@ impl Recorder {
     /// As [`Recorder::sample`], with any thread state and any source of stacks:
     /// `capture` fills its argument from the front and says how far.
     pub fn sample_with(
-        &self,
+        self,
         local: &Local,
         size_bytes: usize,
         sp: u64,
         capture: impl FnOnce(&mut [u64]) -> usize,
-    ) -> Option<Ticket<'_>> {
+    ) -> Option<Ticket<'s>> {
         if local.excluded.get() {
             local.countdown.set(i64::MAX);
             return None;
@@ -153,20 +99,18 @@ impl Recorder {
     }
 
     fn admit(
-        &self,
+        self,
         local: &Local,
         size_bytes: u64,
         nested: bool,
         capture: impl FnOnce(&mut [u64]) -> usize,
-    ) -> Option<Ticket<'_>> {
+    ) -> Option<Ticket<'s>> {
         // Nothing is made by a handler: what it interrupted may be making it.
-        // Acquire: as in `is_ready`.
-        if nested && self.state.load(Ordering::Acquire) != READY {
+        if nested && !self.store.is_ready() {
             return None;
         }
-        let Some(parts) = self.parts_or_make() else {
-            // Relaxed: FAILED is final and publishes nothing.
-            if self.state.load(Ordering::Relaxed) == FAILED {
+        let Some(parts) = self.store.region_or_make().and_then(Parts::open) else {
+            if self.store.has_failed() {
                 sampler::decide(local, size_bytes, 0);
             } else {
                 sampler::look_again_after(local, RETRY_BYTES);
@@ -182,132 +126,81 @@ impl Recorder {
             parts.count_lost(Lost::InUseFull, &weight);
             return None;
         };
-        let class = size_class(size_bytes);
+        let (class, labels) = (size_class(size_bytes), local.labels.get());
         let bucket = if stack::depth_limit() <= SHALLOW {
-            bucket_of::<SHALLOW>(&parts, class, capture)
+            bucket_of::<SHALLOW>(&parts.ledger, class, labels, capture)
         } else {
-            bucket_of::<MAX_DEPTH>(&parts, class, capture)
+            bucket_of::<MAX_DEPTH>(&parts.ledger, class, labels, capture)
         };
         let Some(bucket) = bucket else {
             parts.in_use.unreserve(place);
             return None;
         };
-        // Relaxed: a figure. Of private tables nobody else names addresses.
-        if self.shared.load(Ordering::Relaxed) != 0 {
-            module_list::copy_new(parts.region, &self.modules);
-        }
+        self.store.note_modules(parts.region);
         Some(Ticket {
-            recorder: self,
+            store: self.store,
             place,
             bucket,
             weight,
-            // Relaxed: changes in a fork's child only, in `parts`.
-            tables: self.tables.load(Ordering::Relaxed),
+            generation: self.store.generation(),
         })
     }
 
     /// False: the object at `address` is certainly not a sampled one.
     #[inline(always)]
     #[must_use]
-    pub fn may_be_sampled(&self, address: usize) -> bool {
-        self.filter.may_hold(address)
+    pub fn may_be_sampled(self, address: usize) -> bool {
+        self.store.filter().may_hold(address)
     }
 
     /// Takes the sampled object at `address` out of the in-use store. To be done
     /// before the inner allocator gets it back: the next owner of the address may
     /// be sampled at once.
     #[cold]
-    pub fn take(&self, address: usize) -> Option<Taken<'_>> {
-        let (parts, counters) = match self.parts() {
-            // Relaxed: changes in a fork's child only, in `parts`.
-            Some(parts) => (parts, Some(self.counters.load(Ordering::Relaxed))),
-            None => (self.parts_meanwhile()?, None),
+    pub fn take(self, address: usize) -> Option<Taken<'s>> {
+        let (region, is_own) = match self.store.own_region() {
+            Some(region) => (region, true),
+            None => (self.store.region_meanwhile()?, false),
         };
-        let held = parts.in_use.hold(address)?;
+        let held = Parts::open(region)?.in_use.hold(address)?;
         Some(Taken {
-            recorder: self,
+            store: self.store,
             held,
-            // Relaxed: as above.
-            tables: self.tables.load(Ordering::Relaxed),
-            counters,
+            generation: self.store.generation(),
+            is_own,
         })
     }
 
     /// Mean bytes between samples; 0 is off.
     #[must_use]
-    pub fn period(&self) -> u64 {
-        // Relaxed, here and below: a figure of its own.
-        self.period.load(Ordering::Relaxed) ^ DEFAULT_PERIOD_BYTES
+    pub fn period(self) -> u64 {
+        self.store.settings().get(Name::HeapPeriod)
     }
 
     /// Sets the mean bytes between samples; 0 is off. Threads learn of it at
     /// their next sample, or after 64 MiB. What is recorded keeps its weight.
-    pub fn set_period(&self, bytes: u64) {
-        self.period
-            .store(bytes ^ DEFAULT_PERIOD_BYTES, Ordering::Relaxed);
-        if let Some(parts) = self.parts() {
-            parts
-                .region
-                .header()
-                .heap_period_bytes
-                .store(bytes, Ordering::Relaxed);
-        }
-    }
-
-    /// Bytes that the tables may take.
-    #[must_use]
-    pub fn memory_limit(&self) -> usize {
-        // Relaxed, here and below: a figure of its own.
-        self.memory_limit.load(Ordering::Relaxed) ^ DEFAULT_MEMORY_LIMIT_BYTES
-    }
-
-    /// Sets how many bytes the tables may take. False: too late, they are made.
-    pub fn set_memory_limit(&self, bytes: usize) -> bool {
-        self.memory_limit
-            .store(bytes ^ DEFAULT_MEMORY_LIMIT_BYTES, Ordering::Relaxed);
-        self.state.load(Ordering::Relaxed) == UNMADE
-    }
-
-    /// Bytes that the tables take.
-    #[must_use]
-    pub fn memory_used(&self) -> usize {
-        self.parts().map_or(0, |parts| parts.region.used_bytes())
-    }
-
-    /// Leading frames with a pc in this range are left out of stacks: the code
-    /// of a library that is itself beneath `malloc`.
-    pub fn set_own_text(&self, text: Range<u64>) {
-        // Relaxed, here and in `own_text`: set before anything is sampled.
-        self.own_text_start.store(text.start, Ordering::Relaxed);
-        self.own_text_limit.store(text.end, Ordering::Relaxed);
+    pub fn set_period(self, bytes: u64) {
+        self.store.set(Name::HeapPeriod, bytes);
     }
 
     /// A consistent copy of all buckets. Cold. Recorders do not wait for it.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot<'_> {
-        snapshot::of_recorder(self.parts(), self.period())
+    pub fn snapshot(self) -> Snapshot<'s> {
+        Snapshot::of(self.parts(), self.period())
     }
 
     /// What is in use and was allocated more than `age_nanos` ago. Cold.
     #[must_use]
-    pub fn snapshot_older_than(&self, age_nanos: u64) -> Snapshot<'_> {
-        snapshot::of_objects(
-            self.parts(),
-            self.period(),
-            sys::coarse_nanos().saturating_sub(age_nanos),
-        )
+    pub fn snapshot_older_than(self, age_nanos: u64) -> Snapshot<'s> {
+        let born_by_nanos = sys::coarse_nanos().saturating_sub(age_nanos);
+        Snapshot::of_objects(self.parts(), self.period(), born_by_nanos)
     }
 
-    /// Makes the tables now, if they are not made yet. Cold.
-    pub fn prepare(&self) {
-        let _ = self.parts_or_make();
+    fn parts(self) -> Option<Parts<'s>> {
+        self.store.own_region().and_then(Parts::open)
     }
 
-    fn own_text(&self) -> Range<u64> {
-        self.own_text_start.load(Ordering::Relaxed)..self.own_text_limit.load(Ordering::Relaxed)
-    }
-
-    fn thinned_period(&self, parts: &Parts<'_>) -> u64 {
+    fn thinned_period(self, parts: &Parts<'_>) -> u64 {
         match self.period() {
             0 => 0,
             period => period.saturating_mul(
@@ -318,14 +211,6 @@ impl Recorder {
     }
 }
 
-impl fmt::Debug for Recorder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder")
-            .field("period", &self.period())
-            .finish_non_exhaustive()
-    }
-}
-
 /// Depth up to which a capture's scratch is 1 KiB of stack; beyond it is 8 KiB,
 /// which only those pay who raise the limit.
 const SHALLOW: usize = stack::DEFAULT_DEPTH;
@@ -333,8 +218,9 @@ const SHALLOW: usize = stack::DEFAULT_DEPTH;
 /// Apart from its caller, so that the scratch is not on the stack of what follows.
 #[inline(never)]
 fn bucket_of<const DEPTH: usize>(
-    parts: &Parts<'_>,
+    ledger: &Ledger<'_>,
     class: u64,
+    labels: u32,
     capture: impl FnOnce(&mut [u64]) -> usize,
 ) -> Option<Offset> {
     let mut scratch = [0; DEPTH];
@@ -343,10 +229,11 @@ fn bucket_of<const DEPTH: usize>(
         Some(stack) if depth > 0 => stack,
         _ => &[Lost::NoStack.pc()],
     };
-    parts
-        .table
-        .find_or_insert(stack, class)
-        .or_else(|| parts.table.lost(Lost::TableFull))
+    ledger.bucket(&Key {
+        stack,
+        extra: class,
+        labels,
+    })
 }
 
 /// The upper bound of the sizes that share a bucket: multiples of 8 up to 1 KiB,

@@ -5,12 +5,13 @@
 //! captures who did it, [`table`] finds the bucket of that stack, [`inuse`]
 //! remembers the object until it is freed, [`snapshot`] copies the buckets at
 //! an instant. [`heap`] joins these steps into the heap's recorder, and
-//! [`recording`] reads its tables from another process.
+//! [`recording`] reads what was recorded from another process.
 //!
-//! Below them stand [`arena`], [`epoch`], [`filter`], `fork`, [`modules`],
-//! [`lost`], [`local`], `sync` and `sys`, which call nothing above; `parts` holds
-//! together what stands in one arena, `module_list` copies the modules into it.
-//! [`global`] holds the one real instance of each.
+//! All of them write to a [`store`]: `ledger` is one profile's table and epochs,
+//! `parts` knows all that stands in one arena, `module_list` copies the modules
+//! into it. Below them stand [`arena`], [`epoch`], [`filter`], `fork`, [`modules`],
+//! [`lost`], [`settings`], [`local`], `sync` and `sys`, which call nothing above.
+//! [`global`] holds the one real store.
 
 #![cfg_attr(
     everprof_loom,
@@ -27,7 +28,11 @@ pub mod table;
 #[cfg(not(everprof_loom))]
 pub mod heap;
 #[cfg(not(everprof_loom))]
+mod ledger;
+#[cfg(not(everprof_loom))]
 pub mod recording;
+#[cfg(not(everprof_loom))]
+pub mod store;
 
 pub mod arena;
 pub mod epoch;
@@ -42,6 +47,8 @@ mod module_list;
 pub mod modules;
 #[cfg(not(everprof_loom))]
 mod parts;
+#[cfg(not(everprof_loom))]
+pub mod settings;
 mod sync;
 mod sys;
 

@@ -33,6 +33,8 @@ pub struct Local {
     pub(crate) armed: Cell<bool>,
     /// This thread is everprof's own: nothing it does is recorded.
     pub(crate) excluded: Cell<bool>,
+    /// The label set in force; 0: none.
+    pub(crate) labels: Cell<u32>,
     /// What the stack walk remembers.
     pub(crate) stack: ThreadMemory,
 }
@@ -49,6 +51,7 @@ impl Local {
             nested: Cell::new(0),
             armed: Cell::new(false),
             excluded: Cell::new(false),
+            labels: Cell::new(0),
             stack: ThreadMemory::new(),
         }
     }

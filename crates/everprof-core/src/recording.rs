@@ -14,10 +14,10 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use crate::arena::Arena;
+use crate::heap::{self, Parts};
 use crate::module_list;
 use crate::modules::ModuleInfo;
-use crate::parts::Parts;
-use crate::snapshot::{self, Snapshot};
+use crate::settings;
 use crate::sync::Ordering;
 
 /// Another process's arena, as it was when it was opened.
@@ -42,8 +42,16 @@ impl Recording {
 
     /// The heap's buckets; nothing, where the process recorded none.
     #[must_use]
-    pub fn heap(&self) -> Option<Snapshot<'_>> {
-        Parts::open(self.arena.region()).map(snapshot::of_recording)
+    pub fn heap(&self) -> Option<heap::Snapshot<'_>> {
+        let period_bytes = self.setting(settings::Name::HeapPeriod);
+        let parts = Parts::open(self.arena.region())?;
+        Some(heap::Snapshot::of_recording(parts, period_bytes))
+    }
+
+    /// A figure that was in force.
+    #[must_use]
+    pub fn setting(&self, name: settings::Name) -> u64 {
+        settings::published(self.arena.region().header(), name)
     }
 
     /// Calls `visit` with every module that was known when something was last

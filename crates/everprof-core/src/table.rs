@@ -18,29 +18,20 @@ use std::ptr;
 
 use crate::arena::{NewRecord, Offset, Region, Root, records};
 use crate::lost::{self, Lost};
-use crate::sampler::Weight;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// Counters of one direction. Written by recorders, each with fetch-and-add;
-/// they only grow.
-#[repr(C)]
-#[derive(Debug)]
-pub struct TallyCells {
-    samples: AtomicU64,
-    sampled_bytes: AtomicU64,
-    objects_q8: AtomicU64,
-    bytes: AtomicU64,
-}
+/// How many counters a bucket has on each side. What each of them counts is the
+/// business of whoever records into the table.
+pub const COUNTERS: usize = 8;
 
-/// One side of a bucket's counters (see [`crate::epoch`]).
+/// One side of a bucket's counters (see [`crate::epoch`]). Written by recorders,
+/// each with fetch-and-add; they only grow.
+///
+/// A counter that means nothing without another (what was freed, of what was
+/// allocated) stands behind it: later ones are read first.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Cells {
-    /// What was allocated.
-    pub alloc: TallyCells,
-    /// What of it was freed.
-    pub freed: TallyCells,
-}
+pub struct Cells([AtomicU64; COUNTERS]);
 
 /// One stack and its counters. The stack's addresses follow it in memory.
 #[repr(C)]
@@ -53,6 +44,9 @@ pub struct Bucket {
     hash: AtomicU64,
     /// What tells buckets of one stack apart: the heap's size class.
     extra: AtomicU64,
+    /// The label set in force; 0: none.
+    labels: AtomicU32,
+    spare: AtomicU32,
     cells: [Cells; 2],
 }
 
@@ -67,60 +61,19 @@ pub struct TableRoot {
     mask: AtomicU32,
     /// Buckets that were linked. Written after each link; a figure.
     buckets: AtomicU64,
-    /// The pre-made buckets, by the reason's number; room for two more reasons.
-    lost: [AtomicU32; 8],
+    /// The pre-made buckets, by the reason's number, with room for more reasons.
+    lost: [AtomicU32; 16],
 }
 
-impl TallyCells {
-    #[cfg_attr(
-        not(any(test, everprof_loom)),
-        allow(dead_code, reason = "loom and tests begin with it")
-    )]
-    fn new_record() -> Self {
-        Self {
-            samples: AtomicU64::new(0),
-            sampled_bytes: AtomicU64::new(0),
-            objects_q8: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-        }
-    }
-
-    /// Counts one sample.
-    pub fn add(&self, weight: &Weight) {
-        // Release: a reader that sees this free (Acquire in `read`) also sees
-        // its allocation, which happened before. On the way to a snapshot in
-        // the same process the epochs order everything anyway.
-        self.samples.fetch_add(1, Ordering::Release);
-        self.sampled_bytes
-            .fetch_add(weight.size_bytes, Ordering::Release);
-        self.objects_q8
-            .fetch_add(weight.objects_q8, Ordering::Release);
-        self.bytes.fetch_add(weight.bytes, Ordering::Release);
-    }
-
-    /// Back to nothing: in a fork's child, where only one thread is.
-    fn clear(&self) {
-        for cell in [
-            &self.samples,
-            &self.sampled_bytes,
-            &self.objects_q8,
-            &self.bytes,
-        ] {
-            // Relaxed: as above.
-            cell.store(0, Ordering::Relaxed);
-        }
-    }
-
-    fn read(&self) -> [u64; 4] {
-        // Acquire: pairs with the Release in `add`, for frees read before
-        // allocations.
-        [
-            self.samples.load(Ordering::Acquire),
-            self.sampled_bytes.load(Ordering::Acquire),
-            self.objects_q8.load(Ordering::Acquire),
-            self.bytes.load(Ordering::Acquire),
-        ]
-    }
+/// What finds a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key<'k> {
+    /// Addresses, leaf first.
+    pub stack: &'k [u64],
+    /// What else tells buckets apart; what it is, whoever records says.
+    pub extra: u64,
+    /// The label set in force; 0: none.
+    pub labels: u32,
 }
 
 impl Cells {
@@ -129,31 +82,46 @@ impl Cells {
         allow(dead_code, reason = "loom and tests begin with it")
     )]
     fn new_record() -> Self {
-        Self {
-            alloc: TallyCells::new_record(),
-            freed: TallyCells::new_record(),
+        Self([(); COUNTERS].map(|()| AtomicU64::new(0)))
+    }
+
+    /// Adds `amounts` to the counters from `first` on.
+    #[inline]
+    pub fn add(&self, first: usize, amounts: &[u64]) {
+        for (cell, amount) in self.0.iter().skip(first).zip(amounts) {
+            // Release: a reader that sees this free (Acquire in `read`) also sees
+            // its allocation, which happened before. On the way to a snapshot in
+            // the same process the epochs order everything anyway.
+            cell.fetch_add(*amount, Ordering::Release);
         }
     }
 
-    /// What was allocated and what was freed. Frees are read first, so that
-    /// even while others write none is seen without its allocation.
+    /// The counters, the last read first.
     #[must_use]
-    pub fn read(&self) -> ([u64; 4], [u64; 4]) {
-        let freed = self.read_freed();
-        let alloc = self.read_alloc();
-        (alloc, freed)
+    pub fn read(&self) -> [u64; COUNTERS] {
+        let mut counters = [0; COUNTERS];
+        for (counter, cell) in counters.iter_mut().zip(&self.0).rev() {
+            // Acquire: pairs with the Release in `add`.
+            *counter = cell.load(Ordering::Acquire);
+        }
+        counters
     }
 
-    /// What was allocated.
+    /// One of the counters.
     #[must_use]
-    pub fn read_alloc(&self) -> [u64; 4] {
-        self.alloc.read()
+    pub fn read_one(&self, index: usize) -> u64 {
+        // Acquire: as in `read`.
+        self.0
+            .get(index)
+            .map_or(0, |cell| cell.load(Ordering::Acquire))
     }
 
-    /// What was freed.
-    #[must_use]
-    pub fn read_freed(&self) -> [u64; 4] {
-        self.freed.read()
+    /// Back to nothing: in a fork's child, where only one thread is.
+    fn clear(&self) {
+        for cell in &self.0 {
+            // Relaxed: as above.
+            cell.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -164,6 +132,8 @@ impl NewRecord for Bucket {
             depth: AtomicU32::new(0),
             hash: AtomicU64::new(0),
             extra: AtomicU64::new(0),
+            labels: AtomicU32::new(0),
+            spare: AtomicU32::new(0),
             cells: [(); 2].map(|()| Cells::new_record()),
         }
     }
@@ -175,7 +145,7 @@ impl NewRecord for TableRoot {
             heads: AtomicU32::new(0),
             mask: AtomicU32::new(0),
             buckets: AtomicU64::new(0),
-            lost: [(); 8].map(|()| AtomicU32::new(0)),
+            lost: [(); 16].map(|()| AtomicU32::new(0)),
         }
     }
 }
@@ -194,6 +164,13 @@ impl Bucket {
         // Relaxed: written before the bucket was linked.
         self.extra.load(Ordering::Relaxed)
     }
+
+    /// The label set that was in force; 0: none.
+    #[must_use]
+    pub fn labels(&self) -> u32 {
+        // Relaxed: written before the bucket was linked.
+        self.labels.load(Ordering::Relaxed)
+    }
 }
 
 /// A table, borrowed from its arena.
@@ -205,10 +182,10 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Makes the table of an arena, with its lost buckets. `None`: no room.
+    /// Makes a table of an arena, with its lost buckets. `None`: no room.
     #[must_use]
-    pub fn create(region: Region<'a>) -> Option<Self> {
-        let count = head_count(region.capacity_bytes());
+    pub fn create(region: Region<'a>, named: Root) -> Option<Self> {
+        let count = head_count(region.capacity_bytes(), named);
         let heads = region.alloc_array::<AtomicU32>(count)?;
         let at = region.alloc::<TableRoot>(0)?;
         let root = region.get::<TableRoot>(at)?;
@@ -222,20 +199,24 @@ impl<'a> Table<'a> {
             heads: region.array(heads, count)?,
         };
         for reason in lost::ALL {
-            let bucket = table.find_or_insert(&[reason.pc()], 0)?;
+            let bucket = table.find_or_insert(&Key {
+                stack: &[reason.pc()],
+                extra: 0,
+                labels: 0,
+            })?;
             // Relaxed: as above.
             root.lost
                 .get(reason.pc() as usize)?
                 .store(bucket.raw(), Ordering::Relaxed);
         }
-        region.set_root(Root::HeapTable, at)?;
+        region.set_root(named, at)?;
         Some(table)
     }
 
     /// The table that `create` made in this arena, perhaps in another process.
     #[must_use]
-    pub fn open(region: Region<'a>) -> Option<Self> {
-        let root = region.get::<TableRoot>(region.root(Root::HeapTable)?)?;
+    pub fn open(region: Region<'a>, named: Root) -> Option<Self> {
+        let root = region.get::<TableRoot>(region.root(named)?)?;
         // Relaxed: published with the root.
         let count = root.mask.load(Ordering::Relaxed) as usize + 1;
         let heads = Offset::from_raw(root.heads.load(Ordering::Relaxed))?;
@@ -246,24 +227,24 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// The bucket of `stack` and `extra`; `None` when it is new and there is no room.
+    /// The bucket of `key`; `None` when it is new and there is no room.
     #[must_use]
-    pub fn find_or_insert(&self, stack: &[u64], extra: u64) -> Option<Offset> {
-        let hash = hash(stack, extra);
+    pub fn find_or_insert(&self, key: &Key<'_>) -> Option<Offset> {
+        let hash = hash(key);
         let cell = self.heads.get(hash as usize & (self.heads.len() - 1))?;
         let mut scanned = 0;
         let mut fresh = None;
         // Acquire: pairs with the Release that linked the head; it is whole.
         let mut head = cell.load(Ordering::Acquire);
         loop {
-            if let Some(found) = self.find_in(head, scanned, stack, extra, hash) {
+            if let Some(found) = self.find_in(head, scanned, key, hash) {
                 // A bucket made in vain, after losing a race, stays unused:
                 // nothing in the arena is given back.
                 return Some(found);
             }
             let new = match fresh {
                 Some(new) => new,
-                None => *fresh.insert(self.make(stack, extra, hash)?),
+                None => *fresh.insert(self.make(key, hash)?),
             };
             let bucket = self.region.get::<Bucket>(new)?;
             // Relaxed: published by the swap below.
@@ -312,14 +293,22 @@ impl<'a> Table<'a> {
             .array(at.plus_bytes(mem::size_of::<Bucket>())?, depth)
     }
 
+    /// What finds the bucket at `at`.
+    #[must_use]
+    pub fn key(&self, at: Offset) -> Option<Key<'a>> {
+        let bucket = self.bucket(at)?;
+        Some(Key {
+            stack: self.stack(at)?,
+            extra: bucket.extra(),
+            labels: bucket.labels(),
+        })
+    }
+
     /// Sets all counters to 0: in a fork's child, where only one thread is.
     pub fn clear_counters(&self) {
         for head in self.heads() {
             for (_, bucket) in self.chain(head, 0) {
-                for cells in &bucket.cells {
-                    cells.alloc.clear();
-                    cells.freed.clear();
-                }
+                bucket.cells.iter().for_each(Cells::clear);
             }
         }
     }
@@ -373,18 +362,17 @@ impl<'a> Table<'a> {
         })
     }
 
-    fn find_in(&self, head: u32, end: u32, stack: &[u64], extra: u64, hash: u64) -> Option<Offset> {
+    fn find_in(&self, head: u32, end: u32, key: &Key<'_>, hash: u64) -> Option<Offset> {
         self.chain(head, end)
             .find(|(at, bucket)| {
                 // Relaxed: written before the bucket was linked.
-                bucket.hash.load(Ordering::Relaxed) == hash
-                    && bucket.extra() == extra
-                    && self.stack(*at).is_some_and(|there| there == stack)
+                bucket.hash.load(Ordering::Relaxed) == hash && self.key(*at) == Some(*key)
             })
             .map(|(at, _)| at)
     }
 
-    fn make(&self, stack: &[u64], extra: u64, hash: u64) -> Option<Offset> {
+    fn make(&self, key: &Key<'_>, hash: u64) -> Option<Offset> {
+        let stack = key.stack;
         let at = self.region.alloc::<Bucket>(mem::size_of_val(stack))?;
         let bucket = self.bucket(at)?;
         // Relaxed: published when the bucket is linked.
@@ -392,7 +380,8 @@ impl<'a> Table<'a> {
             .depth
             .store(u32::try_from(stack.len()).ok()?, Ordering::Relaxed);
         bucket.hash.store(hash, Ordering::Relaxed);
-        bucket.extra.store(extra, Ordering::Relaxed);
+        bucket.extra.store(key.extra, Ordering::Relaxed);
+        bucket.labels.store(key.labels, Ordering::Relaxed);
         let tail = self
             .region
             .pointer(at.plus_bytes(mem::size_of::<Bucket>())?);
@@ -403,21 +392,20 @@ impl<'a> Table<'a> {
     }
 
     /// Walks everything and says whether it holds together: every bucket is in
-    /// its chain, once, and no side has more freed than allocated in total.
+    /// its chain, once.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let mut seen = 0;
         for (index, head) in self.heads().enumerate() {
             for (at, bucket) in self.chain(head, 0) {
                 seen += 1;
-                let Some(stack) = self.stack(at) else {
+                let Some(key) = self.key(at) else {
                     return false;
                 };
-                let hash = hash(stack, bucket.extra());
-                let twice = self.chain(head, at.raw()).any(|(other, newer)| {
-                    newer.extra() == bucket.extra()
-                        && self.stack(other).is_some_and(|there| there == stack)
-                });
+                let hash = hash(&key);
+                let twice = self
+                    .chain(head, at.raw())
+                    .any(|(newer, _)| self.key(newer) == Some(key));
                 // Relaxed: written before the bucket was linked.
                 let stored = bucket.hash.load(Ordering::Relaxed);
                 if twice || stored != hash || hash as usize & (self.heads.len() - 1) != index {
@@ -432,9 +420,9 @@ impl<'a> Table<'a> {
 /// Folds one multiplication over each address. Addresses of one program share
 /// their upper bits and differ in few of the lower: the high half of the
 /// product, folded in, spreads them.
-fn hash(stack: &[u64], extra: u64) -> u64 {
-    let start = fold(extra ^ stack.len() as u64);
-    stack
+fn hash(key: &Key<'_>) -> u64 {
+    let start = fold(key.extra ^ (key.stack.len() as u64) ^ u64::from(key.labels) << 32);
+    key.stack
         .iter()
         .fold(start, |hash, &pc| fold(hash.rotate_left(23) ^ pc))
 }
@@ -447,23 +435,29 @@ fn fold(value: u64) -> u64 {
 }
 
 /// One head for each KiB: buckets take about half a KiB at depth 32, so that
-/// chains stay at about two when the arena is full. At least 256 bytes of heads, at
-/// most 4 MiB.
+/// chains stay at about two when the arena is full of the heap's. The others have
+/// few stacks, and a sixteenth of the heads: they should cost a program that does
+/// not use them next to nothing. At least 256 bytes of heads, at most 4 MiB.
 #[cfg(not(any(everprof_loom, miri)))]
-fn head_count(capacity_bytes: usize) -> usize {
-    (capacity_bytes / 1024)
+fn head_count(capacity_bytes: usize, named: Root) -> usize {
+    let bytes_a_head = if named == Root::HeapTable {
+        1 << 10
+    } else {
+        1 << 14
+    };
+    (capacity_bytes / bytes_a_head)
         .clamp(64, 1 << 20)
         .next_power_of_two()
 }
 
 /// Few, so that models reach the collisions.
 #[cfg(any(everprof_loom, miri))]
-fn head_count(_capacity_bytes: usize) -> usize {
+fn head_count(_capacity_bytes: usize, _named: Root) -> usize {
     2
 }
 
 #[cfg(not(everprof_loom))]
-const _: () = assert!(mem::size_of::<Bucket>() == 152 && mem::align_of::<Bucket>() == 8);
+const _: () = assert!(mem::size_of::<Bucket>() == 160 && mem::align_of::<Bucket>() == 8);
 
 #[cfg(all(test, not(everprof_loom)))]
 mod tests {
@@ -473,15 +467,32 @@ mod tests {
 
     const SMALL: usize = 64 * 1024;
 
+    fn key(stack: &[u64], extra: u64) -> Key<'_> {
+        Key {
+            stack,
+            extra,
+            labels: 0,
+        }
+    }
+
+    fn create(arena: &Arena) -> Table<'_> {
+        Table::create(arena.region(), Root::HeapTable).unwrap()
+    }
+
     #[test]
     fn same_stack_and_extra_is_the_same_bucket() {
         let arena = Arena::anonymous(SMALL).unwrap();
-        let table = Table::create(arena.region()).unwrap();
-        let bucket = table.find_or_insert(&[100, 200], 8).unwrap();
-        assert_eq!(table.find_or_insert(&[100, 200], 8), Some(bucket));
-        assert_ne!(table.find_or_insert(&[100, 200], 16), Some(bucket));
-        assert_ne!(table.find_or_insert(&[100], 8), Some(bucket));
-        assert_ne!(table.find_or_insert(&[100, 200, 0], 8), Some(bucket));
+        let table = create(&arena);
+        let bucket = table.find_or_insert(&key(&[100, 200], 8)).unwrap();
+        assert_eq!(table.find_or_insert(&key(&[100, 200], 8)), Some(bucket));
+        assert_ne!(table.find_or_insert(&key(&[100, 200], 16)), Some(bucket));
+        assert_ne!(table.find_or_insert(&key(&[100], 8)), Some(bucket));
+        assert_ne!(table.find_or_insert(&key(&[100, 200, 0], 8)), Some(bucket));
+        let labelled = Key {
+            labels: 7,
+            ..key(&[100, 200], 8)
+        };
+        assert_ne!(table.find_or_insert(&labelled), Some(bucket));
         assert_eq!(table.stack(bucket).unwrap(), [100, 200]);
         assert_eq!(table.bucket(bucket).unwrap().extra(), 8);
         assert!(table.is_valid());
@@ -490,13 +501,13 @@ mod tests {
     #[test]
     fn full_table_still_finds_and_has_its_lost_buckets() {
         let arena = Arena::anonymous(SMALL).unwrap();
-        let table = Table::create(arena.region()).unwrap();
+        let table = create(&arena);
         let mut made = 0;
-        while table.find_or_insert(&[1000 + made; 16], 8).is_some() {
+        while table.find_or_insert(&key(&[1000 + made; 16], 8)).is_some() {
             made += 1;
         }
         assert!(made > 50);
-        assert!(table.find_or_insert(&[1000; 16], 8).is_some());
+        assert!(table.find_or_insert(&key(&[1000; 16], 8)).is_some());
         assert_eq!(
             table.stack(table.lost(Lost::TableFull).unwrap()).unwrap(),
             [Lost::TableFull.pc()]
@@ -507,26 +518,23 @@ mod tests {
     #[test]
     fn opened_table_is_the_one_created() {
         let arena = Arena::anonymous(SMALL).unwrap();
-        assert!(Table::open(arena.region()).is_none());
-        let bucket = Table::create(arena.region())
-            .unwrap()
-            .find_or_insert(&[70, 80], 24)
-            .unwrap();
-        let table = Table::open(arena.region()).unwrap();
-        assert_eq!(table.find_or_insert(&[70, 80], 24), Some(bucket));
+        assert!(Table::open(arena.region(), Root::HeapTable).is_none());
+        let bucket = create(&arena).find_or_insert(&key(&[70, 80], 24)).unwrap();
+        let table = Table::open(arena.region(), Root::HeapTable).unwrap();
+        assert_eq!(table.find_or_insert(&key(&[70, 80], 24)), Some(bucket));
     }
 
     #[test]
     fn threads_that_race_agree_on_every_bucket() {
         let arena = Arena::anonymous(1 << 20).unwrap();
-        let table = Table::create(arena.region()).unwrap();
+        let table = create(&arena);
         let stacks = if cfg!(miri) { 10 } else { 500 };
         let found: Vec<Vec<Offset>> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
                 .map(|_| {
                     scope.spawn(|| {
                         (0..stacks)
-                            .map(|n| table.find_or_insert(&[64 + n, 99], 8).unwrap())
+                            .map(|n| table.find_or_insert(&key(&[64 + n, 99], 8)).unwrap())
                             .collect()
                     })
                 })

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use everprof_core::heap::{Recorder, Ticket};
 use everprof_core::local::Local;
+use everprof_core::store::Store;
 
 /// Whether `child` holds in a forked child.
 fn holds_in_child(child: impl FnOnce() -> bool) -> bool {
@@ -30,16 +31,16 @@ fn holds_in_child(child: impl FnOnce() -> bool) -> bool {
     libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
 }
 
-fn recorder() -> Box<Recorder> {
-    let recorder = Box::new(Recorder::new());
-    recorder.set_period(1);
-    recorder
+fn private() -> Box<Store> {
+    let store = Box::new(Store::new());
+    Recorder::of(&store).set_period(1);
+    store
 }
 
-fn shared() -> Box<Recorder> {
-    let recorder = recorder();
-    assert!(recorder.init_shared(memory(), LEN));
-    recorder
+fn shared() -> Box<Store> {
+    let store = private();
+    assert!(store.init_shared(memory(), LEN));
+    store
 }
 
 const LEN: usize = 1 << 20;
@@ -52,7 +53,7 @@ fn memory() -> i32 {
     fd
 }
 
-fn ticket<'a>(recorder: &'a Recorder, local: &Local, stack: u64) -> Option<Ticket<'a>> {
+fn ticket<'a>(recorder: &Recorder<'a>, local: &Local, stack: u64) -> Option<Ticket<'a>> {
     local.countdown.set(-8);
     recorder.sample_with(local, 8, 1000, |out| {
         out[0] = stack;
@@ -60,14 +61,14 @@ fn ticket<'a>(recorder: &'a Recorder, local: &Local, stack: u64) -> Option<Ticke
     })
 }
 
-fn allocate(recorder: &Recorder, local: &Local, address: usize) -> bool {
+fn allocate(recorder: &Recorder<'_>, local: &Local, address: usize) -> bool {
     ticket(recorder, local, 70)
         .map(|ticket| ticket.commit(address, 8))
         .is_some()
 }
 
 /// Samples and bytes allocated, and bytes in use.
-fn totals(recorder: &Recorder) -> (u64, u64, u64) {
+fn totals(recorder: &Recorder<'_>) -> (u64, u64, u64) {
     let snapshot = recorder.snapshot();
     snapshot.iter().fold((0, 0, 0), |sums, bucket| {
         (
@@ -80,7 +81,8 @@ fn totals(recorder: &Recorder) -> (u64, u64, u64) {
 
 #[test]
 fn child_starts_clean_and_learns_the_shift_of_what_it_inherited() {
-    let (recorder, local) = (recorder(), Local::new());
+    let (store, local) = (private(), Local::new());
+    let recorder = Recorder::of(&store);
     assert!(allocate(&recorder, &local, 4096));
     assert!(holds_in_child(|| {
         let shift = recorder.take(4096).map(|taken| taken.shift());
@@ -94,7 +96,8 @@ fn child_starts_clean_and_learns_the_shift_of_what_it_inherited() {
 /// Objects are freed by one thread of a child while another takes note.
 #[test]
 fn shift_is_known_while_a_child_takes_note() {
-    let (recorder, local) = (recorder(), Local::new());
+    let (store, local) = (private(), Local::new());
+    let recorder = Recorder::of(&store);
     let count = 20_000;
     for n in 1..=count {
         assert!(allocate(&recorder, &local, 16 * n));
@@ -128,7 +131,8 @@ fn shift_is_known_while_a_child_takes_note() {
 /// A handler may interrupt an allocation or a free, and fork.
 #[test]
 fn what_is_under_way_during_the_fork_ends_well_in_the_child() {
-    let (recorder, local) = (&*recorder(), Local::new());
+    let (store, local) = (private(), Local::new());
+    let recorder = &Recorder::of(&store);
     assert!(allocate(recorder, &local, 4096));
     let taken = recorder.take(4096);
     let ticket = ticket(recorder, &local, 71);
@@ -143,7 +147,8 @@ fn what_is_under_way_during_the_fork_ends_well_in_the_child() {
 
 #[test]
 fn what_is_under_way_during_the_fork_does_not_enter_tables_made_anew() {
-    let (recorder, local) = (&*shared(), Local::new());
+    let (store, local) = (shared(), Local::new());
+    let recorder = &Recorder::of(&store);
     assert!(allocate(recorder, &local, 4096));
     let taken = recorder.take(4096);
     // Not the first of its place and bucket, so that they lie elsewhere.
@@ -169,11 +174,12 @@ fn what_is_under_way_during_the_fork_does_not_enter_tables_made_anew() {
 
 #[test]
 fn child_of_a_shared_recorder_moves_to_a_file_of_its_own() {
-    let (recorder, local) = (shared(), Local::new());
+    let (store, local) = (shared(), Local::new());
+    let recorder = Recorder::of(&store);
     assert!(allocate(&recorder, &local, 4096));
     let file = memory();
     assert!(holds_in_child(|| {
-        let moved = recorder.move_to(file, LEN) && totals(&recorder) == (0, 0, 0);
+        let moved = store.move_to(file, LEN) && totals(&recorder) == (0, 0, 0);
         moved && allocate(&recorder, &local, 4096) && totals(&recorder) == (1, 8, 8)
     }));
     assert_eq!(totals(&recorder), (1, 8, 8));
@@ -181,9 +187,10 @@ fn child_of_a_shared_recorder_moves_to_a_file_of_its_own() {
 
 #[test]
 fn file_that_cannot_be_moved_to_leaves_a_private_recorder() {
-    let (recorder, local) = (shared(), Local::new());
+    let (store, local) = (shared(), Local::new());
+    let recorder = Recorder::of(&store);
     assert!(holds_in_child(|| {
-        let refused = !recorder.move_to(-1, LEN);
+        let refused = !store.move_to(-1, LEN);
         refused && allocate(&recorder, &local, 4096) && totals(&recorder) == (1, 8, 8)
     }));
     assert_eq!(totals(&recorder), (0, 0, 0));
@@ -194,15 +201,16 @@ fn file_that_cannot_be_moved_to_leaves_a_private_recorder() {
 #[test]
 fn child_forked_while_the_tables_are_made_makes_its_own() {
     for delay in 0..100u32 {
-        let recorder = recorder();
+        let store = private();
+        let recorder = Recorder::of(&store);
         let go = AtomicBool::new(false);
         let held = std::thread::scope(|scope| {
-            let (recorder, go) = (&recorder, &go);
+            let (recorder, store, go) = (&recorder, &store, &go);
             scope.spawn(move || {
                 while !go.load(Ordering::Acquire) {
                     std::hint::spin_loop();
                 }
-                recorder.prepare();
+                store.prepare();
             });
             go.store(true, Ordering::Release);
             for _ in 0..delay * 100 {

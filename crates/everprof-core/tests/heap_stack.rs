@@ -14,6 +14,7 @@ use std::ptr;
 use everprof_core::heap::Recorder;
 use everprof_core::local;
 use everprof_core::stack::Registers;
+use everprof_core::store::Store;
 
 const STACK_BYTES: usize = 256 * 1024;
 const PAINT: u8 = 0xa5;
@@ -49,9 +50,10 @@ extern "C" fn idle(_: *mut c_void) -> *mut c_void {
 }
 
 /// As the least of what a sampled allocation and its free do.
-extern "C" fn work(recorder: *mut c_void) -> *mut c_void {
+extern "C" fn work(store: *mut c_void) -> *mut c_void {
     // SAFETY: the test's own, which outlives the thread.
-    let recorder = unsafe { &*recorder.cast::<Recorder>() };
+    let store = unsafe { &*store.cast::<Store>() };
+    let recorder = Recorder::of(store);
     local::with(|local| local.countdown.set(-8));
     let ticket = recorder.sample(8, &Registers::here());
     if let Some(ticket) = ticket {
@@ -63,9 +65,10 @@ extern "C" fn work(recorder: *mut c_void) -> *mut c_void {
 
 #[test]
 fn sample_takes_at_most_half_of_the_smallest_stack() {
-    let recorder = Box::new(Recorder::new());
+    let store = Box::new(Store::new());
+    let recorder = Recorder::of(&store);
     recorder.set_period(1);
-    let argument = ptr::from_ref(&*recorder).cast_mut().cast();
+    let argument = ptr::from_ref(&*store).cast_mut().cast();
     // The first makes the tables and looks all rules up.
     for _ in 0..2 {
         let bytes = painted_run(work, argument) - painted_run(idle, argument);

@@ -13,13 +13,16 @@
 #![cfg(not(any(everprof_loom, miri)))]
 #![allow(clippy::unwrap_used)]
 
-use everprof_core::heap::{DEFAULT_PERIOD_BYTES, Recorder};
+use everprof_core::heap::{Bucket, Recorder, Tally};
 use everprof_core::local::Local;
-use everprof_core::snapshot::{Bucket, Tally};
+use everprof_core::store::Store;
+
+/// Unless set otherwise: Go's and tcmalloc's figure.
+const DEFAULT_PERIOD_BYTES: u64 = 512 * 1024;
 
 /// A recorder, a thread and an allocator that never gives an address again.
 struct Program {
-    recorder: Box<Recorder>,
+    store: Box<Store>,
     thread: Local,
     next_address: usize,
     /// Addresses of recorded objects.
@@ -28,10 +31,10 @@ struct Program {
 
 impl Program {
     fn new(seed: u64, period: u64) -> Self {
-        let recorder = Box::new(Recorder::new());
-        recorder.set_period(period);
+        let store = Box::new(Store::new());
+        Recorder::of(&store).set_period(period);
         Self {
-            recorder,
+            store,
             thread: Local::with_seed(seed),
             next_address: 0x1000,
             recorded: Vec::new(),
@@ -51,7 +54,8 @@ impl Program {
             2
         };
         let size = usize::try_from(size).unwrap();
-        if let Some(ticket) = self.recorder.sample_with(&self.thread, size, 1, capture) {
+        if let Some(ticket) = Recorder::of(&self.store).sample_with(&self.thread, size, 1, capture)
+        {
             ticket.commit(self.next_address, 0);
             self.recorded.push(self.next_address);
         }
@@ -59,7 +63,7 @@ impl Program {
 
     /// Frees the recorded objects that `choose` is true of.
     fn free(&mut self, choose: impl Fn(usize) -> bool) {
-        let recorder = &self.recorder;
+        let recorder = Recorder::of(&self.store);
         self.recorded.retain(|&address| {
             if choose(address) {
                 assert!(recorder.may_be_sampled(address));
@@ -70,8 +74,8 @@ impl Program {
     }
 
     fn sum(&self, select: impl Fn(&Bucket<'_>) -> Option<Tally>) -> Tally {
-        let snapshot = self.recorder.snapshot();
-        assert!(!snapshot.torn);
+        let snapshot = Recorder::of(&self.store).snapshot();
+        assert!(!snapshot.is_torn());
         let tallies = snapshot.iter().filter_map(|bucket| select(&bucket));
         tallies.fold(Tally::default(), |sum, tally| Tally {
             samples: sum.samples + tally.samples,
@@ -229,7 +233,7 @@ fn period_may_change_while_objects_are_in_use() {
     let mut program = Program::new(31, periods[0]);
     let mut truths = Vec::new();
     for (leaf, period) in (1000..).zip(periods) {
-        program.recorder.set_period(period);
+        Recorder::of(&program.store).set_period(period);
         // What the thread allocates until it learns of it belongs to the former
         // period; with it forgotten, all of what follows is the new one's.
         everprof_core::sampler::restart(&program.thread);
@@ -289,11 +293,11 @@ fn totals_at_the_memory_cap_are_unbiased() {
     let errors: Vec<f64> = (100..160)
         .map(|seed| {
             let mut program = Program::new(seed, period);
-            program.recorder.set_memory_limit(1 << 20);
+            program.store.set_memory_limit(1 << 20);
             for _ in 0..count {
                 program.allocate(size, 1000);
             }
-            assert!(program.recorder.memory_used() <= 1 << 20);
+            assert!(program.store.memory_used() <= 1 << 20);
             let all = program.sum(|bucket| {
                 assert_eq!(bucket.stack, [1000, 5000], "thinned, not lost");
                 Some(bucket.in_use())

@@ -2,18 +2,24 @@
 #![cfg(everprof_loom)]
 #![allow(clippy::unwrap_used)]
 
-use everprof_core::arena::{Arena, Offset};
+use everprof_core::arena::{Arena, Offset, Root};
 use everprof_core::epoch::Epochs;
-use everprof_core::sampler::Weight;
-use everprof_core::table::Table;
+use everprof_core::table::{COUNTERS, Key, Table};
 use loom::sync::Arc;
 use loom::thread;
 
-const WEIGHT: Weight = Weight {
-    size_bytes: 8,
-    objects_q8: 256,
-    bytes: 8,
-};
+fn key(stack: &[u64]) -> Key<'_> {
+    Key {
+        stack,
+        extra: 8,
+        labels: 0,
+    }
+}
+
+/// Where the counters of what was allocated and freed begin; each sample adds to
+/// the first 1, and to the second its 8 bytes.
+const ALLOCATED: usize = 0;
+const FREED: usize = 4;
 
 struct Shared {
     arena: Arena,
@@ -24,8 +30,8 @@ struct Shared {
 impl Shared {
     fn new() -> Self {
         let arena = Arena::anonymous(0).unwrap();
-        let table = Table::create(arena.region()).unwrap();
-        let bucket = table.find_or_insert(&[100], 8).unwrap();
+        let table = Table::create(arena.region(), Root::HeapTable).unwrap();
+        let bucket = table.find_or_insert(&key(&[100])).unwrap();
         let epochs = arena.region().alloc::<Epochs>(0).unwrap();
         Self {
             arena,
@@ -39,19 +45,15 @@ impl Shared {
     }
 
     fn count(&self, allocated: bool) {
-        let table = Table::open(self.arena.region()).unwrap();
+        let table = Table::open(self.arena.region(), Root::HeapTable).unwrap();
         let entered = self.epochs().enter();
         let cells = table.bucket(self.bucket).unwrap();
         let cells = cells.cells(entered.side()).unwrap();
-        if allocated {
-            cells.alloc.add(&WEIGHT);
-        } else {
-            cells.freed.add(&WEIGHT);
-        }
+        cells.add(if allocated { ALLOCATED } else { FREED }, &[1, 8]);
     }
 
-    fn read(&self, side: usize) -> ([u64; 4], [u64; 4]) {
-        let table = Table::open(self.arena.region()).unwrap();
+    fn read(&self, side: usize) -> [u64; COUNTERS] {
+        let table = Table::open(self.arena.region(), Root::HeapTable).unwrap();
         table
             .bucket(self.bucket)
             .unwrap()
@@ -65,17 +67,19 @@ impl Shared {
         let epochs = self.epochs();
         let lock = epochs.lock();
         let resting = epochs.resting_side(&lock);
-        let (alloc, freed) = self.read(resting);
+        let rested = self.read(resting);
         let flipped = epochs.flip(&lock);
         while !epochs.settled(flipped, &lock) {
             thread::yield_now();
         }
-        let (more_alloc, more_freed) = self.read(flipped);
-        for counts in [alloc, freed, more_alloc, more_freed] {
+        let left = self.read(flipped);
+        for counts in [rested, left] {
             // A sample is counted wholly or not at all.
-            assert_eq!(counts[3], 8 * counts[0]);
+            assert_eq!(counts[ALLOCATED + 1], 8 * counts[ALLOCATED]);
+            assert_eq!(counts[FREED + 1], 8 * counts[FREED]);
         }
-        (alloc[0] + more_alloc[0], freed[0] + more_freed[0])
+        let sum = |at: usize| rested[at] + left[at];
+        (sum(ALLOCATED), sum(FREED))
     }
 }
 

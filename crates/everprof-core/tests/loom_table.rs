@@ -2,11 +2,18 @@
 #![cfg(everprof_loom)]
 #![allow(clippy::unwrap_used)]
 
-use everprof_core::arena::Arena;
-use everprof_core::sampler::Weight;
-use everprof_core::table::Table;
+use everprof_core::arena::{Arena, Root};
+use everprof_core::table::{Key, Table};
 use loom::sync::Arc;
 use loom::thread;
+
+fn key(stack: &[u64]) -> Key<'_> {
+    Key {
+        stack,
+        extra: 8,
+        labels: 0,
+    }
+}
 
 /// Under loom a table has two heads: these stacks meet in chains, and the third
 /// insertion runs into a swap that fails.
@@ -14,18 +21,20 @@ use loom::thread;
 fn two_threads_link_a_stack_once() {
     loom::model(|| {
         let arena = Arc::new(Arena::anonymous(0).unwrap());
-        let before = Table::create(arena.region()).unwrap().len();
+        let before = Table::create(arena.region(), Root::HeapTable)
+            .unwrap()
+            .len();
         let other = Arc::clone(&arena);
         let thread = thread::spawn(move || {
-            let table = Table::open(other.region()).unwrap();
+            let table = Table::open(other.region(), Root::HeapTable).unwrap();
             (
-                table.find_or_insert(&[100], 8).unwrap(),
-                table.find_or_insert(&[200], 8).unwrap(),
+                table.find_or_insert(&key(&[100])).unwrap(),
+                table.find_or_insert(&key(&[200])).unwrap(),
             )
         });
-        let table = Table::open(arena.region()).unwrap();
-        let second = table.find_or_insert(&[200], 8).unwrap();
-        let first = table.find_or_insert(&[100], 8).unwrap();
+        let table = Table::open(arena.region(), Root::HeapTable).unwrap();
+        let second = table.find_or_insert(&key(&[200])).unwrap();
+        let first = table.find_or_insert(&key(&[100])).unwrap();
         assert_eq!(thread.join().unwrap(), (first, second));
         assert_eq!(table.len(), before + 2);
         assert!(table.is_valid());
@@ -37,31 +46,21 @@ fn two_threads_link_a_stack_once() {
 fn found_bucket_is_whole() {
     loom::model(|| {
         let arena = Arc::new(Arena::anonymous(0).unwrap());
-        Table::create(arena.region()).unwrap();
+        Table::create(arena.region(), Root::HeapTable).unwrap();
         let other = Arc::clone(&arena);
         let thread = thread::spawn(move || {
-            let table = Table::open(other.region()).unwrap();
-            let at = table.find_or_insert(&[100, 300], 8).unwrap();
-            let weight = Weight {
-                size_bytes: 8,
-                objects_q8: 256,
-                bytes: 8,
-            };
-            table
-                .bucket(at)
-                .unwrap()
-                .cells(0)
-                .unwrap()
-                .alloc
-                .add(&weight);
+            let table = Table::open(other.region(), Root::HeapTable).unwrap();
+            let at = table.find_or_insert(&key(&[100, 300])).unwrap();
+            let bucket = table.bucket(at).unwrap();
+            bucket.cells(0).unwrap().add(3, &[8]);
         });
-        let table = Table::open(arena.region()).unwrap();
+        let table = Table::open(arena.region(), Root::HeapTable).unwrap();
         for head in table.heads() {
             for (at, bucket) in table.chain(head, 0) {
                 let stack = table.stack(at).unwrap();
                 if bucket.extra() == 8 {
                     assert_eq!(stack, [100, 300]);
-                    let bytes = bucket.cells(0).unwrap().read_alloc()[3];
+                    let bytes = bucket.cells(0).unwrap().read_one(3);
                     assert!(bytes == 0 || bytes == 8);
                 } else {
                     assert_eq!(stack.len(), 1);

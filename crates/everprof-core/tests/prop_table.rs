@@ -4,9 +4,8 @@
 
 use std::collections::HashMap;
 
-use everprof_core::arena::{Arena, Offset};
-use everprof_core::sampler::Weight;
-use everprof_core::table::Table;
+use everprof_core::arena::{Arena, Offset, Root};
+use everprof_core::table::{Key, Table};
 use proptest::prelude::*;
 
 /// Few addresses, so that stacks repeat, share tails and are prefixes of others.
@@ -21,11 +20,15 @@ proptest! {
         kib in 64..256usize,
     ) {
         let arena = Arena::anonymous(kib * 1024).unwrap();
-        let table = Table::create(arena.region()).unwrap();
+        let table = Table::create(arena.region(), Root::HeapTable).unwrap();
         let made = table.len();
         let mut model: HashMap<(Vec<u64>, u64), (Offset, u64)> = HashMap::new();
         for (stack, key, bytes) in steps {
-            let found = table.find_or_insert(&stack, key);
+            let found = table.find_or_insert(&Key {
+                stack: &stack,
+                extra: key,
+                labels: 0,
+            });
             let known = model.entry((stack.clone(), key));
             let (at, sum) = match (found, known) {
                 (Some(found), known) => known.or_insert((found, 0)),
@@ -39,15 +42,14 @@ proptest! {
             prop_assert_eq!(table.stack(*at).unwrap(), &stack[..]);
             let bucket = table.bucket(*at).unwrap();
             prop_assert_eq!(bucket.extra(), key);
-            let weight = Weight { size_bytes: bytes, objects_q8: 256, bytes };
-            bucket.cells((bytes % 2) as usize).unwrap().alloc.add(&weight);
+            bucket.cells((bytes % 2) as usize).unwrap().add(3, &[bytes]);
             *sum += bytes;
         }
         prop_assert!(table.is_valid());
         prop_assert_eq!(table.len(), made + model.len());
         for (at, sum) in model.values() {
             let bucket = table.bucket(*at).unwrap();
-            let counted: u64 = (0..2).map(|side| bucket.cells(side).unwrap().read_alloc()[3]).sum();
+            let counted: u64 = (0..2).map(|side| bucket.cells(side).unwrap().read_one(3)).sum();
             prop_assert_eq!(counted, *sum);
         }
     }

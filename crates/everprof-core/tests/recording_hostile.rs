@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use everprof_core::heap::Recorder;
 use everprof_core::local::Local;
 use everprof_core::recording::Recording;
+use everprof_core::store::Store;
 
 const LEN: usize = 256 * 1024;
 
@@ -40,9 +41,10 @@ fn record(path: &Path) {
         .unwrap();
     file.set_len(LEN as u64).unwrap();
     everprof_core::modules::refresh();
-    let (recorder, local) = (Box::new(Recorder::new()), Local::new());
+    let (store, local) = (Box::new(Store::new()), Local::new());
+    let recorder = Recorder::of(&store);
     recorder.set_period(1);
-    assert!(recorder.init_shared(file.as_raw_fd(), LEN));
+    assert!(store.init_shared(file.as_raw_fd(), LEN));
     for n in 0..50u64 {
         local.countdown.set(-8);
         let ticket = recorder.sample_with(&local, 8, 1000, |out| {

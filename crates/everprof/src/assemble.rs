@@ -21,9 +21,9 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 
+use everprof_core::heap::{Bucket, Snapshot, Tally};
 use everprof_core::modules::{self, ModuleInfo};
 use everprof_core::recording::Recording;
-use everprof_core::snapshot::{Bucket, Snapshot, Tally};
 use everprof_core::{global, lost};
 use everprof_profile::{
     ALLOCATOR_FRAMES, Filter, Function, Label, Line, LocationId, Mapping, MappingId, Profile,
@@ -144,9 +144,9 @@ fn assemble(snapshot: &Snapshot, modules: &Modules, default: DefaultType) -> Pro
     });
     profile.set_period_type("space", "bytes");
     profile.period = as_value(snapshot.period_bytes);
-    profile.time_nanos = as_value(snapshot.taken_at_unix_nanos);
+    profile.time_nanos = as_value(snapshot.taken_at_unix_nanos());
     profile.set_drop_frames(ALLOCATOR_FRAMES);
-    if snapshot.torn {
+    if snapshot.is_torn() {
         profile.add_comment(
             "not whole: a thread was stopped while it recorded, so that its last sample may be \
              counted in part, or there was no memory for a copy",

@@ -17,7 +17,7 @@
 use std::borrow::Cow;
 
 use everprof_core::global;
-use everprof_core::snapshot::{Bucket, Tally};
+use everprof_core::heap::{Bucket, Tally};
 
 use crate::assemble::{self, DefaultType};
 use crate::config;

@@ -2,20 +2,20 @@
 use std::mem;
 
 use super::*;
-use crate::snapshot::Tally;
+use crate::sync::{AtomicU32, Ordering};
 
-fn recorder() -> Box<Recorder> {
-    let recorder = Box::new(Recorder::new());
+fn store() -> Box<Store> {
+    let store = Box::new(Store::new());
     if cfg!(miri) {
         // Miri keeps a record of every byte.
-        recorder.set_memory_limit(1 << 20);
+        store.set_memory_limit(1 << 20);
     }
-    recorder
+    store
 }
 
 /// Allocates once, as the hot path does; the address where it was sampled.
 fn allocate(
-    recorder: &Recorder,
+    recorder: &Recorder<'_>,
     local: &Local,
     size: usize,
     address: usize,
@@ -33,13 +33,14 @@ fn allocate(
     ticket.map(|ticket| ticket.commit(address, 8)).is_some()
 }
 
-fn free(recorder: &Recorder, address: usize) -> bool {
+fn free(recorder: &Recorder<'_>, address: usize) -> bool {
     recorder.may_be_sampled(address) && recorder.take(address).is_some()
 }
 
 #[test]
 fn period_one_counts_exactly() {
-    let (recorder, local) = (recorder(), Local::new());
+    let (store, local) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
     recorder.set_period(1);
     let (allocated, freed) = if cfg!(miri) { (50, 20) } else { (1000, 400) };
     for n in 0..allocated {
@@ -62,12 +63,13 @@ fn period_one_counts_exactly() {
     };
     assert_eq!(buckets[0].alloc, tally(allocated));
     assert_eq!(buckets[0].in_use(), tally(allocated - freed));
-    assert!(!snapshot.torn);
+    assert!(!snapshot.is_torn());
 }
 
 #[test]
 fn dropped_ticket_and_restored_object_change_nothing() {
-    let (recorder, local) = (recorder(), Local::new());
+    let (store, local) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
     recorder.set_period(1);
     local.countdown.set(-8);
     drop(recorder.sample_with(&local, 8, 1000, |_| 0).unwrap());
@@ -83,7 +85,8 @@ fn dropped_ticket_and_restored_object_change_nothing() {
 #[cfg(not(miri))]
 #[test]
 fn weights_survive_a_change_of_period() {
-    let (recorder, local) = (recorder(), Local::new());
+    let (store, local) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
     recorder.set_period(100);
     let mut sampled: Vec<usize> = (1..5000)
         .filter(|n| allocate(&recorder, &local, 50, 16 * n, &[70]))
@@ -105,9 +108,10 @@ fn weights_survive_a_change_of_period() {
 
 #[test]
 fn allocation_in_a_handler_is_counted_as_lost() {
-    let (recorder, local) = (recorder(), Local::new());
+    let (store, local) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
     recorder.set_period(1);
-    recorder.prepare();
+    store.prepare();
     local.countdown.set(-8);
     let ticket = recorder.sample_with(&local, 8, 1000, |out| {
         local.countdown.set(-8);
@@ -130,7 +134,8 @@ fn allocation_in_a_handler_is_counted_as_lost() {
 
 #[test]
 fn recorder_left_by_longjmp_does_not_stop_those_that_are_called_deeper() {
-    let (recorder, local) = (recorder(), Local::new());
+    let (store, local) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
     recorder.set_period(1);
     local.busy_below.set(5000);
     let recorded = (1..=100)
@@ -142,19 +147,22 @@ fn recorder_left_by_longjmp_does_not_stop_those_that_are_called_deeper() {
 /// A handler may leave a recorder by longjmp while it counts.
 #[test]
 fn snapshots_get_over_a_recorder_that_never_leaves() {
-    let (recorder, local) = (recorder(), Local::new());
+    let (store, local) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
     recorder.set_period(1);
     assert!(allocate(&recorder, &local, 8, 4096, &[70]));
-    mem::forget(recorder.parts().unwrap().epochs.enter());
-    let torn: Vec<_> = (0..8).map(|_| recorder.snapshot().torn).collect();
+    mem::forget(recorder.parts().unwrap().ledger.epochs.enter());
+    let torn: Vec<_> = (0..8).map(|_| recorder.snapshot().is_torn()).collect();
     assert_eq!(torn, [true, true, false, false, false, false, false, false]);
-    let bucket_bytes = |recorder: &Recorder| recorder.snapshot().iter().next().unwrap().alloc.bytes;
+    let bucket_bytes =
+        |recorder: &Recorder<'_>| recorder.snapshot().iter().next().unwrap().alloc.bytes;
     assert_eq!(bucket_bytes(&recorder), 8);
 }
 
 #[test]
 fn older_objects_are_told_from_younger() {
-    let (recorder, local) = (recorder(), Local::new());
+    let (store, local) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
     recorder.set_period(1);
     for n in 1..=10 {
         assert!(allocate(&recorder, &local, 8, 16 * n, &[70 + n as u64 % 2]));
@@ -203,9 +211,10 @@ fn totals_stay_unbiased_at_the_memory_cap() {
     let (size, count, seeds) = (64, 400_000, 16);
     let mut bytes = 0;
     for seed in 1..=seeds {
-        let (recorder, local) = (recorder(), Local::new());
+        let (store, local) = (store(), Local::new());
+        let recorder = Recorder::of(&store);
         local.random.set(seed);
-        recorder.set_memory_limit(1 << 20);
+        store.set_memory_limit(1 << 20);
         recorder.set_period(64);
         for n in 1..=count {
             allocate(&recorder, &local, size, 64 * n, &[70]);
@@ -219,7 +228,7 @@ fn totals_stay_unbiased_at_the_memory_cap() {
             snapshot.iter().all(|bucket| bucket.stack == [70]),
             "nothing is lost"
         );
-        assert!(recorder.memory_used() <= 1 << 20);
+        assert!(store.memory_used() <= 1 << 20);
     }
     let error = bytes as f64 / (seeds as usize * size * count) as f64 - 1.0;
     assert!(error.abs() < 0.11, "{error}");
@@ -234,9 +243,10 @@ fn totals_stay_unbiased_at_the_memory_cap() {
 #[cfg(not(miri))]
 #[test]
 fn snapshots_at_once_are_each_consistent() {
-    let recorder = recorder();
+    let store = store();
+    let recorder = Recorder::of(&store);
     recorder.set_period(1);
-    recorder.prepare();
+    store.prepare();
     let rounds = 10_000;
     let torn = AtomicU32::new(0);
     let done = std::sync::atomic::AtomicUsize::new(0);
@@ -270,7 +280,7 @@ fn snapshots_at_once_are_each_consistent() {
                 loop {
                     let end = done.load(Ordering::Acquire) == 2;
                     let snapshot = recorder.snapshot();
-                    torn.fetch_or(u32::from(snapshot.torn), Ordering::Relaxed);
+                    torn.fetch_or(u32::from(snapshot.is_torn()), Ordering::Relaxed);
                     let whole = end || torn.load(Ordering::Relaxed) == 0;
                     let sums = snapshot.iter().fold((0, 0), |sums, bucket| {
                         assert!(bucket.freed.samples <= bucket.alloc.samples);
@@ -304,8 +314,9 @@ fn snapshots_at_once_are_each_consistent() {
 #[test]
 fn any_memory_limit_works() {
     for limit in [0, 1, 4096, 65_537, usize::MAX] {
-        let (recorder, local) = (recorder(), Local::new());
-        recorder.set_memory_limit(limit);
+        let (store, local) = (store(), Local::new());
+        let recorder = Recorder::of(&store);
+        store.set_memory_limit(limit);
         recorder.set_period(1);
         for n in 1..=5000 {
             allocate(&recorder, &local, 8, 16 * n, &[70 + n as u64]);
@@ -325,7 +336,8 @@ fn any_memory_limit_works() {
 /// C programs ask for such sizes, and are refused after the decision.
 #[test]
 fn sizes_that_no_object_has_neither_panic_nor_stop_the_sampling() {
-    let (recorder, local) = (recorder(), Local::new());
+    let (store, local) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
     for period in [0, 1, 1 << 19, 1 << 40, u64::MAX] {
         recorder.set_period(period);
         for size in [0, 1, usize::MAX >> 1, (usize::MAX >> 1) + 1, usize::MAX] {

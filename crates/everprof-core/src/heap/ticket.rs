@@ -6,11 +6,11 @@
 
 use std::mem;
 
-use super::Recorder;
+use super::{Parts, tally};
 use crate::arena::Offset;
 use crate::inuse::{Held, Object, Place};
 use crate::sampler::Weight;
-use crate::sync::Ordering;
+use crate::store::{Generation, Store};
 use crate::sys;
 
 /// A sampled allocation between the decision and the inner allocator's answer.
@@ -18,24 +18,24 @@ use crate::sys;
 #[derive(Debug)]
 #[must_use]
 pub struct Ticket<'a> {
-    pub(super) recorder: &'a Recorder,
+    pub(super) store: &'a Store,
     pub(super) place: Place,
     pub(super) bucket: Offset,
     pub(super) weight: Weight,
-    /// The recorder's `tables` when the place was reserved.
-    pub(super) tables: u32,
+    /// The store's when the place was reserved.
+    pub(super) generation: Generation,
 }
 
 /// A sampled object taken out of the in-use store. Dropped: it was freed.
 #[derive(Debug)]
 #[must_use]
 pub struct Taken<'a> {
-    pub(super) recorder: &'a Recorder,
+    pub(super) store: &'a Store,
     pub(super) held: Held,
-    /// The recorder's `tables` when it was taken.
-    pub(super) tables: u32,
-    /// The recorder's `counters` then; none, if it was the parent's.
-    pub(super) counters: Option<u32>,
+    /// The store's when it was taken.
+    pub(super) generation: Generation,
+    /// False: it was a parent's, who counted it.
+    pub(super) is_own: bool,
 }
 
 impl Ticket<'_> {
@@ -43,7 +43,7 @@ impl Ticket<'_> {
     /// shift is 0 or a power of two.
     pub fn commit(self, address: usize, shift: usize) {
         let ticket = mem::ManuallyDrop::new(self);
-        let Some(parts) = ticket.recorder.parts_of(ticket.tables) else {
+        let Some(parts) = parts_of(ticket.store, ticket.generation) else {
             return;
         };
         let born_nanos = sys::coarse_nanos();
@@ -53,17 +53,17 @@ impl Ticket<'_> {
             shift,
             born_nanos,
         };
-        parts.count(ticket.bucket, |cells| {
-            cells.alloc.add(&ticket.weight);
+        parts.ledger.count(ticket.bucket, |cells| {
+            tally::add_allocated(cells, &ticket.weight);
             parts.in_use.publish(ticket.place, address, &object);
-            ticket.recorder.filter.add(address);
+            ticket.store.filter().add(address);
         });
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        if let Some(parts) = self.recorder.parts_of(self.tables) {
+        if let Some(parts) = parts_of(self.store, self.generation) {
             parts.in_use.unreserve(self.place);
         }
     }
@@ -85,7 +85,7 @@ impl Taken<'_> {
     /// The object was not freed after all (a realloc that failed).
     pub fn restore(self) {
         let taken = mem::ManuallyDrop::new(self);
-        if let Some(parts) = taken.recorder.parts_of(taken.tables) {
+        if let Some(parts) = parts_of(taken.store, taken.generation) {
             parts.in_use.restore(&taken.held);
         }
     }
@@ -93,24 +93,28 @@ impl Taken<'_> {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        let Some(parts) = self.recorder.parts_of(self.tables) else {
+        let Some(parts) = parts_of(self.store, self.generation) else {
             return;
         };
-        let (recorder, object) = (self.recorder, &self.held.object);
+        let object = &self.held.object;
         let forget = || {
             parts.in_use.release(&self.held);
-            recorder.filter.remove(self.held.address());
+            self.store.filter().remove(self.held.address());
         };
-        // Relaxed: as in `take`.
-        let is_own = self.counters == Some(recorder.counters.load(Ordering::Relaxed));
+        let is_own = self.is_own && self.generation == self.store.generation();
         // One that a fork's child inherited was counted by its parent.
         if is_own && object.weight.objects_q8 != 0 {
-            parts.count(object.bucket, |cells| {
-                cells.freed.add(&object.weight);
+            parts.ledger.count(object.bucket, |cells| {
+                tally::add_freed(cells, &object.weight);
                 forget();
             });
         } else {
             forget();
         }
     }
+}
+
+/// What holds a place or an object of `generation`.
+fn parts_of(store: &Store, generation: Generation) -> Option<Parts<'_>> {
+    store.region_of(generation).and_then(Parts::open)
 }

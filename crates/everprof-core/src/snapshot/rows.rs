@@ -5,25 +5,23 @@
 
 use super::pages::{Pages, Zeroed};
 use crate::arena::Offset;
-use crate::table::Bucket as Record;
+use crate::table::{Bucket as Record, COUNTERS};
 
 // SAFETY: integers only.
 unsafe impl Zeroed for Row {}
 
 /// One bucket's sums.
-#[derive(Clone, Copy)]
-pub(super) struct Row {
-    pub(super) bucket: u32,
-    pub(super) alloc: [u64; 4],
-    pub(super) freed: [u64; 4],
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) bucket: u32,
+    pub(crate) counters: [u64; COUNTERS],
 }
 
 impl Row {
     pub(super) fn empty(at: Offset) -> Self {
         Self {
             bucket: at.raw(),
-            alloc: [0; 4],
-            freed: [0; 4],
+            counters: [0; COUNTERS],
         }
     }
 
@@ -33,32 +31,26 @@ impl Row {
         row
     }
 
-    /// Frees of both sides are read before allocations of either: an object may
-    /// have been allocated on one and freed on the other.
+    /// Later counters of both sides are read before earlier ones of either: an
+    /// object may have been allocated on one and freed on the other.
     pub(super) fn of_both_sides(at: Offset, record: &Record) -> Self {
         let mut row = Self::empty(at);
-        let sides = || (0..2).filter_map(|side| record.cells(side));
-        for cells in sides() {
-            row.add_sums(&[0; 4], &cells.read_freed());
-        }
-        for cells in sides() {
-            row.add_sums(&cells.read_alloc(), &[0; 4]);
+        for (index, sum) in row.counters.iter_mut().enumerate().rev() {
+            for cells in (0..2).filter_map(|side| record.cells(side)) {
+                *sum = sum.wrapping_add(cells.read_one(index));
+            }
         }
         row
     }
 
     pub(super) fn add(&mut self, record: &Record, side: usize) {
         if let Some(cells) = record.cells(side) {
-            let (alloc, freed) = cells.read();
-            self.add_sums(&alloc, &freed);
+            self.add_sums(&cells.read());
         }
     }
 
-    pub(super) fn add_sums(&mut self, alloc: &[u64; 4], freed: &[u64; 4]) {
-        for (sum, more) in self.alloc.iter_mut().zip(alloc) {
-            *sum = sum.wrapping_add(*more);
-        }
-        for (sum, more) in self.freed.iter_mut().zip(freed) {
+    pub(super) fn add_sums(&mut self, counters: &[u64; COUNTERS]) {
+        for (sum, more) in self.counters.iter_mut().zip(counters) {
             *sum = sum.wrapping_add(*more);
         }
     }
@@ -102,12 +94,9 @@ impl Rows {
             .unwrap_or(&mut [])
     }
 
-    /// Cuts what was freed to what was allocated, where a sample was counted in part.
-    pub(super) fn clamp(&mut self) {
+    pub(super) fn clamp(&mut self, clamp: super::Clamp) {
         for row in self.as_mut_slice() {
-            for (freed, alloc) in row.freed.iter_mut().zip(row.alloc) {
-                *freed = (*freed).min(alloc);
-            }
+            clamp(&mut row.counters);
         }
     }
 
@@ -119,7 +108,7 @@ impl Rows {
         for index in 0..rows.len() {
             let row = rows[index];
             if kept > 0 && rows[kept - 1].bucket == row.bucket {
-                rows[kept - 1].add_sums(&row.alloc, &row.freed);
+                rows[kept - 1].add_sums(&row.counters);
             } else {
                 rows[kept] = row;
                 kept += 1;

@@ -39,7 +39,7 @@ extern "C" fn on_start() {
         let told = config::told();
         if let Some(limit) = told.memory_limit_bytes {
             // It was told in time unless a constructor before this one made a sample.
-            global::heap().set_memory_limit(usize::try_from(limit).unwrap_or(usize::MAX));
+            global::store().set_memory_limit(usize::try_from(limit).unwrap_or(usize::MAX));
         }
         if let Some(depth) = told.depth {
             everprof_core::stack::set_depth_limit(depth);

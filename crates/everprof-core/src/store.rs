@@ -1,0 +1,391 @@
+//! Store: whose memory the records are in. Made by the first sample of any
+//! profile, found by all others, made anew or taken over in a fork's child.
+//!
+//! Context: sampled; what says cold is cold. Invariant: `base` and `len` are
+//! written once, and the arena stays mapped at one address as long as the store
+//! lives. After a fork nothing of the parent's is written before the child has
+//! taken note, whatever thread or signal handler comes first. All bits zero is
+//! the first state, so that the process's own store costs no bytes in the
+//! executable.
+//!
+//! | arena | in a fork's child |
+//! |---|---|
+//! | private | the copies stay, counters at zero, objects weigh nothing but keep their shift |
+//! | a file others see | replaced by zeroed private memory, or by a file of the child's own (`move_to`) |
+//!
+//! Recorders are views of a store: they hold nothing of their own. Nobody waits
+//! for the arena to be made: what comes in the meantime is looked at again later.
+
+use std::fmt;
+use std::ops::Range;
+use std::ptr;
+
+use crate::arena::{Arena, Region};
+use crate::filter::Filter;
+use crate::fork::Guard;
+use crate::module_list;
+use crate::parts;
+use crate::settings::Settings;
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sys;
+
+/// Bytes that the records may take unless set otherwise.
+pub const DEFAULT_MEMORY_LIMIT_BYTES: usize = 64 << 20;
+
+/// What the recorders of one process write to.
+pub struct Store {
+    /// Which addresses may be those of objects in the in-use store. Out of the
+    /// arena, where frees find it in one load.
+    filter: Filter,
+    settings: Settings,
+    /// The arena's base; null until it is made. Written once, with Release.
+    base: AtomicPtr<u8>,
+    /// Bytes of the arena. Kept here because others may write a shared one's header.
+    /// Written before `base`.
+    len: AtomicUsize,
+    /// One of the states below. Written by whoever makes the arena.
+    state: AtomicU32,
+    /// 1: the arena is a file that others see. Written before `base`, and in a
+    /// fork's child when its records are whole.
+    shared: AtomicU32,
+    /// How often everything was made anew: places and buckets of before are
+    /// void. Written in a fork's child, before it is done with taking note.
+    made: AtomicU32,
+    /// How often everything was disowned: what was taken before is not
+    /// counted as freed. Written as `made`.
+    disowned: AtomicU32,
+    /// The limit, xor the default. Written before the arena is made.
+    memory_limit: AtomicUsize,
+    /// See `set_own_text`. Written once, before the first sample, and read by each.
+    own_text_start: AtomicU64,
+    own_text_limit: AtomicU64,
+    /// How many modules the arena has copies of. Written by `module_list`.
+    modules: AtomicUsize,
+    fork: Guard,
+}
+
+/// Nobody has asked for an arena yet.
+const UNMADE: u32 = 0;
+/// Somebody makes it: plus the process that does, as a child that was forked meanwhile has
+/// nobody who would come to an end.
+const MAKING: u32 = 1;
+/// There is one.
+const READY: u32 = 2;
+/// There is no memory for one.
+const FAILED: u32 = 3;
+/// Where the process id begins in `MAKING`. Linux' go up to 2²².
+const MAKER_SHIFT: u32 = 2;
+
+/// Which state of the store something belongs to: after a fork, places and
+/// figures of before may be void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation {
+    made: u32,
+    disowned: u32,
+}
+
+impl Store {
+    /// An empty store with the default settings.
+    #[must_use]
+    #[allow(
+        clippy::new_without_default,
+        reason = "64 KiB: to be placed, not passed"
+    )]
+    pub const fn new() -> Self {
+        Self {
+            filter: Filter::new(),
+            settings: Settings::new(),
+            base: AtomicPtr::new(ptr::null_mut()),
+            len: AtomicUsize::new(0),
+            state: AtomicU32::new(UNMADE),
+            shared: AtomicU32::new(0),
+            made: AtomicU32::new(0),
+            disowned: AtomicU32::new(0),
+            memory_limit: AtomicUsize::new(0),
+            own_text_start: AtomicU64::new(0),
+            own_text_limit: AtomicU64::new(0),
+            modules: AtomicUsize::new(0),
+            fork: Guard::new(),
+        }
+    }
+
+    /// Which addresses may be sampled objects'.
+    #[inline(always)]
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// The figures in force.
+    #[must_use]
+    #[inline(always)]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Puts a figure in force, here and for readers.
+    pub fn set(&self, name: crate::settings::Name, figure: u64) {
+        self.settings.set(name, figure);
+        if let Some(region) = self.own_region() {
+            self.settings.publish(region.header());
+        }
+    }
+
+    /// Bytes that the records may take.
+    #[must_use]
+    pub fn memory_limit(&self) -> usize {
+        // Relaxed, here and below: a figure of its own.
+        self.memory_limit.load(Ordering::Relaxed) ^ DEFAULT_MEMORY_LIMIT_BYTES
+    }
+
+    /// Sets how many bytes the records may take. False: too late, the arena is made.
+    pub fn set_memory_limit(&self, bytes: usize) -> bool {
+        self.memory_limit
+            .store(bytes ^ DEFAULT_MEMORY_LIMIT_BYTES, Ordering::Relaxed);
+        self.state.load(Ordering::Relaxed) == UNMADE
+    }
+
+    /// Bytes that the records take.
+    #[must_use]
+    pub fn memory_used(&self) -> usize {
+        self.own_region().map_or(0, |region| region.used_bytes())
+    }
+
+    /// Leading frames with a pc in this range are left out of stacks: the code
+    /// of a library that itself stands beneath the program.
+    pub fn set_own_text(&self, text: Range<u64>) {
+        // Relaxed, here and in `own_text`: set before anything is sampled.
+        self.own_text_start.store(text.start, Ordering::Relaxed);
+        self.own_text_limit.store(text.end, Ordering::Relaxed);
+    }
+
+    /// What `set_own_text` was told.
+    pub(crate) fn own_text(&self) -> Range<u64> {
+        self.own_text_start.load(Ordering::Relaxed)..self.own_text_limit.load(Ordering::Relaxed)
+    }
+
+    /// Makes the arena now, if it is not made yet. Cold.
+    pub fn prepare(&self) {
+        let _ = self.region_or_make();
+    }
+
+    /// Copies what was loaded since to where readers in other processes find it,
+    /// if there are any: to be called when an address is recorded.
+    #[inline]
+    pub(crate) fn note_modules(&self, region: Region<'_>) {
+        // Relaxed: a figure. Of a private arena nobody else names addresses.
+        if self.shared.load(Ordering::Relaxed) != 0 {
+            module_list::copy_new(region, &self.modules);
+        }
+    }
+
+    /// Records in the file behind `fd`, whose `len` bytes are zero, so that
+    /// another process can read it, even after this one's death. False: the file
+    /// cannot be mapped or is in use, or there is an arena already. Cold.
+    ///
+    /// A fork's child forgets the objects of such a store, as their records
+    /// are its parent's: they must all be committed with shift 0.
+    pub fn init_shared(&self, fd: i32, len: usize) -> bool {
+        self.make(|| Arena::shared(fd, len), true).is_some()
+    }
+
+    /// In a fork's child: goes on in a file of its own, whose `len` bytes are
+    /// zero and as many as the parent's. False: that cannot be had; the records
+    /// are then private and empty. Cold; only one thread may be running.
+    pub fn move_to(&self, fd: i32, len: usize) -> bool {
+        // Acquire: pairs with the Release in `make`.
+        if self.state.load(Ordering::Acquire) != READY {
+            return self.init_shared(fd, len);
+        }
+        let _ = self.own_region();
+        let Some(region) = self.region() else {
+            return false;
+        };
+        if len != region.capacity_bytes() {
+            return false;
+        }
+        // First: a child that is forked in the middle must not write there.
+        self.shared.store(1, Ordering::Relaxed);
+        // SAFETY: the store's whole mapping; this is the process's only
+        // thread, and it holds no reference into it.
+        let moved = unsafe { sys::replace_with_file(region.base(), len, fd) };
+        // A mapping that could not be replaced may be gone all the same.
+        // SAFETY: as above.
+        if !moved && !unsafe { sys::replace_with_private(region.base(), len) } {
+            self.state.store(FAILED, Ordering::Relaxed);
+            return false;
+        }
+        self.begin_anew(region, moved);
+        moved
+    }
+
+    /// The arena, if it is made and is this process's own.
+    pub(crate) fn own_region(&self) -> Option<Region<'_>> {
+        if !self.is_ready() {
+            return None;
+        }
+        let region = self.region()?;
+        let is_own = !self.fork.happened()
+            || (self.fork.once(|| self.become_own(region)) && self.is_ready());
+        is_own.then_some(region)
+    }
+
+    /// The arena while somebody else of a fork's child takes note. A private
+    /// one is whole all the time, and the objects in it keep their places:
+    /// whoever frees one must learn of its shift, now.
+    #[cold]
+    pub(crate) fn region_meanwhile(&self) -> Option<Region<'_>> {
+        // Acquire: pairs with the Release in `begin_anew`; everything is whole.
+        if !self.is_ready() || self.shared.load(Ordering::Acquire) != 0 {
+            return None;
+        }
+        self.region()
+    }
+
+    /// The arena that holds what was reserved, taken or begun in `generation`;
+    /// none, if a fork's child has made everything anew since.
+    pub(crate) fn region_of(&self, generation: Generation) -> Option<Region<'_>> {
+        let region = self.own_region().or_else(|| self.region_meanwhile())?;
+        (self.generation().made == generation.made).then_some(region)
+    }
+
+    /// The generation now.
+    pub(crate) fn generation(&self) -> Generation {
+        Generation {
+            // Relaxed, both: change in a fork's child only, in `own_region` by
+            // this thread.
+            made: self.made.load(Ordering::Relaxed),
+            disowned: self.disowned.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        // Acquire: pairs with the Release in `make`.
+        self.state.load(Ordering::Acquire) == READY
+    }
+
+    fn region(&self) -> Option<Region<'_>> {
+        // Acquire: pairs with the Release in `make`.
+        let base = ptr::NonNull::new(self.base.load(Ordering::Acquire))?;
+        // Relaxed: written before the base.
+        let len = self.len.load(Ordering::Relaxed);
+        // SAFETY: `make` stored base and length of an arena with a header, which
+        // stays mapped as long as the store lives.
+        Some(unsafe { Region::from_parts(base, len) })
+    }
+
+    /// There was no memory for an arena, and never will be.
+    pub(crate) fn has_failed(&self) -> bool {
+        // Relaxed: FAILED is final and publishes nothing.
+        self.state.load(Ordering::Relaxed) == FAILED
+    }
+
+    /// The arena, made if need be. Not for what may have interrupted its making.
+    pub(crate) fn region_or_make(&self) -> Option<Region<'_>> {
+        // Relaxed: `make` and `own_region` look again.
+        match self.state.load(Ordering::Relaxed) {
+            READY | FAILED => self.own_region(),
+            _ => self.make(|| Arena::anonymous(self.memory_limit()), false),
+        }
+    }
+
+    #[cold]
+    fn make(&self, arena: impl FnOnce() -> Option<Arena>, shared: bool) -> Option<Region<'_>> {
+        let making = MAKING | sys::process_id() << MAKER_SHIFT;
+        // Relaxed: only one thread goes on; it reads nothing of others.
+        let seen = self.state.load(Ordering::Relaxed);
+        let abandoned = seen != making && is_making(seen) && self.fork.happened();
+        if seen != UNMADE && !abandoned {
+            return None;
+        }
+        // Acquire: if abandoned, what the parent's thread wrote is simply there.
+        self.state
+            .compare_exchange(seen, making, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        // Not null: the parent's thread had the arena made, and it is whole. It
+        // is taken over as after any other fork.
+        if self.base.load(Ordering::Acquire).is_null() {
+            self.fork.arm();
+            let arena = arena().filter(|arena| parts::create(arena.region()).is_some());
+            let Some(arena) = arena else {
+                self.state.store(FAILED, Ordering::Relaxed);
+                return None;
+            };
+            self.settings.publish(arena.region().header());
+            // Relaxed, to the next comment: published with the base.
+            self.shared.store(u32::from(shared), Ordering::Relaxed);
+            let (base, len) = arena.into_parts();
+            self.len.store(len, Ordering::Relaxed);
+            // Release: publishes the above. Pairs with the Acquire in `region`.
+            self.base.store(base.as_ptr(), Ordering::Release);
+        }
+        // Release: publishes all of the above. Pairs with the Acquire in `is_ready`.
+        self.state.store(READY, Ordering::Release);
+        self.own_region()
+    }
+
+    /// In a fork's child: the arena becomes this process's own, and empty.
+    fn become_own(&self, region: Region<'_>) {
+        if self.shared.load(Ordering::Relaxed) != 0 {
+            // SAFETY: the store's whole mapping. What it held is the parent's;
+            // references into it are used by nobody: the child has one thread.
+            if unsafe { sys::replace_with_private(region.base(), region.capacity_bytes()) } {
+                self.begin_anew(region, false);
+            } else {
+                self.state.store(FAILED, Ordering::Relaxed);
+            }
+            return;
+        }
+        // Relaxed: seen by this thread, and by others after the guard is armed.
+        self.disowned.fetch_add(1, Ordering::Relaxed);
+        parts::disown(region);
+        // Relaxed: figures.
+        region
+            .header()
+            .process_id
+            .store(u64::from(sys::process_id()), Ordering::Relaxed);
+        region
+            .header()
+            .started_unix_nanos
+            .store(sys::unix_nanos(), Ordering::Relaxed);
+    }
+
+    /// Fresh records in a mapping that has just been replaced by zeroes.
+    fn begin_anew(&self, region: Region<'_>, shared: bool) {
+        // Relaxed: seen by this thread, and by others after the guard is armed.
+        self.made.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: zeroed, as large as before, and used by this thread alone.
+        unsafe { crate::arena::init_header(region.base(), region.capacity_bytes()) };
+        self.filter.clear();
+        self.modules.store(0, Ordering::Relaxed);
+        self.settings.publish(region.header());
+        if parts::create(region).is_none() {
+            self.state.store(FAILED, Ordering::Relaxed);
+        }
+        // Last: a child that is forked before must do all this again. Release:
+        // pairs with the Acquire in `region_meanwhile`.
+        self.shared.store(u32::from(shared), Ordering::Release);
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(region) = self.region() {
+            let (base, len) = (region.base(), region.capacity_bytes());
+            // SAFETY: from `into_parts` in `make`; tickets, taken objects and
+            // snapshots borrow the store, so none is left.
+            drop(unsafe { Arena::from_parts(base, len) });
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_making(state: u32) -> bool {
+    state & ((1 << MAKER_SHIFT) - 1) == MAKING
+}
