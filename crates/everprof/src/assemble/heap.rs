@@ -1,0 +1,103 @@
+//! The heap's profile, of this process or of a recording.
+//!
+//! Context: cold. Invariant: every sample has all four values, and never more
+//! freed than allocated.
+
+use everprof_core::global;
+use everprof_core::heap::{Bucket, Snapshot, Tally};
+use everprof_core::modules;
+use everprof_core::recording::Recording;
+use everprof_profile::{ALLOCATOR_FRAMES, Label, Profile};
+
+use super::as_value;
+use super::modules::Modules;
+use super::places::Places;
+use crate::profile::Ask;
+
+const HEAP_TYPES: [(&str, &str); 4] = [
+    ("alloc_objects", "count"),
+    ("alloc_space", "bytes"),
+    ("inuse_objects", "count"),
+    ("inuse_space", "bytes"),
+];
+
+/// What tells `heap` and `allocs` apart: all else in them is the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum DefaultType {
+    InUse,
+    Allocated,
+}
+
+/// This process's heap now, by addresses.
+pub(crate) fn heap(default: DefaultType, ask: &Ask) -> Profile {
+    modules::refresh();
+    let snapshot = match ask.older_than {
+        Some(age) => {
+            global::heap().snapshot_older_than(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
+        }
+        None => global::heap().snapshot(),
+    };
+    assemble(&snapshot, &Modules::of_this_process(), default)
+}
+
+/// The heap of another process, under each of its names; none where it recorded
+/// no heap.
+pub(super) fn of_recording(
+    recording: &Recording,
+    modules: &Modules,
+) -> Vec<(&'static str, Profile)> {
+    let Some(snapshot) = recording.heap() else {
+        return Vec::new();
+    };
+    let named = [
+        ("allocs", DefaultType::Allocated),
+        ("heap", DefaultType::InUse),
+    ];
+    named
+        .map(|(name, default)| (name, assemble(&snapshot, modules, default)))
+        .into()
+}
+
+fn assemble(snapshot: &Snapshot, modules: &Modules, default: DefaultType) -> Profile {
+    let mut profile = Profile::new(&HEAP_TYPES);
+    profile.set_default_sample_type(match default {
+        DefaultType::InUse => "inuse_space",
+        DefaultType::Allocated => "alloc_space",
+    });
+    profile.set_period_type("space", "bytes");
+    profile.period = as_value(snapshot.period_bytes);
+    profile.time_nanos = as_value(snapshot.taken_at_unix_nanos());
+    profile.set_drop_frames(ALLOCATOR_FRAMES);
+    if snapshot.is_torn() {
+        profile.add_comment(
+            "not whole: a thread was stopped while it recorded, so that its last sample may be \
+             counted in part, or there was no memory for a copy",
+        );
+    }
+    let mut places = Places::new(modules);
+    places.add_program(&mut profile);
+    profile.reserve_samples(snapshot.len());
+    let mut stack = Vec::new();
+    for bucket in snapshot.iter() {
+        stack.clear();
+        stack.extend(
+            bucket
+                .stack
+                .iter()
+                .map(|pc| places.of_return(&mut profile, *pc)),
+        );
+        let size = Label::number("bytes", as_value(bucket.size_class_bytes), "bytes");
+        profile.push_sample(&stack, &values(&bucket), &[size]);
+    }
+    profile
+}
+
+fn values(Bucket { alloc, freed, .. }: &Bucket<'_>) -> [i64; 4] {
+    let objects = |tally: &Tally| tally.objects.round() as i64;
+    [
+        objects(alloc),
+        as_value(alloc.bytes),
+        objects(alloc).saturating_sub(objects(freed)).max(0),
+        as_value(alloc.bytes.saturating_sub(freed.bytes)),
+    ]
+}

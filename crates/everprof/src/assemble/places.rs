@@ -1,0 +1,225 @@
+//! The locations of one profile, made as addresses are met.
+//!
+//! Context: cold.
+//! Invariant: an address has one location.
+//!
+//! **Addresses.** The recorders keep return addresses: the instruction *behind*
+//! a call. A profile's location is the call itself, so one byte is subtracted,
+//! as Go does; a name or line looked up for the return address would be that of
+//! the next statement, or, where the call is a function's last instruction, of
+//! the next function. The leaf may be an instruction of the allocator itself;
+//! one byte less is still within it, and it is trimmed.
+//!
+//! **Mappings** are those that some sample's address lies in, and the program's
+//! own file before them, whether or not any does. A module that was unloaded has
+//! one too.
+//!
+//! **Losses.** In place of an address a stack may hold a small number that
+//! stands for what was not recorded; it becomes a frame `everprof::lost::…`.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use everprof_core::lost;
+use everprof_profile::{Function, Line, LocationId, Mapping, MappingId, Profile};
+
+use super::modules::{Module, Modules};
+
+/// The locations made so far of one profile, by address.
+pub(super) struct Places<'a> {
+    modules: &'a Modules,
+    mappings: Vec<Option<MappingId>>,
+    locations: HashMap<u64, LocationId, ByAddress>,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(modules: &'a Modules) -> Self {
+        Self {
+            modules,
+            mappings: vec![None; modules.all.len()],
+            locations: HashMap::default(),
+        }
+    }
+
+    /// Readers take the first mapping for the program itself. So do the modules.
+    pub(super) fn add_program(&mut self, profile: &mut Profile) {
+        if !self.modules.all.is_empty() {
+            self.mapping(profile, 0);
+        }
+    }
+
+    /// The call that returns to `pc`, or the loss that it stands for.
+    pub(super) fn of_return(&mut self, profile: &mut Profile, pc: u64) -> LocationId {
+        // An address has one location however it is asked for, so the call is
+        // known by its own; a loss is no address.
+        let address = if pc < lost::FIRST_ADDRESS { pc } else { pc - 1 };
+        match self.locations.get(&address) {
+            Some(location) => *location,
+            None if pc < lost::FIRST_ADDRESS => self.add_loss(profile, pc),
+            None => self.add(profile, address),
+        }
+    }
+
+    pub(super) fn location(&mut self, profile: &mut Profile, address: u64) -> LocationId {
+        match self.locations.get(&address) {
+            Some(location) => *location,
+            None => self.add(profile, address),
+        }
+    }
+
+    #[cold]
+    fn add(&mut self, profile: &mut Profile, address: u64) -> LocationId {
+        let module = self.modules.find(address);
+        let mapping = module.map(|module| self.mapping(profile, module));
+        let location = profile.add_location(address, mapping);
+        self.locations.insert(address, location);
+        location
+    }
+
+    #[cold]
+    fn add_loss(&mut self, profile: &mut Profile, pc: u64) -> LocationId {
+        let name = lost::name(pc).unwrap_or_default();
+        let function = profile.add_function(Function {
+            name,
+            system_name: name,
+            file: "",
+            start_line: 0,
+        });
+        let location = profile.add_location(pc, None);
+        let line = Line {
+            function,
+            line: 0,
+            column: 0,
+        };
+        profile.set_lines(location, &[line]);
+        self.locations.insert(pc, location);
+        location
+    }
+
+    fn mapping(&mut self, profile: &mut Profile, module: usize) -> MappingId {
+        let Module {
+            start,
+            limit,
+            file_offset,
+            build_id,
+            file,
+            ..
+        } = &self.modules.all[module];
+        *self.mappings[module].get_or_insert_with(|| {
+            profile.add_mapping(Mapping {
+                start: *start,
+                limit: *limit,
+                offset: *file_offset,
+                file,
+                build_id,
+                ..Mapping::default()
+            })
+        })
+    }
+}
+
+/// Hashes addresses. A profile of 100,000 stacks asks 4,000,000 times, and std's
+/// own hasher took a third of the whole.
+#[derive(Clone, Copy)]
+struct ByAddress(u64);
+
+/// Seeded, since a recording may hold addresses that were chosen to collide.
+impl Default for ByAddress {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(0_u8) | 1)
+    }
+}
+
+impl BuildHasher for ByAddress {
+    type Hasher = AddressHasher;
+
+    fn build_hasher(&self) -> AddressHasher {
+        AddressHasher {
+            seed: self.0,
+            hash: 0,
+        }
+    }
+}
+
+struct AddressHasher {
+    seed: u64,
+    hash: u64,
+}
+
+impl Hasher for AddressHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    /// Both halves of a product with an odd number: each bit of the address
+    /// reaches the low bits that choose the slot and the high ones that tell keys
+    /// in it apart.
+    fn write_u64(&mut self, n: u64) {
+        let product = u128::from(self.hash ^ n) * u128::from(self.seed);
+        self.hash = product as u64 ^ (product >> 64) as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::modules::tests::{module, modules};
+    use super::*;
+
+    #[test]
+    fn the_program_is_the_first_mapping_and_others_come_as_they_are_used() {
+        let modules = modules(&[
+            module(0x1000, 0x2000, b"/bin/program", true),
+            module(0x3000, 0x4000, b"/lib/unused.so", true),
+            module(0x5000, 0x6000, b"linux-vdso.so.1", true),
+        ]);
+        let mut profile = Profile::new(&[("heap", "count")]);
+        let mut places = Places::new(&modules);
+        places.add_program(&mut profile);
+        let in_vdso = places.location(&mut profile, 0x5800);
+        let files: Vec<_> = profile
+            .mappings()
+            .map(|(_, mapping)| mapping.file)
+            .collect();
+        assert_eq!(files, ["/bin/program", "[vdso]"]);
+        let (_, program) = profile.mappings().next().expect("there are two");
+        assert_eq!(
+            (program.start, program.limit, program.offset),
+            (0x1000, 0x2000, 0x10)
+        );
+        assert_eq!(program.build_id, "ab01");
+        assert_eq!(profile.location(in_vdso).address, 0x5800);
+        assert_eq!(
+            profile.location(in_vdso).mapping.map(MappingId::index),
+            Some(1)
+        );
+    }
+
+    #[test]
+    fn a_return_address_becomes_the_call_before_it_and_a_loss_a_frame_of_its_own() {
+        let modules = modules(&[module(0x1000, 0x2000, b"program", true)]);
+        let mut profile = Profile::new(&[("heap", "count")]);
+        let mut places = Places::new(&modules);
+        let call = places.of_return(&mut profile, 0x1000 + 5);
+        assert_eq!(profile.location(call).address, 0x1004);
+        // A call that is its module's last instruction returns behind the module.
+        let last = places.of_return(&mut profile, 0x2000);
+        assert!(profile.location(last).mapping.is_some());
+        let lost = places.of_return(&mut profile, lost::Lost::Truncated.pc());
+        assert_eq!(
+            places.of_return(&mut profile, lost::Lost::Truncated.pc()),
+            lost
+        );
+        let line = profile.location(lost).lines[0];
+        assert_eq!(
+            profile.function(line.function).name,
+            "everprof::lost::truncated"
+        );
+        assert_eq!(profile.location(lost).mapping, None);
+    }
+}
