@@ -16,6 +16,11 @@
 //! An object leaves the books before its memory is given back: afterwards
 //! another thread may get the same address. `realloc` counts as the free of
 //! the old size and the allocation of the new one.
+//!
+//! A size beyond `isize::MAX` can only be refused, by every allocator: no
+//! object is that large. Such a request goes to the displaced function as it
+//! is, uncounted. The countdown is signed, and would take the size for a
+//! negative one: it would grow, and this thread go unrecorded for as long.
 
 use std::ffi::{c_int, c_void};
 
@@ -31,7 +36,7 @@ use crate::{real, start};
 /// As C's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
-    if global::tick(size) {
+    if is_due(size) {
         // SAFETY: the same call.
         return unsafe { malloc_due(size) };
     }
@@ -52,9 +57,8 @@ unsafe extern "C" fn malloc_due(size: usize) -> *mut c_void {
 /// As C's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
-    // A product that overflows is refused by the displaced function; the
-    // count of bytes need only not panic.
-    if global::tick(count.wrapping_mul(size)) {
+    // A product that overflows is refused by the displaced function, too.
+    if count.checked_mul(size).is_none_or(is_due) {
         // SAFETY: the same call.
         return unsafe { calloc_due(count, size) };
     }
@@ -79,7 +83,7 @@ unsafe extern "C" fn calloc_due(count: usize, size: usize) -> *mut c_void {
 /// As C's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realloc(object: *mut c_void, size: usize) -> *mut c_void {
-    let due = global::tick(size);
+    let due = is_due(size);
     if due || global::heap().may_be_sampled(object as usize) {
         // SAFETY: the same call.
         return unsafe { realloc_slow(object, size, due) };
@@ -91,7 +95,7 @@ pub unsafe extern "C" fn realloc(object: *mut c_void, size: usize) -> *mut c_voi
 #[cold]
 #[inline(never)]
 unsafe extern "C" fn realloc_slow(object: *mut c_void, size: usize, due: bool) -> *mut c_void {
-    if !start::is_recording() {
+    if can_only_fail(size) || !start::is_recording() {
         // SAFETY: the caller keeps `realloc`'s contract.
         return unsafe { real::realloc(object, size) };
     }
@@ -209,7 +213,7 @@ pub unsafe extern "C" fn free_aligned_sized(object: *mut c_void, _align: usize, 
 /// As POSIX's: `out` may be written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, size: usize) -> c_int {
-    if global::tick(size) {
+    if is_due(size) {
         // SAFETY: the same call.
         return unsafe { posix_memalign_due(out, align, size) };
     }
@@ -240,7 +244,7 @@ unsafe extern "C" fn posix_memalign_due(out: *mut *mut c_void, align: usize, siz
 /// As C's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
-    if global::tick(size) {
+    if is_due(size) {
         // SAFETY: the same call.
         return unsafe { aligned_alloc_due(align, size) };
     }
@@ -263,7 +267,7 @@ unsafe extern "C" fn aligned_alloc_due(align: usize, size: usize) -> *mut c_void
 /// As C's `aligned_alloc`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
-    if global::tick(size) {
+    if is_due(size) {
         // SAFETY: the same call.
         return unsafe { memalign_due(align, size) };
     }
@@ -286,7 +290,7 @@ unsafe extern "C" fn memalign_due(align: usize, size: usize) -> *mut c_void {
 /// As C's `malloc`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn valloc(size: usize) -> *mut c_void {
-    if global::tick(size) {
+    if is_due(size) {
         // SAFETY: the same call.
         return unsafe { valloc_due(size) };
     }
@@ -307,7 +311,7 @@ unsafe extern "C" fn valloc_due(size: usize) -> *mut c_void {
 /// As C's `malloc`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pvalloc(size: usize) -> *mut c_void {
-    if global::tick(size) {
+    if is_due(size) {
         // SAFETY: the same call.
         return unsafe { pvalloc_due(size) };
     }
@@ -332,6 +336,18 @@ pub unsafe extern "C" fn malloc_usable_size(object: *mut c_void) -> usize {
     unsafe { real::malloc_usable_size(object) }
 }
 
+/// Counts a request; true when the cold half has to see it.
+#[inline(always)]
+fn is_due(size: usize) -> bool {
+    can_only_fail(size) || global::tick(size)
+}
+
+/// Larger than any object can be (module head).
+#[inline(always)]
+fn can_only_fail(size: usize) -> bool {
+    size > isize::MAX as usize
+}
+
 /// Allocates, and records it when the sampler says so.
 #[inline(always)]
 fn sampled(
@@ -339,6 +355,9 @@ fn sampled(
     registers: &Registers,
     allocate: impl FnOnce() -> *mut c_void,
 ) -> *mut c_void {
+    if can_only_fail(size) {
+        return allocate();
+    }
     if !start::is_recording() {
         start::stay_dormant();
         return allocate();
@@ -361,6 +380,7 @@ fn sampled(
 mod tests {
     #![allow(clippy::unwrap_used, clippy::multiple_unsafe_ops_per_block)]
     use super::*;
+    use everprof_core::local;
     use std::ptr;
 
     // These run dormant: what is recorded is seen from outside, by running
@@ -397,6 +417,39 @@ mod tests {
             assert!(calloc(usize::MAX, 2).is_null());
             assert_eq!(*object.cast::<u8>(), 3);
             free(object);
+        }
+    }
+
+    /// The least and the greatest size that no allocator can serve, and one between.
+    const IMPOSSIBLE: [usize; 3] = [isize::MAX as usize + 1, usize::MAX / 4 * 3, usize::MAX];
+
+    #[test]
+    fn requests_that_can_only_fail_leave_the_countdown_alone() {
+        for size in IMPOSSIBLE {
+            // SAFETY: no object comes of it but the first, which is freed once.
+            unsafe {
+                let object = malloc(16);
+                local::with(|local| local.countdown.set(1000));
+                let mut out = object;
+                for null in [
+                    malloc(size),
+                    calloc(1, size),
+                    calloc(size, 2),
+                    realloc(object, size),
+                    realloc(ptr::null_mut(), size),
+                    reallocarray(object, 1, size),
+                    aligned_alloc(64, size),
+                    memalign(64, size),
+                    valloc(size),
+                    pvalloc(size),
+                ] {
+                    assert!(null.is_null(), "{size:#x}");
+                }
+                assert_eq!(posix_memalign(&raw mut out, 64, size), libc::ENOMEM);
+                assert_eq!(out, object);
+                local::with(|local| assert_eq!(local.countdown.get(), 1000, "{size:#x}"));
+                free(object);
+            }
         }
     }
 

@@ -61,6 +61,8 @@ fn c_gets_its_alignments_sizes_and_errors_and_every_site_is_exact() {
     assert_eq!(sums(&heap, "shrunk_to_nothing"), freed(1, 80));
     // Refused requests are not allocations, and leave the old object on the books until its free.
     assert_eq!(sums(&heap, "refused"), freed(1, 48));
+    assert_eq!(sums(&heap, "impossible"), freed(1, 24));
+    assert_eq!(sums(&heap, "after_the_impossible"), kept(1, 40));
     assert_eq!(sums(&heap, "errno_is_kept"), freed(3, 128));
 }
 

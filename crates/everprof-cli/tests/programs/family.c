@@ -67,6 +67,21 @@ SITE refused(void) {
     EXPECT(posix_memalign(&out, 3, 10) == EINVAL && out == object);
     free(object);
 }
+/* Larger than any object can be: taken for negative, these would stop the thread's count. */
+SITE impossible(void) {
+    void *object = malloc(24), *out = object;
+    volatile size_t sizes[] = {(size_t)PTRDIFF_MAX + 1, SIZE_MAX / 4 * 3, SIZE_MAX};
+    for (int i = 0; i < 3; i++) {
+        size_t size = sizes[i];
+        EXPECT(malloc(size) == NULL && calloc(1, size) == NULL);
+        EXPECT(realloc(object, size) == NULL && reallocarray(object, 1, size) == NULL);
+        EXPECT(memalign(64, size) == NULL && aligned_alloc(64, size) == NULL);
+        EXPECT(valloc(size) == NULL && pvalloc(size) == NULL);
+        EXPECT(posix_memalign(&out, 64, size) == ENOMEM && out == object);
+    }
+    free(object);
+}
+SITE after_the_impossible(void) { keep(malloc(40), 40, 16); }
 SITE errno_is_kept(void) {
     errno = ENOTTY;
     void *object = malloc(32);
@@ -79,7 +94,8 @@ SITE errno_is_kept(void) {
 int main(void) {
     by_malloc(); by_calloc(); by_realloc(); by_reallocarray(); by_posix_memalign();
     by_aligned_alloc(); by_memalign(); by_valloc(); by_pvalloc(); by_strdup();
-    by_nothing(); freed(); shrunk_to_nothing(); refused(); errno_is_kept();
+    by_nothing(); freed(); shrunk_to_nothing(); refused();
+    impossible(); after_the_impossible(); errno_is_kept();
     puts(wrong ? "wrong" : "all holds");
     fflush(stdout);
     _exit(wrong);
