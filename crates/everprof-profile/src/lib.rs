@@ -35,6 +35,7 @@ pub mod speedscope;
 pub mod symbolize;
 pub mod text;
 mod trim;
+pub mod wait_kind;
 mod wire;
 
 pub use error::Error;

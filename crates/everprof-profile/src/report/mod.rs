@@ -18,7 +18,7 @@
 //! debug information meet, and those of two builds of a program.
 
 pub mod diff;
-mod own;
+pub(crate) mod own;
 pub mod peek;
 pub mod top;
 pub mod tree;
