@@ -9,12 +9,14 @@
 //! | `instructions` | instructions that an allocation and its free gain, by callgrind |
 //! | `sample` | one sample at depth 32 |
 //! | `snapshot` | a profile of 100,000 stacks |
+//! | `locks` | threads that contend, with and without profiles of their waits |
 //! | `run` | unmodified programs under `everprof run`, heaptrack, jemalloc |
 //!
 //! Times are compared in pairs that run right after one another, in turning
 //! order (AB BA AB …), and a pair yields one ratio: a machine that slows down
 //! for a minute then bends two runs, not one. The first pair is thrown away.
 
+mod locks;
 mod peers;
 mod program;
 
@@ -29,7 +31,7 @@ use program::{Figures, Program, Spread};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-const PARTS: [&str; 5] = ["w", "instructions", "sample", "snapshot", "run"];
+const PARTS: [&str; 6] = ["w", "instructions", "sample", "snapshot", "locks", "run"];
 
 /// Runs the parts that the command line names, or all.
 pub fn run(report: &mut Report, arguments: &[String]) -> Outcome {
@@ -116,6 +118,7 @@ impl Bench {
             "instructions" => self.instructions()?,
             "sample" => self.sample()?,
             "snapshot" => self.snapshot()?,
+            "locks" => self.locks()?,
             _ => self.run_programs()?,
         };
         println!("{table}");

@@ -43,8 +43,7 @@ pub fn main() {
     } else {
         String::new()
     };
-    let (wall, cpu) = (Instant::now(), cpu_seconds());
-    match name.as_str() {
+    timed(|| match name.as_str() {
         "w1" => pairs(times(60_000_000)),
         "w2" => drop(replace(times(1_200_000), 100_000, SEED)),
         "w3" => parse_and_build(&json, times(600_000)),
@@ -52,7 +51,13 @@ pub fn main() {
         "pair8" => pairs(scale as usize),
         "pair16" => aligned_pairs(scale as usize),
         _ => panic!("{name}: not one of w1 w2 w3 w4 pair8 pair16"),
-    }
+    });
+}
+
+/// Runs `work` and prints its line: seconds by the clock, of CPU, peak KiB.
+pub fn timed(work: impl FnOnce()) {
+    let (wall, cpu) = (Instant::now(), cpu_seconds());
+    work();
     let (wall, cpu) = (wall.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     println!("{wall} {cpu} {}", peak_resident_kib());
 }

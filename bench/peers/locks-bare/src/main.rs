@@ -1,0 +1,5 @@
+//! The lock workloads, with nothing else.
+
+fn main() {
+    locks::main();
+}
