@@ -5,6 +5,7 @@
 //!   open the inbox (run/inbox), unpack the library (run/library)
 //!   start the program with LD_PRELOAD and EVERPROF_RUN; pass signals on (run/signals)
 //!        the library inside makes its memory and sends it here
+//!   meanwhile: does it bring an allocator of its own? (run/own_allocator)
 //!   wait; read the memory, write the profiles (run/save)
 //!   end as the program ended
 //! ```
@@ -18,6 +19,7 @@ mod elf;
 mod error;
 mod inbox;
 mod library;
+mod own_allocator;
 mod program;
 mod save;
 mod signals;
@@ -105,15 +107,7 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
         .split_first()
         .ok_or_else(|| Error::plain("no program given: everprof run -- PROGRAM ARGS".to_owned()))?;
     let path = program::find(name, std::env::var_os("PATH").as_deref())?;
-    let notes = program::check(&path)?;
-    if let Some(symbol) = notes.own_allocator {
-        note(&format!(
-            "`{}` brings an allocator of its own (it defines `{symbol}`): what goes through it is \
-             not seen here. Link everprof::Alloc around it to see that heap",
-            path.display()
-        ));
-    }
-
+    let binary = program::check(&path)?;
     let directory = args
         .output
         .clone()
@@ -160,6 +154,14 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
     if let Err(error) = &forwarding {
         note(&format!(
             "signals are not passed on to the program: {error}"
+        ));
+    }
+    // Behind the start, as the program need not wait for it.
+    if let Some(symbol) = own_allocator::find(&binary) {
+        note(&format!(
+            "`{}` brings an allocator of its own (it defines `{symbol}`): what goes through it is \
+             not seen here. Link everprof::Alloc around it to see that heap",
+            path.display()
         ));
     }
     let status = child

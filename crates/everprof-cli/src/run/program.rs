@@ -52,21 +52,15 @@ fn executable(path: &Path) -> Result<PathBuf, Error> {
     Ok(path.to_owned())
 }
 
-/// What `check` found out that does not stop the run.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Notes {
-    /// The symbol of an allocator inside the program that bypasses `malloc`.
-    pub(crate) own_allocator: Option<&'static str>,
-}
-
-/// Whether the library will get into the program at `path`.
-pub(crate) fn check(path: &Path) -> Result<Notes, Error> {
+/// Whether the library will get into the program at `path`; the binary that will
+/// really run.
+pub(crate) fn check(path: &Path) -> Result<PathBuf, Error> {
     let mut path = path.to_owned();
     // The kernel follows as many interpreters of interpreters.
     for _ in 0..5 {
         let Ok(file) = File::open(&path) else {
             // Executable but not readable: runs, and takes the library too.
-            return Ok(Notes::default());
+            return Ok(path);
         };
         privileges(
             &path,
@@ -75,7 +69,10 @@ pub(crate) fn check(path: &Path) -> Result<Notes, Error> {
         match interpreter(&file).map_err(|e| Error::unreadable(&path, e))? {
             Some(next) if !next.exists() => return Err(Error::no_interpreter(&path, &next)),
             Some(next) => path = next,
-            None => return elf::check(&path, file),
+            None => {
+                elf::check(&path, file)?;
+                return Ok(path);
+            }
         }
     }
     Err(Error::not_executable(
