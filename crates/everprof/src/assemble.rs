@@ -34,11 +34,14 @@ pub fn recording(path: &Path) -> Result<Vec<(&'static str, Profile)>, Error> {
     })?;
     let mut modules = Modules::default();
     recording.for_each_module(|module| modules.add(module));
-    let profiles = heap::of_recording(&recording, &modules);
-    let finished = profiles
-        .into_iter()
-        .map(|(name, profile)| (name, finish(profile, Names::Table, &[])));
-    Ok(finished.collect())
+    let mut profiles = Vec::new();
+    if let Some(heap) = heap::of_recording(&recording, &modules) {
+        // Named once: that takes most of the time.
+        let heap = finish(heap, Names::Table, &[]);
+        profiles.push(("allocs", heap::as_allocs(&heap)));
+        profiles.push(("heap", heap));
+    }
+    Ok(profiles)
 }
 
 /// Keeps the samples with these labels, names what is to be named, and takes our

@@ -28,6 +28,15 @@ pub(crate) enum DefaultType {
     Allocated,
 }
 
+impl DefaultType {
+    fn name(self) -> &'static str {
+        match self {
+            Self::InUse => "inuse_space",
+            Self::Allocated => "alloc_space",
+        }
+    }
+}
+
 /// This process's heap now, by addresses.
 pub(crate) fn heap(default: DefaultType, ask: &Ask) -> Profile {
     modules::refresh();
@@ -40,30 +49,22 @@ pub(crate) fn heap(default: DefaultType, ask: &Ask) -> Profile {
     assemble(&snapshot, &Modules::of_this_process(), default)
 }
 
-/// The heap of another process, under each of its names; none where it recorded
-/// no heap.
-pub(super) fn of_recording(
-    recording: &Recording,
-    modules: &Modules,
-) -> Vec<(&'static str, Profile)> {
-    let Some(snapshot) = recording.heap() else {
-        return Vec::new();
-    };
-    let named = [
-        ("allocs", DefaultType::Allocated),
-        ("heap", DefaultType::InUse),
-    ];
-    named
-        .map(|(name, default)| (name, assemble(&snapshot, modules, default)))
-        .into()
+/// The heap of another process; none where it recorded no heap.
+pub(super) fn of_recording(recording: &Recording, modules: &Modules) -> Option<Profile> {
+    let snapshot = recording.heap()?;
+    Some(assemble(&snapshot, modules, DefaultType::InUse))
+}
+
+/// The profile `allocs`, of the same samples as this one of `heap`.
+pub(super) fn as_allocs(heap: &Profile) -> Profile {
+    let mut allocs = heap.clone();
+    allocs.set_default_sample_type(DefaultType::Allocated.name());
+    allocs
 }
 
 fn assemble(snapshot: &Snapshot, modules: &Modules, default: DefaultType) -> Profile {
     let mut profile = Profile::new(&HEAP_TYPES);
-    profile.set_default_sample_type(match default {
-        DefaultType::InUse => "inuse_space",
-        DefaultType::Allocated => "alloc_space",
-    });
+    profile.set_default_sample_type(default.name());
     profile.set_period_type("space", "bytes");
     profile.period = as_value(snapshot.period_bytes);
     profile.time_nanos = as_value(snapshot.taken_at_unix_nanos());
