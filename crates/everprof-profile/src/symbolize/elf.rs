@@ -228,8 +228,9 @@ impl ElfFile {
         let from = addresses.partition_point(|&address| address < start);
         if size > 0 {
             let end = start.saturating_add(size);
-            let to = from + addresses[from..].partition_point(|&address| address < end);
-            for best in &mut sized[from..to] {
+            // One by one: nearly all symbols hold no address at all.
+            let held = addresses[from..].iter().zip(&mut sized[from..]);
+            for (_, best) in held.take_while(|(address, _)| **address < end) {
                 if best.is_none_or(|best| candidate.is_better_than(&best)) {
                     *best = Some(candidate);
                 }
