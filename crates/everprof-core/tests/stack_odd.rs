@@ -171,6 +171,15 @@ mod coroutine {
         job.result.take().unwrap()
     }
 
+    /// glibc says on x86_64 that `__start_context` has no caller. On aarch64 its
+    /// rules for `__startcontext` say instead that the return address is still in
+    /// its register and the stack as deep as before: a frame that calls itself.
+    const COROUTINE_END: StackEnd = if cfg!(target_arch = "aarch64") {
+        StackEnd::Malformed
+    } else {
+        StackEnd::Root
+    };
+
     #[test]
     fn a_coroutine_is_walked_to_its_own_root() {
         for bytes in [16 << 10, 64 << 10, 1 << 20] {
@@ -179,7 +188,7 @@ mod coroutine {
                 let captured = on_stack(&stack, || recurse(depth, &mut || ours(&mut [0; 128])));
                 assert!(captured.depth > depth);
                 assert!(captured.depth < depth + 30);
-                assert_eq!(captured.end, StackEnd::Root);
+                assert_eq!(captured.end, COROUTINE_END);
             }
             // Back on the thread's own.
             assert_same_stack(&both());

@@ -48,8 +48,19 @@ fn print_text(name: &str) {
     profile.write_text(&mut std::io::stdout(), 1).unwrap();
 }
 
+/// This binary again. The kernel cannot execute that of another machine: where
+/// an emulator runs the tests, the variable says by which command.
 fn program(role: &str, told: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let own = std::env::current_exe().unwrap();
+    let mut command = match std::env::var("EVERPROF_TEST_RUNNER") {
+        Ok(runner) => {
+            let mut words = runner.split(' ');
+            let mut command = Command::new(words.next().unwrap());
+            command.args(words).arg(own);
+            command
+        }
+        Err(_) => Command::new(own),
+    };
     command
         .env("EVERPROF_TEST_ROLE", role)
         .env("EVERPROF", told);

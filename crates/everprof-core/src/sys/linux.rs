@@ -3,6 +3,14 @@
 use std::io;
 use std::ptr::{self, NonNull};
 
+#[cfg(not(everprof_no_wipe))]
+#[path = "linux/wiped.rs"]
+mod wiped;
+#[cfg(everprof_no_wipe)]
+#[path = "linux/not_wiped.rs"]
+mod wiped;
+pub(crate) use wiped::map_wiped_on_fork;
+
 /// Bytes of a page as far as rounding goes. Kernels with larger pages (16 and
 /// 64 KiB on aarch64) round lengths up by themselves, and every length rounded
 /// to 64 KiB is a whole number of any of these pages.
@@ -112,22 +120,6 @@ pub(crate) unsafe fn unmap(base: NonNull<u8>, len: usize) {
         // SAFETY: the caller gives up a whole mapping of ours.
         unsafe { libc::munmap(base.as_ptr().cast(), len) };
     });
-}
-
-/// Memory that reads as zero in a fork's child whatever its parent wrote, or
-/// `None` where the kernel does not know `MADV_WIPEONFORK` (before 4.14).
-pub(crate) fn map_wiped_on_fork() -> Option<NonNull<u8>> {
-    let page = map_private(PAGE_BYTES)?;
-    let wiped = keeping_errno(|| {
-        // SAFETY: the advice covers the mapping made above and nothing else.
-        unsafe { libc::madvise(page.as_ptr().cast(), PAGE_BYTES, libc::MADV_WIPEONFORK) == 0 }
-    });
-    if wiped {
-        return Some(page);
-    }
-    // SAFETY: nobody has seen the page.
-    unsafe { unmap(page, PAGE_BYTES) };
-    None
 }
 
 /// This process.
