@@ -64,6 +64,28 @@ pub(crate) fn thread_pointer() -> u64 {
     pointer
 }
 
+/// The word at an address. In assembly: it belongs to the program, which may
+/// write it meanwhile, and may lie where a sanitizer lets no compiled code look,
+/// between two objects or behind a frame that has returned.
+///
+/// # Safety
+///
+/// `address` is divisible by 8 and its page can be read.
+#[inline(always)]
+pub(crate) unsafe fn word(address: u64) -> u64 {
+    let word: u64;
+    // SAFETY: the caller's promise; reads, and touches nothing else.
+    unsafe {
+        asm!(
+            "ldr {word}, [{address}]",
+            address = in(reg) address,
+            word = lateout(reg) word,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    word
+}
+
 /// A system call of four words. Not through `libc::syscall`: that symbol is one
 /// that profilers put themselves in front of, and it sets `errno`.
 ///

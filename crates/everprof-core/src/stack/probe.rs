@@ -156,8 +156,7 @@ impl Memory for Readable<'_> {
             return None;
         }
         // SAFETY: aligned, and inside a range of readable pages (module head).
-        // Volatile: the word belongs to the program and may be written by it.
-        Some(unsafe { (address as *const u64).read_volatile() })
+        Some(unsafe { platform::word(address) })
     }
 
     #[inline(always)]
