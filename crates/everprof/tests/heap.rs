@@ -18,15 +18,16 @@ use everprof_profile::{Profile, pprof};
 static ALLOC: everprof::Alloc = everprof::Alloc::system();
 
 /// `[alloc_objects, alloc_space, inuse_objects, inuse_space]` of all samples
-/// whose stack has a function with `site` in its name.
+/// whose stack has the function `site`. By the end of its name: generic functions
+/// that are given it, as those that start a thread with it, name it too.
 fn of_site(profile: &Profile, site: &str) -> [i64; 4] {
-    let mut sums = [0; 4];
+    let (site, mut sums) = (format!("::{site}"), [0; 4]);
     for sample in profile.samples() {
         let is_there = sample.stack().any(|location| {
             let lines = profile.location(location).lines;
             lines
                 .iter()
-                .any(|line| profile.function(line.function).name.contains(site))
+                .any(|line| profile.function(line.function).name.ends_with(&site))
         });
         if is_there {
             for (sum, value) in sums.iter_mut().zip(sample.values()) {
