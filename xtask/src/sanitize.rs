@@ -3,6 +3,9 @@
 //! ThreadSanitizer wants std instrumented too, or it takes std's own
 //! synchronisation for races: hence `-Zbuild-std`. A target is named although
 //! it is the host's, so that build scripts and macros stay plain.
+//!
+//! `cfg(sanitize)` is not stable: tests that cannot run under one of them ask for
+//! `everprof_sanitizer` and say why.
 
 use crate::report::{Outcome, Report};
 use crate::{tools, workspace};
@@ -25,7 +28,8 @@ pub fn thread(report: &mut Report, _: &[String]) -> Outcome {
         report,
         "thread",
         &["-Zbuild-std"],
-        &[("TSAN_OPTIONS", "halt_on_error=1")],
+        // Tests start threads in a fork's child.
+        &[("TSAN_OPTIONS", "halt_on_error=1:die_after_fork=0")],
     )
 }
 
@@ -37,7 +41,10 @@ fn run(report: &mut Report, name: &str, extra: &[&str], options: &[(&str, &str)]
         cargo.args(["test", "--no-fail-fast", "-p", package, "--lib", "--tests"]);
         cargo.args(["--target", &host]).args(extra);
         cargo
-            .env("RUSTFLAGS", format!("-Zsanitizer={name}"))
+            .env(
+                "RUSTFLAGS",
+                format!("-Zsanitizer={name} --cfg everprof_sanitizer=\"{name}\""),
+            )
             .env("EVERPROF_GO", &go);
         cargo.env("CARGO_TARGET_DIR", workspace::target_for(name));
         cargo.envs(options.iter().copied());

@@ -31,18 +31,28 @@ fn handle(signal: c_int, handler: Handler, flags: c_int) {
     assert_eq!(failed, 0);
 }
 
-/// Gives this thread a signal stack; its bytes, filled with `UNUSED`.
-fn use_signal_stack(bytes: usize) -> &'static [u8] {
-    let memory = vec![UNUSED; bytes].leak();
+/// Does `work` on a thread with a signal stack of so many bytes; how many of them
+/// were written.
+fn with_signal_stack(bytes: usize, work: impl FnOnce()) -> usize {
+    let mut memory = vec![UNUSED; bytes];
     let stack = libc::stack_t {
         ss_sp: memory.as_mut_ptr().cast(),
         ss_flags: 0,
         ss_size: bytes,
     };
-    // SAFETY: memory that is never freed.
-    let failed = unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
+    // SAFETY: all bits zero is a valid stack_t.
+    let mut before: libc::stack_t = unsafe { mem::zeroed() };
+    // SAFETY: memory that lives until it is replaced below.
+    let failed = unsafe { libc::sigaltstack(&raw const stack, &raw mut before) };
+    assert_eq!(failed, 0);
+    work();
+    // SAFETY: what the thread had; no handler runs on ours.
+    let failed = unsafe { libc::sigaltstack(&raw const before, ptr::null_mut()) };
     assert_eq!(failed, 0);
     memory
+        .iter()
+        .position(|byte| *byte != UNUSED)
+        .map_or(0, |at| bytes - at)
 }
 
 const UNUSED: u8 = 0xa5;
@@ -87,11 +97,12 @@ fn a_handler_is_walked_into_what_it_interrupted() {
 #[test]
 fn a_handler_on_its_own_stack_is_walked_onto_the_threads() {
     handle(libc::SIGUSR2, walk_both_ways, libc::SA_ONSTACK);
-    use_signal_stack(512 << 10);
-    for depth in [0, 5, 40] {
-        raise_within(depth, libc::SIGUSR2);
-        assert_same_stack(&STACKS.take().unwrap());
-    }
+    with_signal_stack(512 << 10, || {
+        for depth in [0, 5, 40] {
+            raise_within(depth, libc::SIGUSR2);
+            assert_same_stack(&STACKS.take().unwrap());
+        }
+    });
 }
 
 thread_local! {
@@ -119,13 +130,7 @@ extern "C" fn do_nothing(
 fn a_walk_needs_little_stack() {
     let used = |handler| {
         handle(libc::SIGWINCH, handler, libc::SA_ONSTACK);
-        let memory = use_signal_stack(512 << 10);
-        raise_within(20, libc::SIGWINCH);
-        // SAFETY: as long as the slice; read anew, as the handler wrote it.
-        memory
-            .iter()
-            .position(|byte| unsafe { ptr::read_volatile(byte) } != UNUSED)
-            .map_or(0, |at| memory.len() - at)
+        with_signal_stack(512 << 10, || _ = raise_within(20, libc::SIGWINCH))
     };
     let bytes = used(walk_in_little_room) - used(do_nothing) - 128 * 8;
     let (depth, end) = DEPTH.get();
@@ -142,8 +147,10 @@ fn a_walk_needs_little_stack() {
     assert!(bytes < limit, "{bytes}");
 }
 
-/// Walks of an interrupted thread at every instruction of what it does.
-#[cfg(target_arch = "x86_64")]
+/// Walks of an interrupted thread at every instruction of what it does. Under
+/// ThreadSanitizer these would be instructions of its own run-time library,
+/// which cannot be called from a handler that interrupts it.
+#[cfg(all(target_arch = "x86_64", not(everprof_sanitizer = "thread")))]
 mod step {
     use everprof_core::stack::{Registers, ThreadMemory, capture};
 

@@ -43,7 +43,8 @@ fn wide(depth: usize, leaf: &mut dyn FnMut()) {
 
 #[test]
 fn deep_recursion_is_walked_frame_by_frame() {
-    for depth in [1, 10, 60, 90] {
+    // The harness has some 30 frames, and more where std is not optimised.
+    for depth in [1, 10, 60, 75] {
         let mut stacks = None;
         recurse(depth, &mut || stacks = Some(both()));
         assert_same_stack(&stacks.unwrap());
