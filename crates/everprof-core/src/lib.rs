@@ -49,6 +49,8 @@ pub mod modules;
 mod parts;
 #[cfg(not(everprof_loom))]
 pub mod settings;
+#[cfg(not(everprof_loom))]
+pub mod signal;
 mod sync;
 mod sys;
 

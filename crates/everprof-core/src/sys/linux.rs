@@ -187,7 +187,7 @@ fn map(at: *mut u8, len: usize, protection: i32, flags: i32, fd: i32) -> Option<
 
 /// Runs `f` and puts `errno` back: an allocation that happens to be sampled
 /// must look to the program like any other.
-fn keeping_errno<R>(f: impl FnOnce() -> R) -> R {
+pub(crate) fn keeping_errno<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: the location is this thread's for as long as the thread lives.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
