@@ -33,6 +33,8 @@ mod ledger;
 pub mod recording;
 #[cfg(not(everprof_loom))]
 pub mod store;
+#[cfg(not(everprof_loom))]
+pub mod threads;
 
 pub mod arena;
 pub mod epoch;

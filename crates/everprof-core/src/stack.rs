@@ -117,8 +117,42 @@ pub enum StackEnd {
     Malformed,
     /// At a word that cannot be read.
     Unreadable,
+    /// At a frame that is found by a frame pointer which nobody knows: the stack was
+    /// read from outside.
+    NoFramePointer,
     /// There is no walk on this platform.
     NoWalk,
+}
+
+#[cfg_attr(
+    not(all(target_os = "linux", not(miri), not(everprof_loom))),
+    allow(
+        dead_code,
+        reason = "nobody hands a stack's end to another thread there"
+    )
+)]
+impl StackEnd {
+    const ALL: [Self; 8] = [
+        Self::Root,
+        Self::Truncated,
+        Self::NotCovered,
+        Self::Unsupported,
+        Self::Malformed,
+        Self::Unreadable,
+        Self::NoFramePointer,
+        Self::NoWalk,
+    ];
+
+    /// For an atomic.
+    pub(crate) fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// The one that has this number.
+    pub(crate) fn from_number(number: u32) -> Self {
+        let index = number as usize;
+        Self::ALL.get(index).copied().unwrap_or(Self::NoWalk)
+    }
 }
 
 /// What ends a stack that was cut at the depth limit.

@@ -122,6 +122,12 @@ pub(crate) fn is_permanent(address: u64) -> bool {
     PERMANENT.iter().any(|range| range.contains(address))
 }
 
+/// As [`is_permanent`], for whoever has no frame of the module on its own stack and
+/// must be sure.
+pub(crate) fn stays_loaded(address: u64) -> bool {
+    (loader::answers() || loader::NEVER_UNLOADS) && is_permanent(address)
+}
+
 /// Places of modules that cannot go. Written by `find_permanent`, by any number of
 /// threads at once, all with the same values.
 static PERMANENT: [AtomicRange; 5] = [const { AtomicRange::new() }; 5];

@@ -15,7 +15,10 @@ use super::walk::walk;
 use super::{Captured, Registers, depth_limit};
 
 mod lookup;
+mod outside;
 pub(crate) mod probe;
+
+pub(crate) use outside::{Leaf, Window, capture_outside};
 
 /// Writes the stack that `registers` stand in to `out`, leaf first.
 ///

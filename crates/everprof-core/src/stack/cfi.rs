@@ -9,6 +9,8 @@
 //! needs three: the canonical frame address, the frame pointer and the return
 //! address.
 
+use core::ops::Range;
+
 mod cursor;
 mod entry;
 mod machine;
@@ -132,6 +134,19 @@ impl<'a> Tables<'a> {
         machine.begin(fde.start);
         machine.run(fde.program, lookup)?;
         Ok(machine.row)
+    }
+
+    /// The function that `lookup` is in: its first address, and the first behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`] says why it is not known.
+    pub fn function(&self, lookup: u64) -> Result<Range<u64>, Fault> {
+        let fde = Fde::parse(self, self.search(lookup)?)?;
+        if lookup.wrapping_sub(fde.start) >= fde.size {
+            return Err(Fault::NotCovered);
+        }
+        Ok(fde.start..fde.start.wrapping_add(fde.size))
     }
 
     /// Address of the frame description entry that may cover `lookup`, by
@@ -304,6 +319,14 @@ pub(super) mod tests {
             assert_eq!(segment.row(index * 32 + 16), Err(Fault::NotCovered));
         }
         assert_eq!(segment.row(u64::MAX), Err(Fault::NotCovered));
+        let tables = Tables {
+            segment: &segment.bytes,
+            address: ADDRESS,
+            header: ADDRESS,
+        };
+        let start = CODE + 7 * 32;
+        assert_eq!(tables.function(start + 15), Ok(start..start + 16));
+        assert_eq!(tables.function(start + 16), Err(Fault::NotCovered));
     }
 
     #[test]

@@ -97,11 +97,7 @@ fn read(found: &modules::Found, lookup: u64) -> Rule {
     let Some((header, segment)) = found.tables() else {
         return Rule::NOT_COVERED;
     };
-    let tables = Tables {
-        segment,
-        address: segment.as_ptr() as u64,
-        header,
-    };
+    let tables = tables(header, segment);
     let row = match tables.row(lookup, platform::NUMBERS) {
         // Where a stack was made by hand (`makecontext`), the outermost return address is
         // a function's first byte, and `lookup` the padding before it.
@@ -109,4 +105,13 @@ fn read(found: &modules::Found, lookup: u64) -> Rule {
         row => row,
     };
     Rule::new(row)
+}
+
+/// Mapped tables as they are read.
+pub(crate) fn tables(header: u64, segment: &[u8]) -> Tables<'_> {
+    Tables {
+        segment,
+        address: segment.as_ptr() as u64,
+        header,
+    }
 }

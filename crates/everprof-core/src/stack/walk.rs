@@ -34,6 +34,26 @@ pub(crate) trait Memory {
         let second = self.read(aligned.checked_add(8)?)?;
         Some(first >> shift | second << (64 - shift))
     }
+
+    /// The frame pointer of a frame whose own was [`UNKNOWN`], from other evidence.
+    fn frame_pointer(&mut self, place: Place) -> Option<u64> {
+        let _ = place;
+        None
+    }
+}
+
+/// Stands for a frame pointer that nobody knows. Odd, so that it leads nowhere; as data
+/// of a program that keeps none it does no harm.
+const UNKNOWN: u64 = 1;
+
+/// What is known of a frame whose frame pointer is not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// An address inside its instruction.
+    pub(crate) lookup: u64,
+    pub(crate) sp: u64,
+    /// It is the leaf, or was interrupted: not in the middle of a call.
+    pub(crate) exact: bool,
 }
 
 /// Where the walk gets its rules.
@@ -70,27 +90,7 @@ pub(crate) fn walk<M: Memory, R: Rules>(
     out: &mut [u64],
     skip: &Range<u64>,
 ) -> Captured {
-    let Some(memo) = memo else {
-        return follow(registers, memory, rules, &mut None, out, skip);
-    };
-    let mut prediction = Some(memo.open());
-    let captured = follow(registers, memory, rules, &mut prediction, out, skip);
-    if let Some((written, moved)) = prediction.map(Prediction::end) {
-        memo.close(written, moved);
-    }
-    captured
-}
-
-#[inline(always)]
-fn follow<M: Memory, R: Rules>(
-    registers: &Registers,
-    memory: &mut M,
-    rules: &mut R,
-    prediction: &mut Option<Prediction<'_>>,
-    out: &mut [u64],
-    skip: &Range<u64>,
-) -> Captured {
-    let mut frame = Frame {
+    let frame = Frame {
         pc: registers.pc,
         sp: registers.sp,
         fp: registers.fp,
@@ -98,6 +98,48 @@ fn follow<M: Memory, R: Rules>(
         exact: true,
         trusted: true,
     };
+    let Some(memo) = memo else {
+        return follow(frame, memory, rules, &mut None, out, skip);
+    };
+    let mut prediction = Some(memo.open());
+    let captured = follow(frame, memory, rules, &mut prediction, out, skip);
+    if let Some((written, moved)) = prediction.map(Prediction::end) {
+        memo.close(written, moved);
+    }
+    captured
+}
+
+/// Walks the stack of another thread, of whose registers only two are known.
+#[cfg_attr(
+    miri,
+    allow(dead_code, reason = "there are no other threads' stacks there")
+)]
+pub(crate) fn walk_outside<M: Memory, R: Rules>(
+    (pc, sp): (u64, u64),
+    memory: &mut M,
+    rules: &mut R,
+    out: &mut [u64],
+) -> Captured {
+    let frame = Frame {
+        pc,
+        sp,
+        fp: UNKNOWN,
+        lr: None,
+        exact: true,
+        trusted: false,
+    };
+    follow(frame, memory, rules, &mut None, out, &(0..0))
+}
+
+#[inline(always)]
+fn follow<M: Memory, R: Rules>(
+    mut frame: Frame,
+    memory: &mut M,
+    rules: &mut R,
+    prediction: &mut Option<Prediction<'_>>,
+    out: &mut [u64],
+    skip: &Range<u64>,
+) -> Captured {
     let mut depth = 0;
     let mut skipped = 0;
     loop {
@@ -207,7 +249,16 @@ impl Frame {
 
     /// The caller by any rule.
     #[cold]
-    fn caller<M: Memory>(self, rule: Rule, memory: &mut M) -> Result<Self, StackEnd> {
+    fn caller<M: Memory>(mut self, rule: Rule, memory: &mut M) -> Result<Self, StackEnd> {
+        if self.fp == UNKNOWN && matches!(rule.kind(), Kind::Fp | Kind::AtFp) {
+            let place = Place {
+                lookup: self.pc.wrapping_sub(u64::from(!self.exact)),
+                sp: self.sp,
+                exact: self.exact,
+            };
+            let found = memory.frame_pointer(place);
+            self.fp = found.ok_or(StackEnd::NoFramePointer)?;
+        }
         let cfa = match rule.kind() {
             Kind::Sp => self.sp.wrapping_add(rule.cfa()),
             Kind::Fp => self.fp.wrapping_add(rule.cfa()),

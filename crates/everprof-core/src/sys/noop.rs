@@ -4,6 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Instant, SystemTime};
 
 /// Bytes that lengths are rounded to.
@@ -70,6 +71,15 @@ pub(crate) fn map_wiped_on_fork() -> Option<NonNull<u8>> {
 /// This process.
 pub(crate) fn process_id() -> u32 {
     std::process::id()
+}
+
+/// This thread, by a number that no other thread has.
+pub(crate) fn thread_id() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    thread_local! {
+        static THIS: u32 = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    THIS.with(|this| *this)
 }
 
 /// Nanoseconds since the Unix epoch.

@@ -63,6 +63,9 @@ struct FindObject {
 
 type FindObjectFn = unsafe extern "C" fn(*mut c_void, *mut FindObject) -> c_int;
 
+/// musl's `dlclose` does nothing (musl, "Functional differences from glibc").
+pub(crate) const NEVER_UNLOADS: bool = cfg!(target_env = "musl");
+
 /// Whether the loader can be asked at all.
 pub(crate) fn answers() -> bool {
     platform::find_object_address() != 0

@@ -1,0 +1,374 @@
+//! Collecting on Linux: looks at every thread, asks those that run.
+//!
+//! Context: cold. Twin of `noop.rs`.
+//! Invariant: whatever a handler of ours writes to was mapped before the first signal
+//! is sent, and stays mapped.
+//!
+//! ```text
+//!            ┌─ asleep, whole stack ────────────────────────→ Outside
+//! first look ┼─ asleep, stack cut ─┬─ call goes on ─→ ask
+//!            │                     └─ EINTR ────────────────→ Outside, cut
+//!            └─ running ─ look again ─┬─ asleep: as above
+//!                                     ├─ has spent time ─→ ask
+//!                                     └─ patience over ─────→ NoProcessor
+//! ask ─┬─ blocks the signal ────────────────────────────────→ SignalBlocked
+//!      └─ signal ─┬─ slot done ─────────────────────────────→ Signalled
+//!                 ├─ thread is gone ────────────────────────→ Exited
+//!                 └─ patience over ─────────────────────────→ NoAnswer
+//! ```
+
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use std::collections::HashSet;
+use std::time::Duration;
+
+use asked::{Answer, Pool, Question};
+use look::{Looker, Seen};
+use tasks::Tasks;
+
+use super::dump::{Collected, Dump, Missing, Name, Row, Source, State};
+use super::turn::Turn;
+use super::{blocked, own};
+use crate::stack::{self, Captured, MAX_DEPTH, Registers, StackEnd};
+use crate::{local, sys};
+
+mod asked;
+mod calls;
+mod look;
+mod tasks;
+
+/// A dump, shared with whoever asks at the same time.
+pub(super) fn collect(patience: Duration) -> Dump {
+    let process = Process::this();
+    process
+        .turn
+        .share(|| Dump::new(Collection::make(process, patience)))
+}
+
+/// What a process's dumps share. A fork's child has its own: its parent's may be locked
+/// by a thread that the child does not have.
+struct Process {
+    id: u32,
+    turn: Turn<Dump>,
+    /// Where threads that are asked answer. `None`: there was no memory.
+    pool: Option<Pool>,
+}
+
+impl Process {
+    fn this() -> &'static Self {
+        let id = sys::process_id();
+        loop {
+            let known = Self::known();
+            if let Some(process) = known
+                && process.id == id
+            {
+                return process;
+            }
+            let made = Box::new(Self {
+                id,
+                turn: Turn::new(),
+                pool: Pool::map(),
+            });
+            let made = Box::into_raw(made);
+            let before = known.map_or(ptr::null_mut(), |process| ptr::from_ref(process).cast_mut());
+            // Release: publishes what was made. Pairs with the Acquire in `known`.
+            let won = PROCESS
+                .compare_exchange(before, made, Ordering::Release, Ordering::Relaxed)
+                .is_ok();
+            if !won {
+                // SAFETY: made by `into_raw` above and published to nobody. Its pool's
+                // mapping is lost: some address space, once, in a race for the first dump.
+                drop(unsafe { Box::from_raw(made) });
+            }
+        }
+    }
+
+    /// The one in force. A handler's too.
+    fn known() -> Option<&'static Self> {
+        // Acquire: pairs with the Release in `this`.
+        let process = PROCESS.load(Ordering::Acquire);
+        // SAFETY: null, or from `into_raw` and never freed once it is published.
+        unsafe { process.as_ref() }
+    }
+}
+
+/// Written by the first dump of a process, read by each and by the handler.
+static PROCESS: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
+
+/// Processor time after which a thread that was found running has certainly left the
+/// call that it may just have been woken from: the kernel's own part of a wake-up and a
+/// return to the program is 1 to 3 µs.
+const SETTLED_NANOS: u64 = 20_000;
+
+/// Lists of threads until one brings nothing new. Each brings what was born during the
+/// one before; a program that outruns sixteen of them never stands still.
+const MOST_LISTS: u32 = 16;
+
+/// A collection under way.
+struct Collection {
+    collected: Collected,
+    tasks: Tasks,
+    looker: Looker,
+    pool: Option<&'static Pool>,
+    signal: Option<i32>,
+    pending: Vec<Pending>,
+    out: Box<[u64; MAX_DEPTH]>,
+}
+
+/// A thread that has no row yet.
+struct Pending {
+    id: u32,
+    state: State,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy)]
+enum Phase {
+    /// Found running, when it had taken so much processor time.
+    Running { cpu_nanos: u64 },
+    /// Found asleep, but not twice the same.
+    Restless,
+    /// To be asked, when there is a place to answer.
+    ToAsk,
+    /// Asked.
+    Asked(Question),
+    /// It has its row.
+    Over,
+}
+
+impl Collection {
+    fn make(process: &'static Process, patience: Duration) -> Collected {
+        let start = sys::monotonic_nanos();
+        let patience_nanos = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        // Tables of modules that were loaded since the last look are wanted, where the
+        // loader cannot be asked without a lock.
+        let collected = Collected {
+            rows: Vec::new(),
+            frames: Vec::new(),
+            supported: false,
+            complete: false,
+            unix_nanos: sys::unix_nanos(),
+            duration_nanos: 0,
+        };
+        let Some(tasks) = Tasks::open() else {
+            return collected;
+        };
+        let mut collection = Self {
+            collected,
+            tasks,
+            looker: Looker::new(),
+            pool: process.pool.as_ref(),
+            signal: asked::install(),
+            pending: Vec::new(),
+            out: Box::new([0; MAX_DEPTH]),
+        };
+        collection.collected.supported = true;
+        collection.visit_all();
+        let deadline = sys::monotonic_nanos().saturating_add(patience_nanos);
+        collection.settle(deadline);
+        let mut collected = collection.collected;
+        collected.duration_nanos = sys::monotonic_nanos().saturating_sub(start);
+        collected
+    }
+
+    /// Takes a first look at every thread, until there is none that was not looked at.
+    fn visit_all(&mut self) {
+        let mut known = HashSet::new();
+        let mut list = Vec::new();
+        for _ in 0..MOST_LISTS {
+            let whole = self.tasks.list(&mut list);
+            let mut news = false;
+            for &id in &list {
+                if known.insert(id) {
+                    news = true;
+                    self.visit(id);
+                }
+            }
+            if whole && !news {
+                self.collected.complete = true;
+                return;
+            }
+        }
+    }
+
+    fn visit(&mut self, id: u32) {
+        if own::is_own(id) {
+            return;
+        }
+        if id == sys::thread_id() {
+            let registers = Registers::here();
+            let captured = local::with(|local| {
+                stack::capture(&registers, &local.stack, self.out.as_mut_slice(), &(0..0))
+            });
+            return self.add(id, State::Running, Source::Itself, captured);
+        }
+        if let Some((wait, depth)) = blocked::recorded_wait(id, self.out.as_mut_slice()) {
+            let end = StackEnd::Root;
+            let captured = Captured { depth, end };
+            return self.add(id, State::Unknown, Source::Recorded(wait), captured);
+        }
+        let mut pending = Pending {
+            id,
+            state: State::Unknown,
+            phase: Phase::Restless,
+        };
+        self.look(&mut pending);
+        if !matches!(pending.phase, Phase::Over) {
+            self.pending.push(pending);
+        }
+    }
+
+    /// Looks once more at a thread that was not asked.
+    fn look(&mut self, pending: &mut Pending) {
+        let seen = self
+            .looker
+            .look(&self.tasks, pending.id, self.out.as_mut_slice());
+        pending.phase = match seen {
+            Seen::Gone => self.miss(pending, Missing::Exited),
+            Seen::Asleep(state, captured) => {
+                self.add(pending.id, state, Source::Outside, captured);
+                Phase::Over
+            }
+            Seen::AsleepCut(state, captured) => {
+                pending.state = state;
+                if calls::goes_on(state) {
+                    Phase::ToAsk
+                } else {
+                    self.add(pending.id, state, Source::Outside, captured);
+                    Phase::Over
+                }
+            }
+            Seen::Running(now_nanos) => {
+                pending.state = State::Running;
+                match pending.phase {
+                    Phase::Running { cpu_nanos } if now_nanos - cpu_nanos >= SETTLED_NANOS => {
+                        Phase::ToAsk
+                    }
+                    Phase::Running { cpu_nanos } => Phase::Running { cpu_nanos },
+                    _ => Phase::Running {
+                        cpu_nanos: now_nanos,
+                    },
+                }
+            }
+            Seen::Restless => Phase::Restless,
+            Seen::Unknown => Phase::ToAsk,
+        };
+    }
+
+    /// Brings every pending thread to its row.
+    fn settle(&mut self, deadline: u64) {
+        let mut pending = std::mem::take(&mut self.pending);
+        loop {
+            for thread in &mut pending {
+                self.go_on(thread);
+            }
+            pending.retain(|thread| !matches!(thread.phase, Phase::Over));
+            if pending.is_empty() || sys::monotonic_nanos() >= deadline {
+                break;
+            }
+            sys::pause_briefly();
+        }
+        for thread in &mut pending {
+            self.give_up(thread);
+        }
+    }
+
+    fn go_on(&mut self, thread: &mut Pending) {
+        if let Phase::Running { .. } | Phase::Restless = thread.phase {
+            self.look(thread);
+        }
+        if let Phase::ToAsk = thread.phase {
+            thread.phase = self.ask(thread);
+        }
+        if let Phase::Asked(question) = thread.phase {
+            thread.phase = self.hear(thread, question);
+        }
+    }
+
+    fn ask(&mut self, thread: &Pending) -> Phase {
+        let (Some(signal), Some(pool)) = (self.signal, self.pool) else {
+            return self.miss(thread, Missing::NoSignal);
+        };
+        if self.tasks.blocks(thread.id, signal) {
+            return self.miss(thread, Missing::SignalBlocked);
+        }
+        match pool.ask(thread.id, signal) {
+            Ok(question) => Phase::Asked(question),
+            // All places are taken by threads that have not answered yet.
+            Err(asked::Refused::Busy) => Phase::ToAsk,
+            Err(asked::Refused::Gone) => self.miss(thread, Missing::Exited),
+            Err(asked::Refused::Failed) => self.miss(thread, Missing::NoSignal),
+        }
+    }
+
+    fn hear(&mut self, thread: &Pending, question: Question) -> Phase {
+        let Some(pool) = self.pool else {
+            return Phase::Over;
+        };
+        match pool.answer(question, self.out.as_mut_slice()) {
+            Some(answer) => self.take(thread, answer),
+            None if sys::thread_cpu_nanos(thread.id).is_none() => {
+                pool.withdraw(question);
+                self.miss(thread, Missing::Exited)
+            }
+            None => Phase::Asked(question),
+        }
+    }
+
+    fn take(&mut self, thread: &Pending, answer: Answer) -> Phase {
+        let source = Source::Signalled {
+            held_nanos: answer.held_nanos,
+        };
+        self.add(thread.id, thread.state, source, answer.captured);
+        Phase::Over
+    }
+
+    /// The patience is over.
+    fn give_up(&mut self, thread: &Pending) {
+        let missing = match thread.phase {
+            Phase::Over => return,
+            Phase::Running { .. } => Missing::NoProcessor,
+            Phase::Restless => Missing::Restless,
+            Phase::ToAsk => Missing::NoAnswer,
+            Phase::Asked(question) => {
+                let Some(pool) = self.pool else {
+                    return;
+                };
+                pool.withdraw(question);
+                // It may have answered just before.
+                if let Some(answer) = pool.answer(question, self.out.as_mut_slice()) {
+                    self.take(thread, answer);
+                    return;
+                }
+                Missing::NoAnswer
+            }
+        };
+        self.miss(thread, missing);
+    }
+
+    fn miss(&mut self, thread: &Pending, missing: Missing) -> Phase {
+        let nothing = Captured {
+            depth: 0,
+            end: StackEnd::NoWalk,
+        };
+        self.add(thread.id, thread.state, Source::Missing(missing), nothing);
+        Phase::Over
+    }
+
+    /// Adds a row whose stack is at the front of `out`.
+    fn add(&mut self, id: u32, state: State, source: Source, captured: Captured) {
+        let first = self.collected.frames.len();
+        let stack = self.out.get(..captured.depth).unwrap_or(&[]);
+        self.collected.frames.extend_from_slice(stack);
+        let mut line = [0; 32];
+        self.collected.rows.push(Row {
+            id,
+            name: Name::from_line(self.tasks.read(id, tasks::COMM, &mut line).unwrap_or(&[])),
+            state,
+            source,
+            first,
+            depth: stack.len(),
+            end: captured.end,
+        });
+    }
+}
