@@ -18,7 +18,7 @@ mod lookup;
 mod outside;
 pub(crate) mod probe;
 
-pub(crate) use outside::{Leaf, Window, capture_outside};
+pub(crate) use outside::{Leaf, Reader};
 
 /// Writes the stack that `registers` stand in to `out`, leaf first.
 ///

@@ -19,12 +19,14 @@
 //!   thread's stack keeps them. Frame pointers that are known lead on through them.
 
 use core::ops::Range;
+use std::collections::HashMap;
 
 use super::lookup::{self, Lookup};
 use crate::modules::loaded as modules;
 use crate::stack::rules::Rule;
 use crate::stack::walk::{Memory, Place, Rules, walk_outside};
 use crate::stack::{Captured, depth_limit};
+use crate::sys;
 
 #[cfg_attr(target_arch = "x86_64", path = "outside/prologue_x86_64.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "outside/prologue_aarch64.rs")]
@@ -39,40 +41,89 @@ pub(crate) enum Leaf {
     Interrupted,
 }
 
+/// Reads stacks, one after the other.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    process: i32,
+    window: Window,
+    /// Bytes from stack to frame pointer in the middle of the call at an address, and
+    /// return addresses known to be behind a call. Facts about code that stays: many
+    /// threads sleep in few places, and each fact costs as much as a stack.
+    frames: HashMap<u64, Option<u64>>,
+    calls: HashMap<u64, bool>,
+}
+
 /// A page's worth of the other thread's stack: enough for most stacks (30 frames of 100
 /// bytes). The kernel takes 1 µs for it, and 1.5 for twice as much.
 #[derive(Debug)]
-pub(crate) struct Window {
-    words: [u64; Self::WORDS],
+struct Window {
+    words: [u64; 512],
     start: u64,
     bytes: u64,
 }
 
-impl Window {
-    const WORDS: usize = 512;
-
-    /// Nothing read yet.
-    pub(crate) const fn new() -> Self {
+impl Reader {
+    /// For this process.
+    pub(crate) fn new() -> Self {
         Self {
-            words: [0; Self::WORDS],
-            start: 0,
-            bytes: 0,
+            process: sys::process_id().cast_signed(),
+            window: Window {
+                words: [0; 512],
+                start: 0,
+                bytes: 0,
+            },
+            frames: HashMap::new(),
+            calls: HashMap::new(),
         }
+    }
+
+    /// Writes the stack of a thread that sleeps at `pc` and `sp` to `out`, leaf first.
+    pub(crate) fn capture(
+        &mut self,
+        (pc, sp): (u64, u64),
+        leaf: Leaf,
+        out: &mut [u64],
+    ) -> Captured {
+        self.window.bytes = 0;
+        let limit = depth_limit().min(out.len());
+        let out = out.get_mut(..limit).unwrap_or(&mut []);
+        let mut memory = Outside { reader: self, leaf };
+        walk_outside((pc, sp), &mut memory, &mut Permanent(Lookup::new()), out)
+    }
+
+    /// Bytes from the stack pointer to the frame pointer, in the middle of the call that
+    /// `lookup` is in.
+    fn frame_bytes(&mut self, lookup: u64) -> Option<u64> {
+        if let Some(known) = self.frames.get(&lookup) {
+            return *known;
+        }
+        let found = read_frame_bytes(self.process, lookup);
+        self.frames.insert(lookup, found);
+        found
+    }
+
+    /// Whether a call ends at `address`.
+    fn is_behind_call(&mut self, address: u64) -> bool {
+        let process = self.process;
+        *self.calls.entry(address).or_insert_with(|| {
+            let mut before = [0];
+            modules::stays_loaded(address)
+                && copy(process, address.wrapping_sub(8), &mut before) == 8
+                && prologue::ends_in_call(before[0])
+        })
     }
 }
 
-/// Writes the stack of a thread that sleeps at `pc` and `sp` to `out`, leaf first.
-pub(crate) fn capture_outside(
-    (pc, sp): (u64, u64),
-    leaf: Leaf,
-    window: &mut Window,
-    out: &mut [u64],
-) -> Captured {
-    window.bytes = 0;
-    let limit = depth_limit().min(out.len());
-    let out = out.get_mut(..limit).unwrap_or(&mut []);
-    let mut memory = Outside { window, leaf };
-    walk_outside((pc, sp), &mut memory, &mut Permanent(Lookup::new()), out)
+fn read_frame_bytes(process: i32, lookup: u64) -> Option<u64> {
+    if !modules::stays_loaded(lookup) {
+        return None;
+    }
+    let module = modules::find(lookup)?;
+    let (header, segment) = module.tables()?;
+    let Range { start, end } = lookup::tables(header, segment).function(lookup).ok()?;
+    let mut code = [0; prologue::WORDS];
+    let known = copy(process, start, &mut code).min(end.wrapping_sub(start) as usize);
+    prologue::frame_bytes(&code, known)
 }
 
 /// Rules of modules that stay loaded, whoever's frames they have.
@@ -88,20 +139,21 @@ impl Rules for Permanent {
     }
 }
 
-struct Outside<'w> {
-    window: &'w mut Window,
+struct Outside<'r> {
+    reader: &'r mut Reader,
     leaf: Leaf,
 }
 
 impl Memory for Outside<'_> {
     #[inline]
     fn peek(&self, address: u64) -> Option<u64> {
+        let window = &self.reader.window;
         // As in `probe`: one comparison refuses misaligned addresses and those outside.
-        let index = address.wrapping_sub(self.window.start).rotate_right(3);
-        if index >= self.window.bytes >> 3 {
+        let index = address.wrapping_sub(window.start).rotate_right(3);
+        if index >= window.bytes >> 3 {
             return None;
         }
-        self.window.words.get(index as usize).copied()
+        window.words.get(index as usize).copied()
     }
 
     fn read(&mut self, address: u64) -> Option<u64> {
@@ -111,41 +163,34 @@ impl Memory for Outside<'_> {
         if !address.is_multiple_of(8) {
             return None;
         }
-        self.window.start = address;
-        self.window.bytes = copy(address, &mut self.window.words) as u64 & !7;
+        let Reader {
+            process, window, ..
+        } = &mut *self.reader;
+        window.start = address;
+        window.bytes = copy(*process, address, &mut window.words) as u64 & !7;
         self.peek(address)
     }
 
     fn code(&mut self, address: u64) -> Option<u64> {
         let mut word = [0];
-        (copy(address, &mut word) == 8).then_some(word[0])
+        (copy(self.reader.process, address, &mut word) == 8).then_some(word[0])
     }
 
     fn frame_pointer(&mut self, place: Place) -> Option<u64> {
         // A function interrupted within its first instructions has not done all of them.
-        let interrupted = place.exact && self.leaf == Leaf::Interrupted;
-        if interrupted || !modules::stays_loaded(place.lookup) {
+        if place.exact && self.leaf == Leaf::Interrupted {
             return None;
         }
-        let module = modules::find(place.lookup)?;
-        let (header, segment) = module.tables()?;
-        let Range { start, end } = lookup::tables(header, segment)
-            .function(place.lookup)
-            .ok()?;
-        let mut code = [0; prologue::WORDS];
-        let known = copy(start, &mut code).min(end.wrapping_sub(start) as usize);
-        let fp = place.sp.wrapping_add(prologue::frame_bytes(&code, known)?);
+        let fp = place
+            .sp
+            .wrapping_add(self.reader.frame_bytes(place.lookup)?);
         let return_address = self.read(fp.wrapping_add(8))?;
-        if !modules::stays_loaded(return_address) {
-            return None;
-        }
-        let before = self.code(return_address.wrapping_sub(8))?;
-        prologue::ends_in_call(before).then_some(fp)
+        self.reader.is_behind_call(return_address).then_some(fp)
     }
 }
 
 /// Copies from `address` on; how many bytes there were to copy. Not for more than a page.
-fn copy(address: u64, to: &mut [u64]) -> usize {
+fn copy(process: i32, address: u64, to: &mut [u64]) -> usize {
     const PAGE: u64 = 4096;
     let length = size_of_val(to) as u64;
     // A piece is copied whole or not at all (process_vm_readv(2)): none straddles pages.
@@ -162,8 +207,6 @@ fn copy(address: u64, to: &mut [u64]) -> usize {
         iov_base: to.as_mut_ptr().cast(),
         iov_len: length as usize,
     };
-    // SAFETY: takes no argument.
-    let process = unsafe { libc::getpid() };
     // SAFETY: the kernel writes at most `length` bytes, all of them within `to`, and
     // checks the addresses of the other side itself.
     let copied =

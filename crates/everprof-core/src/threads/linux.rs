@@ -106,6 +106,9 @@ const MOST_LISTS: u32 = 16;
 
 /// A collection under way.
 struct Collection {
+    process: u32,
+    /// The thread that collects.
+    this: u32,
     collected: Collected,
     tasks: Tasks,
     looker: Looker,
@@ -154,6 +157,8 @@ impl Collection {
             return collected;
         };
         let mut collection = Self {
+            process: process.id,
+            this: sys::thread_id(),
             collected,
             tasks,
             looker: Looker::new(),
@@ -172,11 +177,19 @@ impl Collection {
     }
 
     /// Takes a first look at every thread, until there is none that was not looked at.
+    ///
+    /// New threads stand behind all older ones in the kernel's list, so that a later look
+    /// at the list need only begin at one that is known.
     fn visit_all(&mut self) {
         let mut known = HashSet::new();
         let mut list = Vec::new();
+        let mut from = 0;
         for _ in 0..MOST_LISTS {
-            let whole = self.tasks.list(&mut list);
+            let whole = self.tasks.list(from, &mut list);
+            if from != 0 && !list.first().is_some_and(|first| known.contains(first)) {
+                from = 0;
+                continue;
+            }
             let mut news = false;
             for &id in &list {
                 if known.insert(id) {
@@ -188,14 +201,16 @@ impl Collection {
                 self.collected.complete = true;
                 return;
             }
+            // If the list had a gap it is read anew from its beginning.
+            from = if whole { self.tasks.tail() } else { 0 };
         }
     }
 
     fn visit(&mut self, id: u32) {
-        if own::is_own(id) {
+        if own::is_own(self.process, id) {
             return;
         }
-        if id == sys::thread_id() {
+        if id == self.this {
             let registers = Registers::here();
             let captured = local::with(|local| {
                 stack::capture(&registers, &local.stack, self.out.as_mut_slice(), &(0..0))

@@ -11,7 +11,7 @@
 use std::io;
 
 use super::tasks::{self, Tasks, number};
-use crate::stack::backend::{Leaf, Window, capture_outside};
+use crate::stack::backend::{Leaf, Reader};
 use crate::stack::{Captured, StackEnd};
 use crate::sys;
 use crate::threads::State;
@@ -36,7 +36,7 @@ pub(super) enum Seen {
 /// Looks at threads, one at a time.
 #[derive(Debug)]
 pub(super) struct Looker {
-    window: Box<Window>,
+    reader: Box<Reader>,
 }
 
 /// Times that a stack is read anew at once if its thread ran meanwhile.
@@ -45,7 +45,7 @@ const ATTEMPTS: u32 = 3;
 impl Looker {
     pub(super) fn new() -> Self {
         Self {
-            window: Box::new(Window::new()),
+            reader: Box::new(Reader::new()),
         }
     }
 
@@ -70,7 +70,7 @@ impl Looker {
                 State::InCall { .. } => Leaf::InCall,
                 _ => Leaf::Interrupted,
             };
-            let captured = capture_outside(registers, leaf, &mut self.window, out);
+            let captured = self.reader.capture(registers, leaf, out);
             match sys::thread_cpu_nanos(thread) {
                 None => return Seen::Gone,
                 Some(after_nanos) if after_nanos != before_nanos => {}

@@ -12,7 +12,7 @@ use super::{blocked, own};
 pub(super) fn collect(_patience: Duration) -> Dump {
     static TURN: Turn<Dump> = Turn::new();
     TURN.share(|| {
-        let _ = (own::is_own(0), blocked::recorded_wait(0, &mut []));
+        let _ = (own::is_own(0, 0), blocked::recorded_wait(0, &mut []));
         Dump::new(Collected {
             rows: Vec::new(),
             frames: Vec::new(),

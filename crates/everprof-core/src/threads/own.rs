@@ -23,12 +23,13 @@ impl OwnThread {
     /// For the calling thread. Beyond 64 threads it has no effect.
     #[must_use]
     pub fn enter() -> Self {
-        let this = key(sys::thread_id());
+        let process = sys::process_id();
+        let this = key(process, sys::thread_id());
         let free = |place: &&AtomicU64| {
             // A fork's child inherits places of threads that it has not. Relaxed, here
             // and below: nothing is published but the number itself.
             let held = place.load(Ordering::Relaxed);
-            process(held) != sys::process_id()
+            held >> 32 != u64::from(process)
                 && place
                     .compare_exchange(held, this, Ordering::Relaxed, Ordering::Relaxed)
                     .is_ok()
@@ -48,21 +49,17 @@ impl Drop for OwnThread {
     }
 }
 
-/// Whether `thread` is one of ours.
-pub(super) fn is_own(thread: u32) -> bool {
-    let key = key(thread);
+/// Whether `thread` of this `process` is one of ours.
+pub(super) fn is_own(process: u32, thread: u32) -> bool {
+    let key = key(process, thread);
     OWN.iter().any(|place| place.load(Ordering::Relaxed) == key)
 }
 
 /// Process and thread, or 0.
 static OWN: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
 
-fn key(thread: u32) -> u64 {
-    u64::from(sys::process_id()) << 32 | u64::from(thread)
-}
-
-fn process(key: u64) -> u32 {
-    (key >> 32) as u32
+fn key(process: u32, thread: u32) -> u64 {
+    u64::from(process) << 32 | u64::from(thread)
 }
 
 #[cfg(test)]
@@ -71,12 +68,14 @@ mod tests {
 
     #[test]
     fn a_thread_is_ours_while_its_mark_lives() {
-        let this = sys::thread_id();
-        assert!(!is_own(this));
+        let (process, this) = (sys::process_id(), sys::thread_id());
+        assert!(!is_own(process, this));
         let mark = OwnThread::enter();
-        assert!(is_own(this));
-        assert!(!is_own(this + 1));
+        assert!(is_own(process, this));
+        assert!(!is_own(process, this + 1));
+        // Not a thread of a fork's child that happens to have its number.
+        assert!(!is_own(process + 1, this));
         drop(mark);
-        assert!(!is_own(this));
+        assert!(!is_own(process, this));
     }
 }

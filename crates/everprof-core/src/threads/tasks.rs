@@ -1,7 +1,8 @@
 //! /proc/self/task: which threads there are, and what the kernel says of each.
 //!
 //! Context: cold. Invariant: nothing here waits for another thread.
-//! Source: proc(5); `fs/proc/base.c` for the order of the list and its gaps.
+//! Source: proc(5); `fs/proc/base.c` for the list and its gaps, `kernel/fork.c`
+//! (`copy_process`) for its order.
 
 use core::ffi::CStr;
 use std::io;
@@ -32,21 +33,23 @@ impl Tasks {
         })
     }
 
-    /// Puts all threads into `list`, the oldest first. True: the list had no gap, as far
-    /// as its length tells.
+    /// Puts the threads from the `from`th on into `list`, the oldest first. True: the list
+    /// had no gap, as far as its length tells.
     ///
     /// The kernel goes along its list of threads, oldest first, and ends early if the one
     /// that it stands at ends meanwhile. So the number of entries is compared with the
     /// number of threads, which the directory's link count gives.
-    pub(super) fn list(&mut self, list: &mut Vec<u32>) -> bool {
+    pub(super) fn list(&mut self, from: usize, list: &mut Vec<u32>) -> bool {
         list.clear();
         let threads = self.count();
-        let wanted = (threads + threads / 8 + 64) * 32;
+        let wanted = (threads.saturating_sub(from) + threads / 8 + 64) * 32;
         if self.entries.len() < wanted {
             self.entries.resize(wanted, 0);
         }
+        // A position is `.`, `..`, then one a thread (`proc_task_readdir`).
+        let position = if from == 0 { 0 } else { from + 2 };
         // SAFETY: a plain system call on a descriptor of ours.
-        unsafe { libc::lseek(self.directory, 0, libc::SEEK_SET) };
+        unsafe { libc::lseek(self.directory, position as libc::off_t, libc::SEEK_SET) };
         loop {
             // SAFETY: the kernel writes at most the length given.
             let read = unsafe {
@@ -67,7 +70,12 @@ impl Tasks {
             };
             list.extend(Entries(entries));
         }
-        list.len() == threads && self.count() == threads
+        from + list.len() == threads && self.count() == threads
+    }
+
+    /// Where a list begins that holds what was born lately: sixteen threads from the end.
+    pub(super) fn tail(&self) -> usize {
+        self.count().saturating_sub(16)
     }
 
     /// How many threads there are: the directory's links but `.` and `..`.
@@ -216,7 +224,7 @@ mod tests {
         let mut tasks = Tasks::open().unwrap();
         let mut list = vec![7];
         for _ in 0..3 {
-            tasks.list(&mut list);
+            tasks.list(0, &mut list);
             let this = |&&id: &&u32| id == sys::thread_id();
             assert_eq!(list.iter().filter(this).count(), 1);
             assert!(!list.contains(&7));
