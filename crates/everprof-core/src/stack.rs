@@ -113,7 +113,7 @@ pub enum StackEnd {
     NotCovered,
     /// At a rule of a kind that is not followed, with a frame pointer that leads nowhere.
     Unsupported,
-    /// At tables or registers that contradict themselves.
+    /// At tables or registers that contradict themselves, or tables that cannot be read.
     Malformed,
     /// At a word that cannot be read.
     Unreadable,

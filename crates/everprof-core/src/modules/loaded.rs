@@ -8,8 +8,8 @@ use core::ffi::{CStr, c_int, c_void};
 use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use elf::Headers;
-use loader::Object;
+pub(crate) use elf::Headers;
+pub(crate) use loader::{Object, answers as can_tell, object as object_now};
 
 use super::records::{Description, RECORDS};
 use crate::stack::{backend::probe, platform};

@@ -15,19 +15,21 @@
 //!   a frame reaches is read from its function's first instructions (`prologue`), and
 //!   believed if what stands there as a return address is one: behind a call.
 //!   Else the stack ends there, and says so.
-//! - Modules that could be unloaded meanwhile have no rules here: no frame on this
-//!   thread's stack keeps them. Frame pointers that are known lead on through them.
+//! - A module that could be unloaded is kept by no frame on *this* thread's stack, so
+//!   that its tables are copied out too before they are read (`copied`).
 
-use core::ops::Range;
-use std::collections::HashMap;
+use core::cell::RefCell;
 
-use super::lookup::{self, Lookup};
+use super::lookup::Lookup;
 use crate::modules::loaded as modules;
 use crate::stack::rules::Rule;
 use crate::stack::walk::{Memory, Place, Rules, walk_outside};
 use crate::stack::{Captured, depth_limit};
 use crate::sys;
+use code::Code;
 
+mod code;
+mod copied;
 #[cfg_attr(target_arch = "x86_64", path = "outside/prologue_x86_64.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "outside/prologue_aarch64.rs")]
 mod prologue;
@@ -41,20 +43,15 @@ pub(crate) enum Leaf {
     Interrupted,
 }
 
-/// Reads stacks, one after the other.
+/// Reads stacks, one after the other, and remembers what it learned of the code.
 #[derive(Debug)]
 pub(crate) struct Reader {
     process: i32,
     window: Window,
-    /// Bytes from stack to frame pointer in the middle of the call at an address, and
-    /// return addresses known to be behind a call. Facts about code that stays: many
-    /// threads sleep in few places, and each fact costs as much as a stack.
-    frames: HashMap<u64, Option<u64>>,
-    calls: HashMap<u64, bool>,
+    code: RefCell<Code>,
 }
 
-/// A page's worth of the other thread's stack: enough for most stacks (30 frames of 100
-/// bytes). The kernel takes 1 µs for it, and 1.5 for twice as much.
+/// A page's worth of the other thread's stack.
 #[derive(Debug)]
 struct Window {
     words: [u64; 512],
@@ -65,19 +62,20 @@ struct Window {
 impl Reader {
     /// For this process.
     pub(crate) fn new() -> Self {
+        let process = sys::process_id().cast_signed();
         Self {
-            process: sys::process_id().cast_signed(),
+            process,
             window: Window {
                 words: [0; 512],
                 start: 0,
                 bytes: 0,
             },
-            frames: HashMap::new(),
-            calls: HashMap::new(),
+            code: RefCell::new(Code::new(process)),
         }
     }
 
     /// Writes the stack of a thread that sleeps at `pc` and `sp` to `out`, leaf first.
+    /// Whoever calls says afterwards whether it [`slept`](Reader::slept).
     pub(crate) fn capture(
         &mut self,
         (pc, sp): (u64, u64),
@@ -87,73 +85,61 @@ impl Reader {
         self.window.bytes = 0;
         let limit = depth_limit().min(out.len());
         let out = out.get_mut(..limit).unwrap_or(&mut []);
-        let mut memory = Outside { reader: self, leaf };
-        walk_outside((pc, sp), &mut memory, &mut Permanent(Lookup::new()), out)
+        let mut rules = CopiedRules {
+            lookup: Lookup::new(),
+            code: &self.code,
+        };
+        let mut memory = Outside {
+            process: self.process,
+            window: &mut self.window,
+            code: &self.code,
+            leaf,
+        };
+        walk_outside((pc, sp), &mut memory, &mut rules, out)
     }
 
-    /// Bytes from the stack pointer to the frame pointer, in the middle of the call that
-    /// `lookup` is in.
-    fn frame_bytes(&mut self, lookup: u64) -> Option<u64> {
-        if let Some(known) = self.frames.get(&lookup) {
-            return *known;
-        }
-        let found = read_frame_bytes(self.process, lookup);
-        self.frames.insert(lookup, found);
-        found
-    }
-
-    /// Whether a call ends at `address`.
-    fn is_behind_call(&mut self, address: u64) -> bool {
-        let process = self.process;
-        *self.calls.entry(address).or_insert_with(|| {
-            let mut before = [0];
-            modules::stays_loaded(address)
-                && copy(process, address.wrapping_sub(8), &mut before) == 8
-                && prologue::ends_in_call(before[0])
-        })
+    /// The thread last captured slept all the while, or it did not: then what was copied
+    /// on its account may have been of a module on its way out.
+    pub(crate) fn slept(&mut self, slept: bool) {
+        self.code.get_mut().keep(slept);
     }
 }
 
-fn read_frame_bytes(process: i32, lookup: u64) -> Option<u64> {
-    if !modules::stays_loaded(lookup) {
-        return None;
-    }
-    let module = modules::find(lookup)?;
-    let (header, segment) = module.tables()?;
-    let Range { start, end } = lookup::tables(header, segment).function(lookup).ok()?;
-    let mut code = [0; prologue::WORDS];
-    let known = copy(process, start, &mut code).min(end.wrapping_sub(start) as usize);
-    prologue::frame_bytes(&code, known)
+/// The shared rules of modules that stay; of others, from their copies.
+struct CopiedRules<'r> {
+    lookup: Lookup,
+    code: &'r RefCell<Code>,
 }
 
-/// Rules of modules that stay loaded, whoever's frames they have.
-struct Permanent(Lookup);
-
-impl Rules for Permanent {
+impl Rules for CopiedRules<'_> {
     fn rule(&mut self, lookup: u64, _trusted: bool) -> Rule {
         if modules::stays_loaded(lookup) {
-            self.0.rule(lookup, false)
-        } else {
-            Rule::NOT_COVERED
+            return self.lookup.rule(lookup, false);
+        }
+        match self.code.try_borrow_mut() {
+            Ok(mut code) => code.rule(lookup),
+            // Never: the walk asks for one thing at a time.
+            Err(_) => Rule::ENDS,
         }
     }
 }
 
 struct Outside<'r> {
-    reader: &'r mut Reader,
+    process: i32,
+    window: &'r mut Window,
+    code: &'r RefCell<Code>,
     leaf: Leaf,
 }
 
 impl Memory for Outside<'_> {
     #[inline]
     fn peek(&self, address: u64) -> Option<u64> {
-        let window = &self.reader.window;
         // As in `probe`: one comparison refuses misaligned addresses and those outside.
-        let index = address.wrapping_sub(window.start).rotate_right(3);
-        if index >= window.bytes >> 3 {
+        let index = address.wrapping_sub(self.window.start).rotate_right(3);
+        if index >= self.window.bytes >> 3 {
             return None;
         }
-        window.words.get(index as usize).copied()
+        self.window.words.get(index as usize).copied()
     }
 
     fn read(&mut self, address: u64) -> Option<u64> {
@@ -163,17 +149,19 @@ impl Memory for Outside<'_> {
         if !address.is_multiple_of(8) {
             return None;
         }
-        let Reader {
-            process, window, ..
-        } = &mut *self.reader;
+        // The rest of the page, unless little is left of it: each page costs the kernel
+        // another walk through its tables (1 µs for one, 1.5 for two).
+        let rest = (PAGE - address % PAGE) as usize / 8;
+        let window = &mut *self.window;
+        let wanted = if rest >= 64 { rest } else { window.words.len() };
+        let words = window.words.get_mut(..wanted).unwrap_or(&mut []);
         window.start = address;
-        window.bytes = copy(*process, address, &mut window.words) as u64 & !7;
+        window.bytes = copy(self.process, address, words) as u64 & !7;
         self.peek(address)
     }
 
     fn code(&mut self, address: u64) -> Option<u64> {
-        let mut word = [0];
-        (copy(self.reader.process, address, &mut word) == 8).then_some(word[0])
+        word(self.process, address)
     }
 
     fn frame_pointer(&mut self, place: Place) -> Option<u64> {
@@ -181,17 +169,26 @@ impl Memory for Outside<'_> {
         if place.exact && self.leaf == Leaf::Interrupted {
             return None;
         }
-        let fp = place
-            .sp
-            .wrapping_add(self.reader.frame_bytes(place.lookup)?);
+        let code = self.code;
+        let bytes = code.try_borrow_mut().ok()?.frame_bytes(place.lookup)?;
+        let fp = place.sp.wrapping_add(bytes);
         let return_address = self.read(fp.wrapping_add(8))?;
-        self.reader.is_behind_call(return_address).then_some(fp)
+        let behind_call = code.try_borrow_mut().ok()?.is_behind_call(return_address);
+        behind_call.then_some(fp)
     }
+}
+
+/// Smallest page of both architectures.
+const PAGE: u64 = 4096;
+
+/// The word at `address`, at any alignment.
+fn word(process: i32, address: u64) -> Option<u64> {
+    let mut word = [0];
+    (copy(process, address, &mut word) == 8).then_some(word[0])
 }
 
 /// Copies from `address` on; how many bytes there were to copy. Not for more than a page.
 fn copy(process: i32, address: u64, to: &mut [u64]) -> usize {
-    const PAGE: u64 = 4096;
     let length = size_of_val(to) as u64;
     // A piece is copied whole or not at all (process_vm_readv(2)): none straddles pages.
     let first = (PAGE - address % PAGE).min(length);

@@ -61,6 +61,8 @@ pub(crate) enum FpIn {
 impl Rule {
     pub(crate) const NOT_COVERED: Self = Self(5);
     pub(crate) const SIGNAL: Self = Self(3);
+    /// There are tables, and they cannot be read: to go on without them would pass frames by.
+    pub(crate) const ENDS: Self = Self(7);
     /// Fills places that hold no rule and that nobody reads. Zero, so that half a
     /// megabyte of such places is no part of every executable's file.
     pub(crate) const EMPTY: Self = Self(0);

@@ -71,15 +71,17 @@ impl Looker {
                 _ => Leaf::Interrupted,
             };
             let captured = self.reader.capture(registers, leaf, out);
-            match sys::thread_cpu_nanos(thread) {
-                None => return Seen::Gone,
-                Some(after_nanos) if after_nanos != before_nanos => {}
-                Some(_) => {
-                    return match captured.end {
-                        StackEnd::Root | StackEnd::Truncated => Seen::Asleep(state, captured),
-                        _ => Seen::AsleepCut(state, captured),
-                    };
-                }
+            let after_nanos = sys::thread_cpu_nanos(thread);
+            let slept = after_nanos == Some(before_nanos);
+            self.reader.slept(slept);
+            if after_nanos.is_none() {
+                return Seen::Gone;
+            }
+            if slept {
+                return match captured.end {
+                    StackEnd::Root | StackEnd::Truncated => Seen::Asleep(state, captured),
+                    _ => Seen::AsleepCut(state, captured),
+                };
             }
         }
         Seen::Restless

@@ -101,6 +101,21 @@ impl<'a> Headers<'a> {
         ))
     }
 
+    /// Where the segment ends, as the file has it, that holds the byte at `address`.
+    pub(crate) fn segment_end(&self, address: u64) -> Option<u64> {
+        let offset = |segment: &Elf64_Phdr| {
+            address
+                .wrapping_sub(self.bias)
+                .wrapping_sub(segment.p_vaddr)
+        };
+        let segment = self
+            .loads()
+            .find(|segment| offset(segment) < segment.p_filesz)?;
+        address
+            .wrapping_sub(offset(segment))
+            .checked_add(segment.p_filesz)
+    }
+
     /// The GNU build id; empty if there is none.
     pub(crate) fn build_id(&self) -> &'a [u8] {
         let notes = self

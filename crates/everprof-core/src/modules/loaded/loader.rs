@@ -9,7 +9,7 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use crate::stack::platform;
 
 /// A loaded module, as it is now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Object {
     pub(crate) start: u64,
     pub(crate) limit: u64,

@@ -1,0 +1,536 @@
+//! A dump shows what each thread does: asleep, running, in C code, on small stacks.
+
+// Where musl's code has no tables its frames end stacks; its threads are tried in `threads_churn`.
+#![cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+#![allow(clippy::unwrap_used)]
+
+mod oracle;
+
+use std::ffi::{c_int, c_void};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Barrier, Condvar, Mutex, MutexGuard, RwLock};
+use std::time::Duration;
+use std::{mem, panic, ptr, thread};
+
+use everprof_core::stack::StackEnd;
+use everprof_core::threads::{
+    Dump, Missing, OwnThread, RecordedWait, Source, State, Thread, collect,
+};
+use oracle::library::{Library, build};
+use oracle::truth;
+
+/// Longer than any machine of ours is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(1000);
+
+fn of<'d>(dump: &'d Dump, name: &str) -> Thread<'d> {
+    let found: Vec<_> = dump
+        .iter()
+        .filter(|thread| thread.name == name.as_bytes())
+        .collect();
+    assert_eq!(found.len(), 1, "{name}");
+    found[0]
+}
+
+/// Starts a thread that tells its id and its stack, as exceptions would unwind it, and
+/// then does `work` in the same frame. It is never joined.
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Started {
+    let (tell, told) = channel();
+    thread::Builder::new()
+        .name(name.into())
+        .stack_size(64 << 10)
+        .spawn(move || tell_and_do(&tell, work))
+        .unwrap();
+    let (id, outer) = told.recv().unwrap();
+    Started { id, outer }
+}
+
+struct Started {
+    id: u32,
+    /// The entries of its stack outside of `tell_and_do`.
+    outer: Vec<u64>,
+}
+
+#[inline(never)]
+fn tell_and_do(tell: &Sender<(u32, Vec<u64>)>, work: impl FnOnce()) {
+    // SAFETY: takes no argument.
+    let id = unsafe { libc::gettid() }.cast_unsigned();
+    tell.send((id, truth()[2..].to_vec())).unwrap();
+    work();
+    std::hint::black_box(());
+}
+
+impl Started {
+    /// Waits until the thread sleeps in a system call.
+    fn asleep(self) -> Self {
+        loop {
+            let file = format!("/proc/self/task/{}/syscall", self.id);
+            let line = std::fs::read_to_string(file).unwrap();
+            // Not in the channel's futex, nor in a short one of the allocator.
+            if line != "running\n" && still(&line, self.id) {
+                return self;
+            }
+            thread::yield_now();
+        }
+    }
+
+    #[track_caller]
+    fn assert_whole(&self, thread: &Thread<'_>) {
+        assert_eq!(thread.id, self.id);
+        assert_eq!(thread.end, StackEnd::Root, "{thread:x?}");
+        assert!(
+            thread.stack.ends_with(&self.outer),
+            "{thread:x?} {:x?}",
+            self.outer
+        );
+        assert!(thread.stack.len() > self.outer.len());
+    }
+}
+
+/// The same line for five milliseconds: what these tests sleep in lasts longer.
+fn still(line: &str, id: u32) -> bool {
+    (0..5).all(|_| {
+        thread::sleep(Duration::from_millis(1));
+        std::fs::read_to_string(format!("/proc/self/task/{id}/syscall")).unwrap() == line
+    })
+}
+
+fn forever<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+fn locked() -> (&'static Mutex<()>, MutexGuard<'static, ()>) {
+    let mutex = forever(Mutex::new(()));
+    (mutex, mutex.lock().unwrap())
+}
+
+fn socket() -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    mem::forget(listener);
+    socket
+}
+
+/// A name and what a thread of this name sleeps in.
+type Sleep = (&'static str, Box<dyn FnOnce() + Send>);
+
+fn sleeps() -> Vec<Sleep> {
+    let (mutex, guard) = locked();
+    mem::forget(guard);
+    let lock = forever(RwLock::new(()));
+    mem::forget(lock.write().unwrap());
+    let wait = forever((Mutex::new(()), Condvar::new()));
+    let timed = forever((Mutex::new(()), Condvar::new()));
+    let (sender, receiver) = channel::<()>();
+    mem::forget(sender);
+    let pause = libc::timespec {
+        tv_sec: 1000,
+        tv_nsec: 0,
+    };
+    vec![
+        ("mutex", Box::new(|| drop(mutex.lock()))),
+        ("rwlock", Box::new(|| drop(lock.read()))),
+        (
+            "condvar",
+            Box::new(|| drop(wait.1.wait(wait.0.lock().unwrap()))),
+        ),
+        (
+            "condvar-timed",
+            Box::new(|| drop(timed.1.wait_timeout(timed.0.lock().unwrap(), LONG))),
+        ),
+        ("park", Box::new(thread::park)),
+        ("park-timed", Box::new(|| thread::park_timeout(LONG))),
+        ("sleep", Box::new(|| thread::sleep(LONG))),
+        ("channel", Box::new(move || receiver.recv().unwrap())),
+        (
+            "join",
+            Box::new(|| {
+                let sleeper = thread::Builder::new().name("joined".into());
+                let sleeper = sleeper.spawn(|| thread::sleep(LONG)).unwrap();
+                sleeper.join().unwrap();
+            }),
+        ),
+        (
+            "accept",
+            Box::new(|| drop(TcpListener::bind("127.0.0.1:0").unwrap().accept())),
+        ),
+        ("read", Box::new(|| drop(socket().read(&mut [0])))),
+        (
+            "read-timed",
+            Box::new(|| {
+                let mut socket = socket();
+                socket.set_read_timeout(Some(LONG)).unwrap();
+                drop(socket.read(&mut [0]));
+            }),
+        ),
+        (
+            "recv-timed",
+            Box::new(|| {
+                let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+                socket.set_read_timeout(Some(LONG)).unwrap();
+                drop(socket.recv(&mut [0]));
+            }),
+        ),
+        (
+            "pipe",
+            Box::new(|| {
+                let (mut reader, writer) = std::io::pipe().unwrap();
+                drop(reader.read(&mut [0]));
+                drop(writer);
+            }),
+        ),
+        (
+            "poll",
+            Box::new(|| {
+                // SAFETY: no descriptors.
+                unsafe { libc::poll(ptr::null_mut(), 0, -1) };
+            }),
+        ),
+        (
+            "epoll",
+            Box::new(|| {
+                // SAFETY: a plain system call.
+                let epoll = unsafe { libc::epoll_create1(0) };
+                let mut event = libc::epoll_event { events: 0, u64: 0 };
+                // SAFETY: room for one event.
+                unsafe { libc::epoll_wait(epoll, &raw mut event, 1, -1) };
+            }),
+        ),
+        (
+            "select",
+            Box::new(|| {
+                // SAFETY: no sets, no timeout.
+                unsafe {
+                    libc::select(
+                        0,
+                        ptr::null_mut(),
+                        ptr::null_mut(),
+                        ptr::null_mut(),
+                        ptr::null_mut(),
+                    )
+                };
+            }),
+        ),
+        (
+            "nanosleep",
+            Box::new(move || {
+                // SAFETY: a valid time.
+                unsafe { libc::nanosleep(&raw const pause, ptr::null_mut()) };
+            }),
+        ),
+        (
+            "pause",
+            Box::new(|| {
+                // SAFETY: takes no argument.
+                unsafe { libc::pause() };
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn sleeping_threads_are_walked_whole_and_undisturbed() {
+    let started: Vec<_> = sleeps()
+        .into_iter()
+        .map(|(name, sleep)| (name, start(name, sleep)))
+        .collect();
+    let started: Vec<_> = started
+        .into_iter()
+        .map(|(name, thread)| (name, thread.asleep()))
+        .collect();
+    for _ in 0..3 {
+        let dump = collect(PATIENCE);
+        assert!(dump.is_supported());
+        for (name, started) in &started {
+            let thread = of(&dump, name);
+            assert_eq!(thread.source, Source::Outside, "{name} {:?}", thread.end);
+            assert!(matches!(thread.state, State::InCall { .. }), "{name}");
+            started.assert_whole(&thread);
+        }
+    }
+}
+
+#[test]
+fn a_running_thread_walks_itself() {
+    let started = start("runs", || {
+        loop {
+            std::hint::spin_loop();
+        }
+    });
+    let dump = collect(PATIENCE);
+    let thread = of(&dump, "runs");
+    assert!(
+        matches!(thread.source, Source::Signalled { .. }),
+        "{thread:?}"
+    );
+    assert_eq!(thread.state, State::Running);
+    started.assert_whole(&thread);
+}
+
+#[test]
+fn the_thread_that_asks_is_in_its_own_dump() {
+    let (id, outer, dump) = thread::spawn(|| {
+        // SAFETY: takes no argument.
+        let id = unsafe { libc::gettid() }.cast_unsigned();
+        let outer = truth()[2..].to_vec();
+        (id, outer, collect(PATIENCE))
+    })
+    .join()
+    .unwrap();
+    let thread = dump.iter().find(|thread| thread.id == id).unwrap();
+    // Somebody else may have made this dump at the same time, and shared it.
+    assert!(matches!(thread.source, Source::Itself | Source::Outside));
+    assert_eq!(thread.end, StackEnd::Root);
+    assert!(thread.stack.ends_with(&outer));
+}
+
+#[test]
+fn a_thread_that_runs_with_all_signals_blocked_is_explained_at_once() {
+    let started = start("blocks", || {
+        let mut all = mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: fills the set.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        // SAFETY: a set that was filled.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut()) };
+        loop {
+            std::hint::spin_loop();
+        }
+    });
+    thread::sleep(Duration::from_millis(20));
+    let dump = collect(PATIENCE);
+    let thread = of(&dump, "blocks");
+    assert_eq!(thread.id, started.id);
+    assert_eq!(thread.source, Source::Missing(Missing::SignalBlocked));
+    assert!(thread.stack.is_empty());
+    // It was not waited for.
+    assert!(Duration::from_nanos(dump.duration_nanos()) < PATIENCE);
+}
+
+#[test]
+fn a_thread_that_sleeps_with_all_signals_blocked_is_walked() {
+    let started = start("blocks-asleep", || {
+        let mut all = mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: fills the set.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        // SAFETY: a set that was filled.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut()) };
+        thread::sleep(LONG);
+    })
+    .asleep();
+    let dump = collect(PATIENCE);
+    started.assert_whole(&of(&dump, "blocks-asleep"));
+}
+
+#[test]
+fn threads_of_our_own_are_left_out() {
+    let (go_on, told) = channel::<()>();
+    let started = start("ours", move || {
+        let mark = OwnThread::enter();
+        told.recv().unwrap();
+        drop(mark);
+        thread::sleep(LONG);
+    })
+    .asleep();
+    let has = |dump: &Dump| dump.iter().any(|thread| thread.id == started.id);
+    assert!(!has(&collect(PATIENCE)));
+    go_on.send(()).unwrap();
+    while !has(&collect(PATIENCE)) {}
+}
+
+unsafe extern "C" fn call(work: *mut c_void) {
+    // SAFETY: `through` passes this.
+    let work = unsafe { &mut *work.cast::<&mut dyn FnMut()>() };
+    work();
+}
+
+/// Does `work` at the leaf of twenty frames of C code without frame pointers.
+fn through(library: &Library, mut work: &mut dyn FnMut()) {
+    let nest = library.nest("deep");
+    // SAFETY: calls `call` once with what it expects.
+    unsafe { nest(20 as c_int, call, (&raw mut work).cast()) };
+}
+
+#[test]
+fn c_code_without_frame_pointers_in_a_library_that_may_go_is_walked() {
+    let path = build("dumped", 0, &[]);
+    let (mutex, guard) = locked();
+    let (running, sleeping) = (path.clone(), path.clone());
+    let started = [
+        start("c-locks", move || {
+            let library = Library::open(&path);
+            through(&library, &mut || drop(mutex.lock()));
+        })
+        .asleep(),
+        start("c-sleeps", move || {
+            let library = Library::open(&sleeping);
+            through(&library, &mut || thread::sleep(LONG));
+        })
+        .asleep(),
+        start("c-runs", move || {
+            let library = Library::open(&running);
+            through(&library, &mut || {
+                loop {
+                    std::hint::spin_loop();
+                }
+            });
+        }),
+    ];
+    for _ in 0..10 {
+        let dump = collect(PATIENCE);
+        for (name, started) in ["c-locks", "c-sleeps", "c-runs"].iter().zip(&started) {
+            let thread = of(&dump, name);
+            started.assert_whole(&thread);
+            assert!(thread.stack.len() > started.outer.len() + 20);
+        }
+    }
+    drop(guard);
+}
+
+#[test]
+fn a_panic_in_progress_is_walked() {
+    struct Unwinding(&'static Barrier);
+    impl Drop for Unwinding {
+        fn drop(&mut self) {
+            self.0.wait();
+            self.0.wait();
+        }
+    }
+    let barrier = forever(Barrier::new(2));
+    let started = start("panics", || {
+        let _unwinding = Unwinding(barrier);
+        panic::resume_unwind(Box::new(()));
+    });
+    barrier.wait();
+    let started = started.asleep();
+    let dump = collect(PATIENCE);
+    let thread = of(&dump, "panics");
+    assert_eq!(thread.end, StackEnd::Root, "{thread:?}");
+    started.assert_whole(&thread);
+    barrier.wait();
+}
+
+#[test]
+fn requests_at_the_same_time_all_show_all() {
+    let started: Vec<_> = (0..50)
+        .map(|index| start(&format!("all-{index}"), || thread::sleep(LONG)).asleep())
+        .collect();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    let dump = collect(PATIENCE);
+                    for (index, started) in started.iter().enumerate() {
+                        started.assert_whole(&of(&dump, &format!("all-{index}")));
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// After Go's TestGoroutineCounts: as many rows of one stack as threads that sleep there.
+#[test]
+fn threads_in_one_place_have_one_stack() {
+    let place = |name: &str, count: usize, sleep: fn()| -> Vec<u32> {
+        (0..count).map(|_| start(name, sleep).asleep().id).collect()
+    };
+    let expected = [
+        place("count-a", 10, || thread::sleep(LONG)),
+        place("count-b", 25, thread::park),
+        place("count-c", 5, || {
+            // SAFETY: takes no argument.
+            unsafe { libc::pause() };
+        }),
+    ];
+    let dump = collect(PATIENCE);
+    for ids in expected {
+        let stack = |id: u32| dump.iter().find(|thread| thread.id == id).unwrap().stack;
+        for &id in &ids {
+            assert_eq!(stack(id), stack(ids[0]));
+        }
+        let same = dump.iter().filter(|thread| thread.stack == stack(ids[0]));
+        assert_eq!(same.count(), ids.len());
+    }
+}
+
+/// The program's own signals keep working, be it those of the kind that dumps take.
+#[test]
+fn a_realtime_signal_that_the_program_handles_is_not_taken() {
+    static SEEN: AtomicU32 = AtomicU32::new(0);
+    extern "C" fn count(_signal: c_int) {
+        SEEN.fetch_add(1, Ordering::SeqCst);
+    }
+    // SAFETY: all bits zero is an empty action.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = count as *const () as usize;
+    let signals = [libc::SIGRTMIN(), libc::SIGRTMAX() - 1, libc::SIGUSR1];
+    for signal in signals {
+        // SAFETY: a handler that stays.
+        unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+    }
+    let stop = forever(AtomicBool::new(false));
+    let started = start("signalled", || {
+        while !stop.load(Ordering::SeqCst) {
+            std::hint::spin_loop();
+        }
+    });
+    for round in 1..=20 {
+        started.assert_whole(&of(&collect(PATIENCE), "signalled"));
+        for signal in signals {
+            // SAFETY: handled; the thread runs until it is told to stop.
+            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), started.id, signal) };
+        }
+        while SEEN.load(Ordering::SeqCst) != 3 * round {
+            thread::yield_now();
+        }
+    }
+    stop.store(true, Ordering::SeqCst);
+}
+
+#[test]
+fn nothing_is_recorded_that_nobody_records() {
+    let dump = collect(PATIENCE);
+    let recorded: Vec<RecordedWait> = dump
+        .iter()
+        .filter_map(|thread| match thread.source {
+            Source::Recorded(wait) => Some(wait),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(recorded, []);
+}
+
+/// A dump costs no descriptor and writes to nothing of the program's.
+#[test]
+fn nothing_is_left_open() {
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"x").unwrap();
+    drop((reader, writer));
+    let children = || {
+        // SAFETY: the child dumps and ends; see `threads_churn` for what it may do.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let before = open();
+            for _ in 0..100 {
+                let _ = collect(PATIENCE);
+            }
+            let status = c_int::from(open() != before);
+            // SAFETY: ends the child without running anybody's destructors.
+            unsafe { libc::_exit(status) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child made above.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        status
+    };
+    assert_eq!(children(), 0);
+}
