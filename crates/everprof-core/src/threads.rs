@@ -22,9 +22,10 @@
 //!
 //! Why a thread that runs is not signalled at once: the kernel calls it running from
 //! the moment that it is woken, when it is still inside of its call. It is looked at
-//! again until it sleeps, or has spent so much processor time that it must have left
-//! that call. Then it is asked. Between that look and the signal are some microseconds
-//! in which it may enter another call: that cannot be had (docs/threads.md).
+//! again until it sleeps, or has spent 200 µs of processor time without a sleep in
+//! between, so that it must have left that call and is in no hurry to enter the next.
+//! Then it is asked. Between the last look and the signal are some microseconds in which
+//! it may enter one after all: that cannot be had (docs/threads.md).
 //!
 //! Source: Go's goroutine profile for what a dump promises (runtime/mprof.go,
 //! `goroutineProfileWithLabelsConcurrent`), without its short stop of the world.

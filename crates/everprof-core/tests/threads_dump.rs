@@ -486,7 +486,7 @@ fn a_realtime_signal_that_the_program_handles_is_not_taken() {
         started.assert_whole(&of(&collect(PATIENCE), "signalled"));
         for signal in signals {
             // SAFETY: handled; the thread runs until it is told to stop.
-            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), started.id, signal) };
+            unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), started.id, signal) };
         }
         while SEEN.load(Ordering::SeqCst) != 3 * round {
             thread::yield_now();

@@ -9,7 +9,7 @@
 //! first look ┼─ asleep, stack cut ─┬─ call goes on ─→ ask
 //!            │                     └─ EINTR ────────────────→ Outside, cut
 //!            └─ running ─ look again ─┬─ asleep: as above
-//!                                     ├─ has spent time ─→ ask
+//!                                     ├─ ran on, never slept ─→ ask
 //!                                     └─ patience over ─────→ NoProcessor
 //! ask ─┬─ blocks the signal ────────────────────────────────→ SignalBlocked
 //!      └─ signal ─┬─ slot done ─────────────────────────────→ Signalled
@@ -95,10 +95,15 @@ impl Process {
 /// Written by the first dump of a process, read by each and by the handler.
 static PROCESS: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
 
-/// Processor time after which a thread that was found running has certainly left the
-/// call that it may just have been woken from: the kernel's own part of a wake-up and a
-/// return to the program is 1 to 3 µs.
-const SETTLED_NANOS: u64 = 20_000;
+/// Processor time, spent without a sleep, after which a thread counts as busy: it has left
+/// the call that it may have been woken from (1 to 3 µs), and is not one of those that
+/// wake, do some 10 µs of work and sleep again. 20 µs were tried: on a loaded machine such
+/// work takes 30, and one sleep in some 20,000 was interrupted.
+const BUSY_NANOS: u64 = 200_000;
+
+/// How long ago a thread may have been seen running when the signal is sent: 2 µs are
+/// usual. Where this thread was held up meanwhile, the other one may sleep by now.
+const FRESH_NANOS: u64 = 20_000;
 
 /// Lists of threads until one brings nothing new. Each brings what was born during the
 /// one before; a program that outruns sixteen of them never stands still.
@@ -127,8 +132,8 @@ struct Pending {
 
 #[derive(Clone, Copy)]
 enum Phase {
-    /// Found running, when it had taken so much processor time.
-    Running { cpu_nanos: u64 },
+    /// Found running, when it had taken so much processor time and slept so often.
+    Running { cpu_nanos: u64, times_asleep: u64 },
     /// Found asleep, but not twice the same.
     Restless,
     /// To be asked, when there is a place to answer.
@@ -253,21 +258,57 @@ impl Collection {
                     Phase::Over
                 }
             }
-            Seen::Running(now_nanos) => {
+            Seen::Running(cpu_nanos) => {
                 pending.state = State::Running;
-                match pending.phase {
-                    Phase::Running { cpu_nanos } if now_nanos - cpu_nanos >= SETTLED_NANOS => {
-                        Phase::ToAsk
-                    }
-                    Phase::Running { cpu_nanos } => Phase::Running { cpu_nanos },
-                    _ => Phase::Running {
-                        cpu_nanos: now_nanos,
-                    },
-                }
+                self.run_on(pending, cpu_nanos)
             }
             Seen::Restless => Phase::Restless,
             Seen::Unknown => Phase::ToAsk,
         };
+    }
+
+    /// A thread that runs, and had taken so much processor time just before.
+    fn run_on(&mut self, pending: &Pending, cpu_nanos: u64) -> Phase {
+        let Some(status) = self.tasks.status(pending.id) else {
+            return self.miss(pending, Missing::Exited);
+        };
+        let Some(signal) = self.signal else {
+            return self.miss(pending, Missing::NoSignal);
+        };
+        let times_asleep = status.times_asleep;
+        let Phase::Running {
+            cpu_nanos: first_nanos,
+            times_asleep: first_times,
+        } = pending.phase
+        else {
+            return Phase::Running {
+                cpu_nanos,
+                times_asleep,
+            };
+        };
+        if times_asleep != first_times {
+            return Phase::Running {
+                cpu_nanos,
+                times_asleep,
+            };
+        }
+        if cpu_nanos.saturating_sub(first_nanos) < BUSY_NANOS {
+            return pending.phase;
+        }
+        // Not sooner: a thread is born, and ends, with all signals blocked.
+        if status.blocks(signal) {
+            return self.miss(pending, Missing::SignalBlocked);
+        }
+        let Ok(file) = self.tasks.file(pending.id, tasks::SYSCALL) else {
+            return self.miss(pending, Missing::Exited);
+        };
+        // From here on every instruction counts.
+        let seen_nanos = sys::monotonic_nanos();
+        if look::is_running(&file) && sys::monotonic_nanos() - seen_nanos < FRESH_NANOS {
+            self.ask(pending, signal)
+        } else {
+            pending.phase
+        }
     }
 
     /// Brings every pending thread to its row.
@@ -293,24 +334,33 @@ impl Collection {
             self.look(thread);
         }
         if let Phase::ToAsk = thread.phase {
-            thread.phase = self.ask(thread);
+            thread.phase = self.ask_in_call(thread);
         }
         if let Phase::Asked(question) = thread.phase {
             thread.phase = self.hear(thread, question);
         }
     }
 
-    fn ask(&mut self, thread: &Pending) -> Phase {
-        let (Some(signal), Some(pool)) = (self.signal, self.pool) else {
+    /// Asks a thread whose call goes on afterwards.
+    fn ask_in_call(&mut self, thread: &Pending) -> Phase {
+        match (self.signal, self.tasks.status(thread.id)) {
+            (None, _) => self.miss(thread, Missing::NoSignal),
+            (_, None) => self.miss(thread, Missing::Exited),
+            (Some(signal), Some(status)) if status.blocks(signal) => {
+                self.miss(thread, Missing::SignalBlocked)
+            }
+            (Some(signal), Some(_)) => self.ask(thread, signal),
+        }
+    }
+
+    fn ask(&mut self, thread: &Pending, signal: i32) -> Phase {
+        let Some(pool) = self.pool else {
             return self.miss(thread, Missing::NoSignal);
         };
-        if self.tasks.blocks(thread.id, signal) {
-            return self.miss(thread, Missing::SignalBlocked);
-        }
         match pool.ask(thread.id, signal) {
             Ok(question) => Phase::Asked(question),
             // All places are taken by threads that have not answered yet.
-            Err(asked::Refused::Busy) => Phase::ToAsk,
+            Err(asked::Refused::Busy) => thread.phase,
             Err(asked::Refused::Gone) => self.miss(thread, Missing::Exited),
             Err(asked::Refused::Failed) => self.miss(thread, Missing::NoSignal),
         }

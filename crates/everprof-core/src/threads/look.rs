@@ -10,7 +10,7 @@
 
 use std::io;
 
-use super::tasks::{self, Tasks, number};
+use super::tasks::{self, TaskFile, Tasks, number};
 use crate::stack::backend::{Leaf, Reader};
 use crate::stack::{Captured, StackEnd};
 use crate::sys;
@@ -86,6 +86,12 @@ impl Looker {
         }
         Seen::Restless
     }
+}
+
+/// Whether a thread runs, by its `syscall` file.
+pub(super) fn is_running(file: &TaskFile) -> bool {
+    file.read(&mut [0; 256])
+        .is_ok_and(|line| Place::parse(line) == Place::Running)
 }
 
 /// What the kernel says when a thread has ended: no such file before, no such process

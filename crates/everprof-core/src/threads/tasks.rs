@@ -98,25 +98,23 @@ impl Tasks {
         file: &str,
         to: &'b mut [u8],
     ) -> io::Result<&'b [u8]> {
-        let mut path = [0; 32];
-        let descriptor = open_at(self.directory, path_to(thread, file, &mut path), 0)?;
-        // SAFETY: the kernel writes at most the length given.
-        let read = unsafe { libc::read(descriptor, to.as_mut_ptr().cast(), to.len()) };
-        let result = match usize::try_from(read) {
-            Ok(read) => Ok(to.get(..read).unwrap_or(&[])),
-            Err(_) => Err(io::Error::last_os_error()),
-        };
-        // SAFETY: opened above.
-        unsafe { libc::close(descriptor) };
-        result
+        self.file(thread, file)?.read(to)
     }
 
-    /// Whether the thread blocks `signal`. Not so, as far as is known, if it is gone.
-    pub(super) fn blocks(&self, thread: u32, signal: i32) -> bool {
-        // 1.5 KiB as it is; the masks stand in its last third.
+    /// A thread's file, to be read more than once.
+    pub(super) fn file(&self, thread: u32, file: &str) -> io::Result<TaskFile> {
+        let mut path = [0; 32];
+        let path = path_to(thread, file, &mut path);
+        open_at(self.directory, path, 0).map(TaskFile)
+    }
+
+    /// What its status says; `None` if it is gone.
+    pub(super) fn status(&self, thread: u32) -> Option<Status> {
+        // It has 1.5 KiB; what is wanted stands in its last third.
         let mut status = [0; 4096];
         self.read(thread, STATUS, &mut status)
-            .is_ok_and(|status| blocked_signals(status) >> (signal - 1) & 1 != 0)
+            .ok()
+            .map(Status::parse)
     }
 }
 
@@ -124,6 +122,29 @@ impl Drop for Tasks {
     fn drop(&mut self) {
         // SAFETY: ours, opened by `open`.
         unsafe { libc::close(self.directory) };
+    }
+}
+
+/// An open file of a thread's.
+#[derive(Debug)]
+pub(super) struct TaskFile(i32);
+
+impl TaskFile {
+    /// What fits of it into `to`, as it is now.
+    pub(super) fn read<'b>(&self, to: &'b mut [u8]) -> io::Result<&'b [u8]> {
+        // SAFETY: the kernel writes at most the length given.
+        let read = unsafe { libc::pread(self.0, to.as_mut_ptr().cast(), to.len(), 0) };
+        match usize::try_from(read) {
+            Ok(read) => Ok(to.get(..read).unwrap_or(&[])),
+            Err(_) => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Drop for TaskFile {
+    fn drop(&mut self) {
+        // SAFETY: ours, opened by `Tasks::file`.
+        unsafe { libc::close(self.0) };
     }
 }
 
@@ -184,12 +205,30 @@ impl Iterator for Entries<'_> {
     }
 }
 
-/// `SigBlk` of a status file.
-fn blocked_signals(status: &[u8]) -> u64 {
-    status
-        .split(|&byte| byte == b'\n')
-        .find_map(|line| number(line.strip_prefix(b"SigBlk:\t")?, 16))
-        .unwrap_or(0)
+/// Two lines of a status file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Status {
+    blocked_signals: u64,
+    /// How often the thread gave its processor up of its own will: to sleep.
+    pub(super) times_asleep: u64,
+}
+
+impl Status {
+    fn parse(status: &[u8]) -> Self {
+        let mut found = Self::default();
+        for line in status.split(|&byte| byte == b'\n') {
+            if let Some(mask) = line.strip_prefix(b"SigBlk:\t") {
+                found.blocked_signals = number(mask, 16).unwrap_or(0);
+            } else if let Some(times) = line.strip_prefix(b"voluntary_ctxt_switches:\t") {
+                found.times_asleep = number(times, 10).unwrap_or(0);
+            }
+        }
+        found
+    }
+
+    pub(super) fn blocks(&self, signal: i32) -> bool {
+        self.blocked_signals >> (signal - 1) & 1 != 0
+    }
 }
 
 /// A number that fills `text`.
@@ -241,11 +280,19 @@ mod tests {
     }
 
     #[test]
-    fn blocked_signals_are_read_from_the_status() {
-        let status = b"Name:\tx\nSigBlk:\t8000000000000001\nSigIgn:\t0000000000001000\n";
-        assert_eq!(blocked_signals(status), 1 | 1 << 63);
-        assert_eq!(blocked_signals(b"Name:\tx\n"), 0);
-        assert!(!Tasks::open().unwrap().blocks(sys::thread_id(), 64));
+    fn the_status_tells_of_signals_and_sleep() {
+        let status = Status::parse(
+            b"Name:\tx\nSigBlk:\t8000000000000001\nSigIgn:\t0000000000001000\n\
+              voluntary_ctxt_switches:\t150\nnonvoluntary_ctxt_switches:\t545\n",
+        );
+        assert_eq!(status.times_asleep, 150);
+        assert_eq!(
+            [1, 2, 63, 64].map(|signal| status.blocks(signal)),
+            [true, false, false, true]
+        );
+        assert_eq!(Status::parse(b"Name:\tx\n"), Status::default());
+        let own = Tasks::open().unwrap().status(sys::thread_id()).unwrap();
+        assert!(!own.blocks(64));
     }
 
     #[test]

@@ -1,0 +1,157 @@
+//! A dump of many threads that sleep, in three kinds of sleep, beside one that is busy.
+//!
+//! ```text
+//! cargo bench -p everprof-core --bench threads
+//! ```
+//!
+//! Printed: milliseconds of the first dump and of the median of the next nine (names and
+//! all), how many stacks came from outside, how long a running thread was held, and the
+//! longest gap that a busy thread saw, with and without dumps in a loop. The machine's
+//! other work is in all of them.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use everprof_core::stack::StackEnd;
+use everprof_core::threads::{Dump, Source, collect};
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn main() {
+    everprof_core::modules::refresh();
+    println!(
+        "{:>8}{:>12}{:>12}{:>10}{:>10}{:>12}{:>12}",
+        "threads", "first ms", "median ms", "outside", "whole", "gap us", "gap us idle"
+    );
+    for count in [100, 1000, 5000] {
+        sleeping(count);
+    }
+    held();
+}
+
+fn sleeping(count: usize) {
+    let gate = (Mutex::new(false), Condvar::new());
+    let asleep = AtomicU64::new(0);
+    let gap = AtomicU64::new(0);
+    let run = AtomicBool::new(true);
+    thread::scope(|scope| {
+        for _ in 0..count {
+            thread::Builder::new()
+                .stack_size(64 << 10)
+                .spawn_scoped(scope, || {
+                    nest(12, &mut || {
+                        asleep.fetch_add(1, Ordering::SeqCst);
+                        let mut open = gate.0.lock().expect("not poisoned");
+                        while !*open {
+                            open = gate.1.wait(open).expect("not poisoned");
+                        }
+                    });
+                })
+                .expect("a thread");
+        }
+        while asleep.load(Ordering::SeqCst) != count as u64 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        thread::sleep(Duration::from_millis(100));
+        let first = collect(PATIENCE);
+        let mut dumps: Vec<Dump> = (0..9).map(|_| collect(PATIENCE)).collect();
+        dumps.sort_by_key(Dump::duration_nanos);
+        let median = &dumps[4];
+        let outside = |dump: &Dump| {
+            dump.iter()
+                .filter(|thread| thread.source == Source::Outside)
+                .count()
+        };
+        let whole = |dump: &Dump| {
+            dump.iter()
+                .filter(|thread| thread.end == StackEnd::Root)
+                .count()
+        };
+        scope.spawn(|| {
+            let mut last = Instant::now();
+            while run.load(Ordering::Relaxed) {
+                let now = Instant::now();
+                gap.fetch_max((now - last).as_nanos() as u64, Ordering::Relaxed);
+                last = now;
+            }
+        });
+        let gap_during = |work: &dyn Fn()| {
+            thread::sleep(Duration::from_millis(5));
+            gap.store(0, Ordering::Relaxed);
+            work();
+            gap.load(Ordering::Relaxed) / 1000
+        };
+        let dumping = gap_during(&|| _ = black_box(collect(PATIENCE)));
+        let idle = gap_during(&|| thread::sleep(Duration::from_nanos(median.duration_nanos())));
+        println!(
+            "{:>8}{:>12.2}{:>12.2}{:>10}{:>10}{:>12}{:>12}",
+            count,
+            first.duration_nanos() as f64 / 1e6,
+            median.duration_nanos() as f64 / 1e6,
+            outside(median),
+            whole(median),
+            dumping,
+            idle,
+        );
+        run.store(false, Ordering::Relaxed);
+        *gate.0.lock().expect("not poisoned") = true;
+        gate.1.notify_all();
+    });
+}
+
+/// How long the handler holds a thread that runs.
+fn held() {
+    let run = AtomicBool::new(true);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                nest(12, &mut || {
+                    while run.load(Ordering::Relaxed) {
+                        black_box(nest(8, &mut || ()));
+                    }
+                })
+            });
+        }
+        let mut held = Vec::new();
+        for _ in 0..1000 {
+            held.extend(
+                collect(PATIENCE)
+                    .iter()
+                    .filter_map(|thread| match thread.source {
+                        Source::Signalled { held_nanos } => Some(held_nanos),
+                        _ => None,
+                    }),
+            );
+        }
+        run.store(false, Ordering::Relaxed);
+        held.sort_unstable();
+        let at = |share: usize| {
+            held.get(held.len() * share / 100)
+                .copied()
+                .unwrap_or_default()
+        };
+        println!(
+            "\nheld by the handler, {} times: median {} ns, 99 % {} ns, longest {} ns",
+            held.len(),
+            at(50),
+            at(99),
+            held.last().copied().unwrap_or_default(),
+        );
+    });
+}
+
+#[inline(never)]
+fn nest(depth: usize, leaf: &mut dyn FnMut()) -> usize {
+    let mut room = [0_u8; 24];
+    black_box(&mut room);
+    if depth == 0 {
+        leaf();
+    } else {
+        nest(depth - 1, leaf);
+    }
+    black_box(&mut room);
+    depth
+}
