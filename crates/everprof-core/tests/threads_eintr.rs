@@ -236,11 +236,6 @@ fn no_call_ends_early_while_dumps_run_in_a_loop() {
                 .filter(|thread| is_asked(&thread.source))
                 .count();
             asked.fetch_add(count as u64, Ordering::Relaxed);
-            if count == 0 {
-                for t in dump.iter() {
-                    println!("DBG {:?} {:?} {:?}", t.state, t.source, t.end);
-                }
-            }
             dumps += 1;
         }
         stop.store(true, Ordering::Relaxed);

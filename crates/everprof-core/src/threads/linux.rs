@@ -148,8 +148,6 @@ impl Collection {
     fn make(process: &'static Process, patience: Duration) -> Collected {
         let start = sys::monotonic_nanos();
         let patience_nanos = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
-        // Tables of modules that were loaded since the last look are wanted, where the
-        // loader cannot be asked without a lock.
         let collected = Collected {
             rows: Vec::new(),
             frames: Vec::new(),
