@@ -42,6 +42,7 @@ pub mod epoch;
 pub mod filter;
 #[cfg(not(everprof_loom))]
 mod fork;
+pub mod gate;
 pub mod local;
 pub mod lost;
 #[cfg(not(everprof_loom))]
