@@ -49,6 +49,8 @@ pub mod lost;
 mod module_list;
 pub mod modules;
 #[cfg(not(everprof_loom))]
+pub mod own_threads;
+#[cfg(not(everprof_loom))]
 mod parts;
 #[cfg(not(everprof_loom))]
 pub mod settings;

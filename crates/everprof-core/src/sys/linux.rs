@@ -128,29 +128,46 @@ pub(crate) fn process_id() -> u32 {
     unsafe { libc::getpid() }.cast_unsigned()
 }
 
-/// This thread, as the kernel numbers it.
+/// This thread, as the kernel knows it.
 pub(crate) fn thread_id() -> u32 {
-    // SAFETY: takes no argument and does not fail.
+    // SAFETY: gettid has no preconditions.
     unsafe { libc::gettid() }.cast_unsigned()
 }
 
-/// Processor time that a thread of this process has taken, in nanoseconds; `None`: there
-/// is no such thread.
-#[cfg_attr(
-    not(any(target_arch = "x86_64", target_arch = "aarch64")),
-    allow(dead_code, reason = "threads are not looked at there")
-)]
-pub(crate) fn thread_cpu_nanos(thread: u32) -> Option<u64> {
-    // The kernel's number for that clock (linux/posix-timers_types.h): the thread's, negated
-    // bit by bit, above three bits that say "of a thread" (4) and "scheduler's" (2).
-    let clock = !thread.cast_signed() << 3 | 6;
-    let mut now = libc::timespec {
+/// The clock of a thread's CPU time: the thread's number, all bits inverted, above
+/// three bits that say "one thread" (4) and "as the scheduler counts" (2); Linux
+/// include/linux/posix-timers.h, `MAKE_THREAD_CPUCLOCK`. `pthread_getcpuclockid` makes
+/// the same of a handle, and the handle of a thread that is not ours is not to be had.
+pub(crate) fn thread_cpu_clock(tid: u32) -> libc::clockid_t {
+    (!tid.cast_signed()) << 3 | 6
+}
+
+/// Nanoseconds that a thread of this process has run; none if there is no such thread.
+pub(crate) fn thread_cpu_nanos(tid: u32) -> Option<u64> {
+    let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `now` is ours to write.
-    let failed = keeping_errno(|| unsafe { libc::clock_gettime(clock, &raw mut now) });
-    (failed == 0).then_some((now.tv_sec as u64) * 1_000_000_000 + now.tv_nsec as u64)
+    // SAFETY: `time` is ours to write; a clock that does not exist is an error.
+    let failed =
+        keeping_errno(|| unsafe { libc::clock_gettime(thread_cpu_clock(tid), &raw mut time) });
+    (failed == 0).then(|| in_nanos(&time))
+}
+
+/// Nanoseconds that all threads of this process have run, ended ones included.
+pub(crate) fn process_cpu_nanos() -> u64 {
+    nanos(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// Nanoseconds between two ticks of the kernel's clock.
+pub(crate) fn tick_nanos() -> u64 {
+    let mut tick = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `tick` is ours to write; the clock exists since Linux 2.6.32.
+    unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut tick) };
+    in_nanos(&tick)
 }
 
 /// Nanoseconds since the Unix epoch.
@@ -191,10 +208,14 @@ fn nanos(clock: libc::clockid_t) -> u64 {
     // SAFETY: `now` is ours to write; the clocks above exist since Linux 2.6.32,
     // so the call does not fail and errno stays.
     unsafe { libc::clock_gettime(clock, &raw mut now) };
+    in_nanos(&now)
+}
+
+fn in_nanos(time: &libc::timespec) -> u64 {
     // Neither field is negative on these clocks.
-    (now.tv_sec as u64)
+    (time.tv_sec as u64)
         .wrapping_mul(1_000_000_000)
-        .wrapping_add(now.tv_nsec as u64)
+        .wrapping_add(time.tv_nsec as u64)
 }
 
 fn map(at: *mut u8, len: usize, protection: i32, flags: i32, fd: i32) -> Option<NonNull<u8>> {

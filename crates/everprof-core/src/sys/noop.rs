@@ -82,6 +82,22 @@ pub(crate) fn thread_id() -> u32 {
     THIS.with(|this| *this)
 }
 
+/// Not to be had here.
+pub(crate) fn thread_cpu_nanos(tid: u32) -> Option<u64> {
+    let _ = tid;
+    None
+}
+
+/// Not to be had here.
+pub(crate) fn process_cpu_nanos() -> u64 {
+    0
+}
+
+/// Not to be had here.
+pub(crate) fn tick_nanos() -> u64 {
+    0
+}
+
 /// Nanoseconds since the Unix epoch.
 pub(crate) fn unix_nanos() -> u64 {
     SystemTime::now()
