@@ -5,6 +5,7 @@
 
 use core::ffi::{c_int, c_void};
 use core::mem;
+use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 
@@ -52,6 +53,15 @@ impl Arrival<'_> {
         // `si_overrun` stands where `si_uid` does (Linux asm-generic/siginfo.h).
         // SAFETY: as in `sender`.
         unsafe { self.info.si_uid() }
+    }
+
+    /// Where the thread's signal stack is; empty if it has none, or if that is not to be
+    /// known while a handler runs on it (`SS_AUTODISARM`).
+    #[must_use]
+    pub fn signal_stack(&self) -> Range<u64> {
+        let stack = &self.context.uc_stack;
+        let start = stack.ss_sp.addr() as u64;
+        start..start.saturating_add(stack.ss_size as u64)
     }
 
     /// Where the thread was interrupted.

@@ -3,6 +3,7 @@
 //! Context: any. Twin of `linux.rs`.
 
 use core::marker::PhantomData;
+use core::ops::Range;
 
 use super::Ours;
 use crate::stack::Registers;
@@ -36,6 +37,12 @@ impl Arrival<'_> {
     #[must_use]
     pub fn overruns(&self) -> u32 {
         0
+    }
+
+    /// Where the thread's signal stack is.
+    #[must_use]
+    pub fn signal_stack(&self) -> Range<u64> {
+        0..0
     }
 
     /// Where the thread was interrupted.
