@@ -150,6 +150,8 @@ pub enum Root {
     Threads = 13,
     /// Label sets.
     Labels = 14,
+    /// The bucket table of CPU time, in an arena of its own.
+    CpuTable = 15,
 }
 
 /// Places for [`Root`]s: more can be named without moving what is there.

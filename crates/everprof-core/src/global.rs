@@ -1,14 +1,17 @@
 //! The one real store, and the recorders that write to it. Absent under loom.
 //!
-//! Context: hot (`heap`, `tick`); cold otherwise.
-//! Invariant: the only static with the state of recorders. What all recorders share
+//! Context: hot (`heap`, `tick`); signal (`on_cpu_signal`); cold otherwise.
+//! Invariant: the only statics with the state of recorders. What all recorders share
 //! (rules, memos, modules) is facts about code and stands where it is used.
 
+use crate::cpu::{Profiler, Session, StartError};
 use crate::heap::Recorder;
+use crate::signal::Arrival;
 use crate::store::Store;
 use crate::{local, modules, sampler};
 
 static STORE: Store = Store::new();
+static CPU: Profiler = Profiler::new();
 
 /// What all recorders of this process write to.
 #[inline(always)]
@@ -20,6 +23,25 @@ pub fn store() -> &'static Store {
 #[inline(always)]
 pub fn heap() -> Recorder<'static> {
     Recorder::of(&STORE)
+}
+
+/// The CPU profile's handlers' side, for threads that begin to tell.
+#[inline(always)]
+pub fn cpu() -> &'static Profiler {
+    &CPU
+}
+
+/// Begins a CPU profile of `hz` samples in a second of each thread's CPU time.
+///
+/// # Errors
+///
+/// See [`StartError`]; among others, where one is being taken.
+pub fn start_cpu(hz: u32) -> Result<Session<'static>, StartError> {
+    Session::start(&CPU, on_cpu_signal, hz)
+}
+
+fn on_cpu_signal(arrival: &Arrival<'_>) -> bool {
+    CPU.on_signal(arrival)
 }
 
 /// Counts `size_bytes` towards the next sample; true when it is due.

@@ -5,7 +5,8 @@
 //! captures who did it, [`table`] finds the bucket of that stack, [`inuse`]
 //! remembers the object until it is freed, [`snapshot`] copies the buckets at
 //! an instant. [`heap`] joins these steps into the heap's recorder, and
-//! [`recording`] reads what was recorded from another process.
+//! [`recording`] reads what was recorded from another process. [`cpu`] samples what threads
+//! run, into an arena of each profile's own.
 //!
 //! All of them write to a [`store`]: `ledger` is one profile's table and epochs,
 //! `parts` knows all that stands in one arena, `module_list` copies the modules
@@ -25,6 +26,8 @@ pub mod snapshot;
 pub mod stack;
 pub mod table;
 
+#[cfg(not(everprof_loom))]
+pub mod cpu;
 #[cfg(not(everprof_loom))]
 pub mod heap;
 #[cfg(not(everprof_loom))]

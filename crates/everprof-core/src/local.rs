@@ -35,6 +35,9 @@ pub struct Local {
     pub(crate) excluded: Cell<bool>,
     /// The label set in force; 0: none.
     pub(crate) labels: Cell<u32>,
+    /// The CPU profile's session that has seen this thread, in the upper half, and the
+    /// timer it is seen by, in the lower. 0: none.
+    pub(crate) cpu_timer: Cell<u64>,
     /// What the stack walk remembers.
     pub(crate) stack: ThreadMemory,
 }
@@ -52,6 +55,7 @@ impl Local {
             armed: Cell::new(false),
             excluded: Cell::new(false),
             labels: Cell::new(0),
+            cpu_timer: Cell::new(0),
             stack: ThreadMemory::new(),
         }
     }

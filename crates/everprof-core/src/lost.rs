@@ -24,15 +24,19 @@ pub enum Lost {
     Reentry = 4,
     /// The stack could not be walked at all.
     NoStack = 5,
+    /// CPU time that no sample stands for: of threads that ended before a profile saw
+    /// them, or that block its signal.
+    CpuUnseen = 12,
 }
 
 /// Every reason, in the order of its number.
-pub const ALL: [Lost; 5] = [
+pub const ALL: [Lost; 6] = [
     Lost::TableFull,
     Lost::InUseFull,
     Lost::Truncated,
     Lost::Reentry,
     Lost::NoStack,
+    Lost::CpuUnseen,
 ];
 
 /// The first number that may be an address.
@@ -54,6 +58,7 @@ impl Lost {
             Self::Truncated => "everprof::lost::truncated",
             Self::Reentry => "everprof::lost::reentry",
             Self::NoStack => "everprof::lost::no_stack",
+            Self::CpuUnseen => "everprof::lost::cpu_unseen",
         }
     }
 }

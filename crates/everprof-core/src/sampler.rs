@@ -135,7 +135,7 @@ const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
 /// splittable pseudorandom number generators", OOPSLA 2014). It passes BigCrush
 /// and its state is one word, which a signal handler that comes between load and
 /// store can at worst repeat.
-fn random(local: &Local) -> u64 {
+pub(crate) fn random(local: &Local) -> u64 {
     let mut state = local.random.get();
     if state == 0 {
         state = seed(local);
