@@ -3,8 +3,10 @@
 //! One file a profile; [`modules`] and [`places`] turn addresses into locations
 //! for all of them.
 //!
-//! Context: cold. Invariant: what leaves here by [`finish`] has no frames of ours.
+//! Context: cold. Invariant: what leaves here by [`finish`] has no frames of ours,
+//! but for CPU time: what our own frames took of that is theirs.
 
+mod cpu;
 mod heap;
 mod modules;
 mod places;
@@ -14,6 +16,7 @@ use std::path::Path;
 use everprof_core::recording::Recording;
 use everprof_profile::{Filter, LocationId, Profile, symbolize};
 
+pub(crate) use self::cpu::cpu;
 pub(crate) use self::heap::{DefaultType, heap};
 use self::modules::Modules;
 use self::places::Places;
@@ -65,7 +68,10 @@ pub(crate) fn finish(profile: Profile, names: Names, labels: &[(String, String)]
         Names::Table => symbolize::names(&mut profile),
         Names::Full => symbolize::full(&mut profile),
     };
-    profile.trim();
+    let is_cpu = profile.period_type().is_some_and(|of| of.kind == CPU);
+    if !is_cpu {
+        profile.trim();
+    }
     profile
 }
 
@@ -87,6 +93,9 @@ pub(crate) fn names_of(addresses: &[u64]) -> Vec<Option<String>> {
     };
     ids.iter().map(name).collect()
 }
+
+/// The period type of a CPU profile.
+const CPU: &str = "cpu";
 
 /// pprof has signed values; what is greater than they can be has no meaning.
 fn as_value(n: u64) -> i64 {

@@ -21,7 +21,8 @@ struct Inner {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Another program, or this one, listens on the address already.
+    /// Another program, or this one, listens on the address already; or what there can
+    /// be one of is there.
     Busy,
     /// The address is open to other machines.
     Exposed,
@@ -54,7 +55,7 @@ impl Error {
         Self::new(Kind::Io, format!("{what}: {source}")).caused_by(source)
     }
 
-    /// The address to listen on is in use.
+    /// The address to listen on is in use, or another CPU profile is being taken.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.0.kind == Kind::Busy

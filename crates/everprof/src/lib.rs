@@ -18,6 +18,7 @@
 //! - [`serve`] answers on an address of its own, [`handle`] within a server that
 //!   the program has already.
 //! - [`profile`] takes profiles in the program itself, [`heap`] has its settings.
+//! - [`cpu`] takes a profile of CPU time.
 //! - [`config`] tells what `EVERPROF` sets from outside.
 //!
 //! # Features
@@ -30,6 +31,7 @@ pub mod assemble;
 #[cfg(feature = "axum")]
 pub mod axum;
 pub mod config;
+pub mod cpu;
 mod error;
 pub mod heap;
 mod http;

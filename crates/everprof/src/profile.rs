@@ -158,10 +158,15 @@ pub(crate) struct Source {
 impl Source {
     fn profile(&'static self) -> Result<Profile, Error> {
         let data = (self.take)(&Ask::default())?;
-        Ok(Profile {
+        Ok(self.finished(data))
+    }
+
+    /// What was taken, with the names of its functions.
+    pub(crate) fn finished(&'static self, data: everprof_profile::Profile) -> Profile {
+        Profile {
             source: self,
             data: assemble::finish(data, Names::Table, &[]),
-        })
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::thread::{self, JoinHandle};
 
 use everprof_core::global;
-use everprof_core::threads::OwnThread;
+use everprof_core::own_threads::OwnThread;
 
 #[cfg(feature = "environment")]
 mod constructor;
@@ -48,7 +48,7 @@ impl Drop for LeftOut {
     }
 }
 
-/// Starts a thread of ours: named, left out of profiles and dumps, all signals blocked.
+/// Starts a thread of ours: named, left out of the profiles, all signals blocked.
 pub(crate) fn spawn(
     name: &str,
     body: impl FnOnce() + Send + 'static,
@@ -56,7 +56,7 @@ pub(crate) fn spawn(
     let blocked = BlockedSignals::new();
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
         global::exclude_this_thread(true);
-        let _own = OwnThread::enter();
+        let _own = OwnThread::register();
         body();
     });
     drop(blocked);
