@@ -16,7 +16,7 @@ use super::buckets::Buckets;
 use super::roster::Roster;
 use super::snapshot::Snapshot;
 use super::timer::{self, Refused, Timer};
-use super::{MOST_HZ, Profiler};
+use super::{MOST_HZ, Profiler, weight};
 use crate::arena::Arena;
 use crate::lost::Lost;
 use crate::signal::{self, Ours};
@@ -242,21 +242,14 @@ impl<'p> Session<'p> {
     }
 
     /// Counts the CPU time that no sample stands for, if it is more than chance makes.
-    ///
-    /// A thread's samples differ from its time by less than twice the larger of a tick
-    /// and a period, and independently of others'; twice that times the square root of
-    /// their number is more than four standard deviations of the sum.
     fn count_unseen(&self, buckets: &Buckets<'_>, cpu_nanos: u64) {
         // Relaxed: nobody is inside, or never mind.
         let mut samples = self.profiler.left_out.load(Ordering::Relaxed);
         buckets.for_each(|_, _, weight| samples = samples.saturating_add(weight));
-        let seen = samples.saturating_mul(self.period_nanos);
-        let missing = cpu_nanos.saturating_sub(seen);
-        let step = self
-            .period_nanos
-            .max(self.profiler.tick_nanos.load(Ordering::Relaxed));
-        let chance = 4 * step * (self.threads.isqrt() + 1);
-        if missing > chance {
+        let missing = cpu_nanos.saturating_sub(samples.saturating_mul(self.period_nanos));
+        let tick = self.profiler.tick_nanos.load(Ordering::Relaxed);
+        let step_nanos = self.period_nanos.max(tick);
+        if missing > 2 * weight::deviation(step_nanos, self.threads, cpu_nanos) {
             buckets.add_lost(Lost::CpuUnseen, missing / self.period_nanos);
         }
     }

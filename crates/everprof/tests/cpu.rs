@@ -1,0 +1,162 @@
+//! CPU profiles as the program and `go tool pprof` see them.
+
+#![cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+#![allow(clippy::unwrap_used)]
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use everprof::cpu::{profile, profile_at};
+use everprof_profile::{Profile, pprof};
+
+#[global_allocator]
+static ALLOC: everprof::Alloc = everprof::Alloc::system();
+
+/// There is one profile at a time in a process.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `work` over and over on another thread while `then` runs here.
+fn beside<T>(work: fn(), then: impl FnOnce() -> T) -> T {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                work();
+            }
+        });
+        let result = then();
+        stop.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+#[inline(never)]
+fn burn_visibly() {
+    for n in 0..10_000_u64 {
+        black_box(n.wrapping_mul(3));
+    }
+}
+
+fn read(taken: &everprof::profile::Profile) -> Profile {
+    let mut bytes = Vec::new();
+    taken.write_to(&mut bytes).unwrap();
+    pprof::decode(&bytes, &pprof::Limits::default()).unwrap()
+}
+
+/// Samples and nanoseconds of the stacks with a function of this name.
+fn with(profile: &Profile, name: &str) -> (i64, i64) {
+    profile
+        .samples()
+        .filter(|sample| {
+            let mut lines = sample.stack().flat_map(|at| profile.location(at).lines);
+            lines.any(|line| profile.function(line.function).name.contains(name))
+        })
+        .fold((0, 0), |sums, sample| {
+            (sums.0 + sample.values()[0], sums.1 + sample.values()[1])
+        })
+}
+
+#[test]
+fn busy_function_is_named_with_its_time() {
+    let _alone = alone();
+    let taken = beside(burn_visibly, || profile(Duration::from_secs(1)).unwrap());
+    assert_eq!(taken.name(), "profile");
+    let profile = read(&taken);
+    let types: Vec<_> = profile
+        .sample_types()
+        .map(|of| (of.kind, of.unit))
+        .collect();
+    assert_eq!(types, [("samples", "count"), ("cpu", "nanoseconds")]);
+    let of = profile.period_type().unwrap();
+    assert_eq!((of.kind, of.unit), ("cpu", "nanoseconds"));
+    assert_eq!(profile.period, 10_000_000);
+    assert!(profile.duration_nanos >= 1_000_000_000);
+    let (samples, nanos) = with(&profile, "burn_visibly");
+    // However busy the machine is, some of it was this thread's.
+    assert!(samples > 5, "{samples}");
+    assert_eq!(nanos, samples * 10_000_000);
+    assert!(samples * 10 > profile.totals()[0] * 9);
+    assert_eq!(profile.drop_frames(), "");
+}
+
+#[test]
+fn second_profile_at_the_same_time_is_refused_in_gos_words() {
+    let _alone = alone();
+    let first = everprof_core::global::start_cpu(100).unwrap();
+    let error = profile(Duration::from_millis(1)).unwrap_err();
+    assert!(error.is_busy());
+    assert_eq!(error.to_string(), "cpu profiling already in use");
+    drop(first);
+    assert!(profile(Duration::ZERO).is_ok());
+}
+
+#[test]
+fn frequencies_that_no_kernel_has_are_refused() {
+    for hz in [0, 1001, u32::MAX] {
+        let error = profile_at(hz, Duration::from_millis(1)).unwrap_err();
+        assert!(error.is_invalid(), "{error}");
+        assert!(error.to_string().contains(&hz.to_string()));
+    }
+}
+
+#[inline(never)]
+fn allocate_visibly() {
+    drop(black_box(vec![7_u8; 100]));
+    drop(black_box(format!("{}-{}", 17, black_box("x"))));
+}
+
+/// Every allocation walks its stack, and the timer's walk comes over that. Nothing
+/// breaks, and each profile is what it is without the other.
+#[test]
+fn heap_at_period_one_and_cpu_at_1000_hz_go_together() {
+    let _alone = alone();
+    everprof::heap::set_period(1);
+    let stop = AtomicBool::new(false);
+    let (cpu, heap) = thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    allocate_visibly();
+                }
+            });
+        }
+        let cpu = profile_at(1000, Duration::from_secs(3)).unwrap();
+        stop.store(true, Ordering::Relaxed);
+        (cpu, everprof::profile::lookup("heap").unwrap())
+    });
+    everprof::heap::set_period(512 << 10);
+    let (cpu, heap) = (read(&cpu), read(&heap));
+    let (samples, _) = with(&cpu, "allocate_visibly");
+    // Walks that end at once, in code without tables, are the rest.
+    assert!(
+        samples * 100 > cpu.totals()[0] * 95,
+        "{samples} of {}",
+        cpu.totals()[0]
+    );
+    assert!(samples > 100);
+    // The profiler's own work is seen, and not hidden.
+    assert!(with(&cpu, "everprof_core::").0 > 0);
+    let in_use: i64 = heap
+        .samples()
+        .filter(|sample| {
+            let mut lines = sample.stack().flat_map(|at| heap.location(at).lines);
+            lines.any(|line| {
+                heap.function(line.function)
+                    .name
+                    .contains("allocate_visibly")
+            })
+        })
+        .map(|sample| sample.values()[2])
+        .sum();
+    assert_eq!(in_use, 0, "all was freed");
+}
