@@ -131,6 +131,9 @@ impl Profiler {
         if arrival.code() != timer::CODE || arrival.value() >> 32 != COOKIE {
             return false;
         }
+        // A program's handler that came over this one might leave it by longjmp, and the
+        // gate would wait for it for ever.
+        timer::hold_other_signals();
         // A late signal, of a session that has ended, is ours and nothing else.
         if let Some(_inside) = self.gate.enter()
             // Relaxed, here and below: published by the gate, which this is inside.

@@ -14,9 +14,9 @@
 //! | close | owner | clears the top bit; who enters later sees it |
 //! | `is_empty` | owner | the rest is 0, Acquire: what they did inside is seen |
 //!
-//! A handler that was abandoned inside (another one came over it and left by
-//! longjmp) never leaves: the owner waits with patience, and then leaves the memory
-//! where it is.
+//! Who is abandoned inside (a handler came over it and left by longjmp) never leaves:
+//! whoever goes inside holds signals off, and the owner waits with patience, and then
+//! leaves the memory where it is.
 
 use crate::sync::{AtomicU64, Ordering};
 

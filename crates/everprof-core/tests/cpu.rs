@@ -184,10 +184,8 @@ fn mix(one_micros: u64, other_micros: u64, rounds: u64) {
 fn thirty_and_seventy_are_told_apart() {
     let _alone = alone();
     for hz in [100, 250, 1000] {
-        (
-            ONE.store(0, Ordering::Relaxed),
-            OTHER.store(0, Ordering::Relaxed),
-        );
+        ONE.store(0, Ordering::Relaxed);
+        OTHER.store(0, Ordering::Relaxed);
         let snapshot = profile(hz, || mix(3_170, 7_397, 190));
         let seen = seen(&snapshot);
         let (one, other) = (ONE.load(Ordering::Relaxed), OTHER.load(Ordering::Relaxed));

@@ -178,6 +178,7 @@ mod step {
             return;
         }
         let stacks = both();
+        assert_same_from_context(&stacks, context);
         STEPS.set(STEPS.get() + 1);
         ROOTS.set(ROOTS.get() + usize::from(stacks.end == StackEnd::Root));
         // Where one of the two knows no way on, nothing can be compared.
@@ -189,6 +190,25 @@ mod step {
             {
                 WRONG.with_borrow_mut(|wrong| _ = wrong.get_or_insert(stacks));
             }
+        }
+    }
+
+    /// What begins at the interrupted instruction is what the walk through the handler's
+    /// own frame comes to, from there on.
+    fn assert_same_from_context(stacks: &Stacks, context: *const libc::ucontext_t) {
+        // SAFETY: the context that the kernel passed.
+        let general = unsafe { &(*context).uc_mcontext.gregs };
+        let [pc, sp, fp] = [libc::REG_RIP, libc::REG_RSP, libc::REG_RBP]
+            .map(|register| general[register as usize] as u64);
+        let mut out = [0; 512];
+        let registers = Registers { pc, sp, fp, lr: 0 };
+        let captured = capture(&registers, &ThreadMemory::new(), &mut out, &(0..0));
+        let interrupted = &out[..captured.depth];
+        if captured.end != stacks.end
+            || interrupted.first() != Some(&(pc + 1))
+            || !stacks.ours.ends_with(interrupted)
+        {
+            WRONG.with_borrow_mut(|wrong| _ = wrong.get_or_insert(*stacks));
         }
     }
 

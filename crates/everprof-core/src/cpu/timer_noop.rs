@@ -49,3 +49,5 @@ impl Timer {
         Self(raw)
     }
 }
+
+pub(super) fn hold_other_signals() {}
