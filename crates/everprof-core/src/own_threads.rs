@@ -4,9 +4,10 @@
 //! value that stands for it is dropped.
 //!
 //! What a thread does can leave it out by itself (`Local::excluded`). This list is for
-//! those who look at threads from outside: a CPU profile makes no timer for ours, and
-//! takes their time off the process's before it says what is missing.
+//! those who look at threads from outside: a dump shows none of ours, a CPU profile makes no
+//! timer for them and takes their time off the process's before it says what is missing.
 
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys;
@@ -16,6 +17,8 @@ use crate::sys;
 #[must_use]
 pub struct OwnThread {
     place: Option<&'static Place>,
+    /// Not to be dropped by another thread.
+    here: PhantomData<*const ()>,
 }
 
 #[derive(Debug)]
@@ -45,7 +48,10 @@ impl OwnThread {
     pub fn register() -> Self {
         let tid = sys::thread_id();
         if contains(tid) {
-            return Self { place: None };
+            return Self {
+                place: None,
+                here: PhantomData,
+            };
         }
         let process = sys::process_id();
         let place = PLACES.iter().find(|place| {
@@ -62,7 +68,10 @@ impl OwnThread {
             let now = sys::thread_cpu_nanos(tid).unwrap_or(0);
             place.since_nanos.store(now, Ordering::Relaxed);
         }
-        Self { place }
+        Self {
+            place,
+            here: PhantomData,
+        }
     }
 }
 

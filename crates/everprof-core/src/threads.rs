@@ -35,7 +35,6 @@ use std::time::Duration;
 
 mod blocked;
 mod dump;
-mod own;
 mod turn;
 
 #[cfg_attr(
@@ -58,7 +57,6 @@ mod backend;
 
 pub use blocked::RecordedWait;
 pub use dump::{Dump, Missing, Source, State, Thread};
-pub use own::OwnThread;
 
 /// The stacks of all threads, as they are now.
 ///
@@ -67,7 +65,7 @@ pub use own::OwnThread;
 /// waits for it, since it may have passed by what is new; all who wait share the next
 /// one, and its first one's patience.
 ///
-/// Threads of everprof's own ([`OwnThread`]) are left out. Where the platform does not
+/// Threads of everprof's own ([`crate::own_threads`]) are left out. Where the platform does not
 /// tell of threads the dump says so ([`Dump::is_supported`]).
 ///
 /// # Overhead

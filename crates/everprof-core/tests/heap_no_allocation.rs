@@ -15,6 +15,7 @@ use everprof_core::heap::{Recorder, Ticket};
 use everprof_core::local::{self, Local};
 use everprof_core::lost::Lost;
 use everprof_core::stack::{self, Registers};
+use everprof_core::store::Store;
 
 struct Watched;
 
@@ -75,20 +76,20 @@ fn status_of_child(work: impl FnOnce()) -> i32 {
     status
 }
 
-fn recorder() -> Box<Recorder> {
-    let recorder = Box::new(Recorder::new());
-    recorder.set_period(1);
-    recorder
+fn store() -> Box<Store> {
+    let store = Box::new(Store::new());
+    Recorder::of(&store).set_period(1);
+    store
 }
 
 /// A sample with this very stack, as an allocation takes it.
-fn sample(recorder: &Recorder) -> Option<Ticket<'_>> {
+fn sample<'a>(recorder: &Recorder<'a>) -> Option<Ticket<'a>> {
     local::with(|local| local.countdown.set(-8));
     recorder.sample(8, &Registers::here())
 }
 
 /// An object of a made-up stack comes to stand at `address`.
-fn allocate(recorder: &Recorder, local: &Local, stack: u64, address: usize) {
+fn allocate(recorder: &Recorder<'_>, local: &Local, stack: u64, address: usize) {
     local.countdown.set(-8);
     let capture = |out: &mut [u64]| {
         out[0] = stack;
@@ -110,7 +111,7 @@ fn recurse(depth: usize, leaf: &mut dyn FnMut()) {
 }
 
 /// Samples lost for `why`.
-fn lost(recorder: &Recorder, why: Lost) -> u64 {
+fn lost(recorder: &Recorder<'_>, why: Lost) -> u64 {
     let snapshot = recorder.snapshot();
     let of_why = snapshot.iter().filter(|bucket| bucket.stack == [why.pc()]);
     of_why.map(|bucket| bucket.alloc.samples).sum()
@@ -125,7 +126,8 @@ fn allocation_that_is_forbidden_aborts() {
 
 #[test]
 fn first_sample_and_its_free_allocate_nothing() {
-    let recorder = recorder();
+    let store = store();
+    let recorder = Recorder::of(&store);
     let in_use = strictly(|| {
         sample(&recorder).unwrap().commit(4096, 8);
         let in_use = recorder.may_be_sampled(4096);
@@ -144,7 +146,8 @@ static DEPTH: Mutex<()> = Mutex::new(());
 #[test]
 fn stacks_of_any_depth_allocate_nothing() {
     let _lock = DEPTH.lock().unwrap();
-    let recorder = recorder();
+    let store = store();
+    let recorder = Recorder::of(&store);
     for limit in [1, 128, 1024] {
         stack::set_depth_limit(limit);
         for depth in [0, 50, 1500] {
@@ -158,8 +161,9 @@ fn stacks_of_any_depth_allocate_nothing() {
 
 #[test]
 fn full_tables_allocate_nothing() {
-    let (recorder, local) = (recorder(), Local::new());
-    assert!(recorder.set_memory_limit(1 << 20));
+    let (store, local) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
+    assert!(store.set_memory_limit(1 << 20));
     strictly(|| {
         for n in 1..200_000 {
             allocate(&recorder, &local, 5000 + n as u64, 16 * n);
@@ -171,8 +175,9 @@ fn full_tables_allocate_nothing() {
 
 #[test]
 fn objects_without_a_place_allocate_nothing() {
-    let (recorder, local) = (recorder(), Local::new());
-    assert!(recorder.set_memory_limit(1 << 20));
+    let (store, local) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
+    assert!(store.set_memory_limit(1 << 20));
     strictly(|| {
         for n in 1..200_000 {
             allocate(&recorder, &local, 5000, 16 * n);
@@ -185,7 +190,8 @@ fn objects_without_a_place_allocate_nothing() {
 
 #[test]
 fn memory_that_cannot_be_had_allocates_nothing() {
-    let recorder = recorder();
+    let store = store();
+    let recorder = Recorder::of(&store);
     let status = status_of_child(|| {
         let none = libc::rlimit {
             rlim_cur: 0,
@@ -202,8 +208,9 @@ fn memory_that_cannot_be_had_allocates_nothing() {
 
 #[test]
 fn sample_within_a_sample_allocates_nothing() {
-    let (recorder, local) = (recorder(), Local::new());
-    recorder.prepare();
+    let (store, local) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
+    store.prepare();
     let inner_was_recorded = strictly(|| {
         let mut inner_was_recorded = true;
         local.countdown.set(-8);
@@ -224,7 +231,8 @@ fn sample_within_a_sample_allocates_nothing() {
 
 #[test]
 fn child_that_takes_note_allocates_nothing() {
-    let (recorder, local) = (recorder(), Local::new());
+    let (store, local) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
     allocate(&recorder, &local, 5000, 4096);
     let status = status_of_child(|| {
         drop(recorder.take(4096));
@@ -239,9 +247,10 @@ fn tables_that_others_see_allocate_nothing() {
     let fd = unsafe { libc::memfd_create(c"heap_no_allocation".as_ptr(), libc::MFD_CLOEXEC) };
     // SAFETY: a plain system call on a descriptor.
     assert_eq!(unsafe { libc::ftruncate(fd, 1 << 20) }, 0);
-    let recorder = recorder();
+    let store = store();
+    let recorder = Recorder::of(&store);
     let made = strictly(|| {
-        let made = recorder.init_shared(fd, 1 << 20);
+        let made = store.init_shared(fd, 1 << 20);
         // The modules of this stack are copied into them.
         sample(&recorder).unwrap().commit(4096, 0);
         drop(recorder.take(4096));

@@ -19,10 +19,9 @@ use std::sync::{Barrier, Condvar, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 use std::{mem, panic, ptr, thread};
 
+use everprof_core::own_threads::OwnThread;
 use everprof_core::stack::StackEnd;
-use everprof_core::threads::{
-    Dump, Missing, OwnThread, RecordedWait, Source, State, Thread, collect,
-};
+use everprof_core::threads::{Dump, Missing, RecordedWait, Source, State, Thread, collect};
 use oracle::library::{Library, build};
 use oracle::truth;
 
@@ -333,7 +332,7 @@ fn a_thread_that_sleeps_with_all_signals_blocked_is_walked() {
 fn threads_of_our_own_are_left_out() {
     let (go_on, told) = channel::<()>();
     let started = start("ours", move || {
-        let mark = OwnThread::enter();
+        let mark = OwnThread::register();
         told.recv().unwrap();
         drop(mark);
         thread::sleep(LONG);

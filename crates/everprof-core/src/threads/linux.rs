@@ -26,11 +26,11 @@ use asked::{Answer, Pool, Question};
 use look::{Looker, Seen};
 use tasks::Tasks;
 
+use super::blocked;
 use super::dump::{Collected, Dump, Missing, Name, Row, Source, State};
 use super::turn::Turn;
-use super::{blocked, own};
 use crate::stack::{self, Captured, MAX_DEPTH, Registers, StackEnd};
-use crate::{local, sys};
+use crate::{local, own_threads, sys};
 
 mod asked;
 mod calls;
@@ -111,7 +111,6 @@ const MOST_LISTS: u32 = 16;
 
 /// A collection under way.
 struct Collection {
-    process: u32,
     /// The thread that collects.
     this: u32,
     collected: Collected,
@@ -160,7 +159,6 @@ impl Collection {
             return collected;
         };
         let mut collection = Self {
-            process: process.id,
             this: sys::thread_id(),
             collected,
             tasks,
@@ -210,7 +208,7 @@ impl Collection {
     }
 
     fn visit(&mut self, id: u32) {
-        if own::is_own(self.process, id) {
+        if own_threads::contains(id) {
             return;
         }
         if id == self.this {
