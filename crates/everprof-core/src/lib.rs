@@ -39,6 +39,17 @@ pub mod store;
 #[cfg(not(everprof_loom))]
 pub mod threads;
 
+#[cfg(all(
+    feature = "interpose",
+    target_os = "linux",
+    any(target_env = "gnu", target_env = "musl"),
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_pointer_width = "64",
+    not(miri),
+    not(everprof_loom)
+))]
+mod interpose;
+
 pub mod arena;
 pub mod epoch;
 #[cfg(not(everprof_loom))]

@@ -24,6 +24,8 @@
 //! # Features
 //!
 //! - `environment` (default): `EVERPROF` is read before `main`.
+//! - `interpose` (default): waiting is seen, because some C functions in which programs
+//!   wait are defined here in the place of the C library's.
 //! - `axum`: `everprof::axum::router()`.
 
 mod alloc;

@@ -1,0 +1,14 @@
+//! C functions by the number of their arguments, which an unwinder may leave.
+//!
+//! Context: any. Twin of `aborting.rs`.
+
+// Only locks have one argument.
+#[cfg_attr(not(any(test, feature = "preload")), allow(dead_code))]
+pub(in super::super) type Function1<A, R> = unsafe extern "C-unwind" fn(A) -> R;
+pub(in super::super) type Function2<A, B, R> = unsafe extern "C-unwind" fn(A, B) -> R;
+pub(in super::super) type Function3<A, B, C, R> = unsafe extern "C-unwind" fn(A, B, C) -> R;
+pub(in super::super) type Function4<A, B, C, D, R> = unsafe extern "C-unwind" fn(A, B, C, D) -> R;
+pub(in super::super) type Function5<A, B, C, D, E, R> =
+    unsafe extern "C-unwind" fn(A, B, C, D, E) -> R;
+pub(in super::super) type Function6<A, B, C, D, E, F, R> =
+    unsafe extern "C-unwind" fn(A, B, C, D, E, F) -> R;
