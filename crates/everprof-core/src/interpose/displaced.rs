@@ -9,6 +9,8 @@
 //! initialised earlier) looks its function up by itself.
 
 mod join;
+#[cfg(feature = "preload")]
+mod locks;
 mod next;
 mod poll;
 mod sleep;
@@ -28,6 +30,8 @@ extern "C" fn resolve() {
     poll::resolve();
     sleep::resolve();
     socket::resolve();
+    #[cfg(feature = "preload")]
+    locks::resolve();
 }
 
 /// A call that waits for a descriptor, or for one of many.
