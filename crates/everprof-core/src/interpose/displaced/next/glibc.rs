@@ -4,18 +4,27 @@
 
 use core::ffi::{CStr, c_void};
 
-/// The symbols of which glibc has two that differ: `dlsym` would give the older one, whose
-/// condition variables are laid out otherwise. 2.3.2 is where today's began on x86-64;
-/// glibc for aarch64 began at 2.17, with these alone.
+/// Where today's condition variables began on x86-64; glibc for aarch64 began at 2.17, with
+/// these alone.
 const VERSION_OF_CONDITIONS: &CStr = if cfg!(target_arch = "x86_64") {
     c"GLIBC_2.3.2"
 } else {
     c"GLIBC_2.17"
 };
 
+/// The symbols of which glibc for x86-64 has two that differ: for the older one a
+/// `pthread_cond_t` is laid out otherwise. `dlsym` gives today's in glibc 2.36 but gave the
+/// other in earlier ones; asked for by version there is no doubt.
+const TWICE: [&CStr; 4] = [
+    c"pthread_cond_wait",
+    c"pthread_cond_timedwait",
+    c"pthread_cond_signal",
+    c"pthread_cond_broadcast",
+];
+
 /// The next definition of `name` after this module, or null.
 pub(super) fn next(name: &CStr) -> *mut c_void {
-    let versioned = if name.to_bytes().starts_with(b"pthread_cond_") {
+    let found = if TWICE.contains(&name) {
         // SAFETY: both are C strings.
         unsafe {
             libc::dlvsym(
@@ -25,11 +34,13 @@ pub(super) fn next(name: &CStr) -> *mut c_void {
             )
         }
     } else {
-        core::ptr::null_mut()
+        // SAFETY: `name` is a C string.
+        unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
     };
-    if !versioned.is_null() {
-        return versioned;
+    if found.is_null() {
+        // The error is not one of the program's, which would find it at its next question.
+        // SAFETY: no preconditions.
+        unsafe { libc::dlerror() };
     }
-    // SAFETY: `name` is a C string.
-    unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
+    found
 }

@@ -7,5 +7,11 @@ use core::ffi::{CStr, c_void};
 /// The next definition of `name` after this module, or null.
 pub(super) fn next(name: &CStr) -> *mut c_void {
     // SAFETY: `name` is a C string.
-    unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    if found.is_null() {
+        // The error is not one of the program's, which would find it at its next question.
+        // SAFETY: no preconditions.
+        unsafe { libc::dlerror() };
+    }
+    found
 }
