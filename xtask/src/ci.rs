@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: everything that must hold for a change to land.
 
 use crate::report::{Outcome, Report};
-use crate::{fast_path, loom, test, workspace};
+use crate::{fast_path, interpose, loom, test, workspace};
 
 /// Runs the checks, then the tests, then the models. Goes on after a failure.
 pub fn run(report: &mut Report, _: &[String]) -> Outcome {
@@ -41,6 +41,7 @@ pub fn run(report: &mut Report, _: &[String]) -> Outcome {
             }
         };
     chore("test", test::run, &[]);
+    chore("interpose", interpose::run, &[]);
     chore("loom", loom::run, &[]);
     chore("fast-path", fast_path::run, &["--check".to_owned()]);
     Ok(())

@@ -5,6 +5,7 @@ mod ci;
 mod fast_path;
 mod foreign;
 mod fuzz;
+mod interpose;
 mod loom;
 mod miri;
 mod report;
@@ -32,7 +33,7 @@ const CHORES: &[Chore] = &[
     ),
     (
         "ci",
-        "what CI runs: fmt, clippy, docs, test, loom, fast-path --check",
+        "what CI runs: fmt, clippy, docs, test, interpose, loom, fast-path --check",
         ci::run,
     ),
     (
@@ -44,6 +45,11 @@ const CHORES: &[Chore] = &[
         "fast-path",
         "count the instructions of unsampled alloc and free [--check]",
         fast_path::run,
+    ),
+    (
+        "interpose",
+        "waits are seen however a program is built and linked",
+        interpose::run,
     ),
     (
         "bench",
