@@ -121,7 +121,7 @@ fn weigh(local: &Local, size_bytes: u64, hazard: f64) -> Weight {
 }
 
 /// Rounds up with the probability of the fraction, so that the mean is exact.
-fn rounded(local: &Local, value: f64) -> u64 {
+pub(crate) fn rounded(local: &Local, value: f64) -> u64 {
     let floor = value.floor();
     let uniform = (random(local) >> 11) as f64 * UNIT;
     // Saturates where the value is too large.
