@@ -8,7 +8,7 @@ use crate::cpu::{Profiler, Session, StartError};
 use crate::heap::Recorder;
 use crate::signal::Arrival;
 use crate::store::Store;
-use crate::{local, modules, sampler};
+use crate::{local, modules, sampler, waits};
 
 static STORE: Store = Store::new();
 static CPU: Profiler = Profiler::new();
@@ -42,6 +42,12 @@ pub fn start_cpu(hz: u32) -> Result<Session<'static>, StartError> {
 
 fn on_cpu_signal(arrival: &Arrival<'_>) -> bool {
     CPU.on_signal(arrival)
+}
+
+/// The recorder of waits.
+#[inline(always)]
+pub fn waits() -> waits::Recorder<'static> {
+    waits::Recorder::of(&STORE)
 }
 
 /// Counts `size_bytes` towards the next sample; true when it is due.

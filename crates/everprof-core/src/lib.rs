@@ -4,9 +4,10 @@
 //! [`sampler`] decides whether it is recorded and with which weight, [`stack`]
 //! captures who did it, [`table`] finds the bucket of that stack, [`inuse`]
 //! remembers the object until it is freed, [`snapshot`] copies the buckets at
-//! an instant. [`heap`] joins these steps into the heap's recorder, and
-//! [`recording`] reads what was recorded from another process. [`cpu`] samples what threads
-//! run, into an arena of each profile's own.
+//! an instant. [`heap`] joins these steps into the heap's recorder, [`waits`] those
+//! it needs into the recorder of waits, and [`recording`] reads what was recorded
+//! from another process. [`cpu`] samples what threads run, into an arena of each
+//! profile's own.
 //!
 //! All of them write to a [`store`]: `ledger` is one profile's table and epochs,
 //! `parts` knows all that stands in one arena, `module_list` copies the modules
@@ -38,6 +39,8 @@ pub mod recording;
 pub mod store;
 #[cfg(not(everprof_loom))]
 pub mod threads;
+#[cfg(not(everprof_loom))]
+pub mod waits;
 
 #[cfg(all(
     feature = "interpose",

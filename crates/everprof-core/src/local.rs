@@ -7,6 +7,7 @@
 use std::cell::Cell;
 
 use crate::stack::ThreadMemory;
+use crate::waits::ThreadState;
 
 #[cfg_attr(feature = "preload", path = "local/initial_exec.rs")]
 #[cfg_attr(not(feature = "preload"), path = "local/native.rs")]
@@ -40,6 +41,8 @@ pub struct Local {
     pub(crate) cpu_timer: Cell<u64>,
     /// What the stack walk remembers.
     pub(crate) stack: ThreadMemory,
+    /// What the recorder of waits remembers.
+    pub(crate) waits: ThreadState,
 }
 
 impl Local {
@@ -57,6 +60,7 @@ impl Local {
             labels: Cell::new(0),
             cpu_timer: Cell::new(0),
             stack: ThreadMemory::new(),
+            waits: ThreadState::new(),
         }
     }
 

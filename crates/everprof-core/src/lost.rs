@@ -24,18 +24,22 @@ pub enum Lost {
     Reentry = 4,
     /// The stack could not be walked at all.
     NoStack = 5,
+    /// There was no place to keep what was waited for: the wait's delay, which
+    /// nobody who ended it can be charged with.
+    WaitUnattributed = 7,
     /// CPU time that no sample stands for: of threads that ended before a profile saw
     /// them, or that block its signal.
     CpuUnseen = 12,
 }
 
 /// Every reason, in the order of its number.
-pub const ALL: [Lost; 6] = [
+pub const ALL: [Lost; 7] = [
     Lost::TableFull,
     Lost::InUseFull,
     Lost::Truncated,
     Lost::Reentry,
     Lost::NoStack,
+    Lost::WaitUnattributed,
     Lost::CpuUnseen,
 ];
 
@@ -58,6 +62,7 @@ impl Lost {
             Self::Truncated => "everprof::lost::truncated",
             Self::Reentry => "everprof::lost::reentry",
             Self::NoStack => "everprof::lost::no_stack",
+            Self::WaitUnattributed => "everprof::lost::wait_unattributed",
             Self::CpuUnseen => "everprof::lost::cpu_unseen",
         }
     }

@@ -8,6 +8,7 @@
 use crate::arena::Region;
 use crate::inuse::InUse;
 use crate::ledger::{Ledger, Name};
+use crate::waits;
 
 /// Makes everything in a fresh arena. `None`: no room.
 pub(crate) fn create(region: Region<'_>) -> Option<()> {
@@ -15,7 +16,7 @@ pub(crate) fn create(region: Region<'_>) -> Option<()> {
         Ledger::create(region, name)?;
     }
     InUse::create(region)?;
-    Some(())
+    waits::parts::create(region)
 }
 
 /// Empties everything in a fork's child, whose parent's it is: nothing counted,
@@ -30,4 +31,5 @@ pub(crate) fn disown(region: Region<'_>) {
     if let Some(in_use) = InUse::open(region) {
         in_use.disown_all();
     }
+    waits::parts::disown(region);
 }

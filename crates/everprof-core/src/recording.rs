@@ -19,6 +19,7 @@ use crate::module_list;
 use crate::modules::ModuleInfo;
 use crate::settings;
 use crate::sync::Ordering;
+use crate::waits;
 
 /// Another process's arena, as it was when it was opened.
 #[derive(Debug)]
@@ -46,6 +47,21 @@ impl Recording {
         let period_bytes = self.setting(settings::Name::HeapPeriod);
         let parts = Parts::open(self.arena.region())?;
         Some(heap::Snapshot::of_recording(parts, period_bytes))
+    }
+
+    /// The waits that ended, by who waited.
+    #[must_use]
+    pub fn block(&self) -> Option<waits::BlockSnapshot<'_>> {
+        let period_nanos = self.setting(settings::Name::BlockPeriod);
+        waits::BlockSnapshot::of_recording(self.arena.region(), period_nanos)
+    }
+
+    /// The waits that ended, by who ended them.
+    #[must_use]
+    pub fn mutex(&self) -> Option<waits::MutexSnapshot<'_>> {
+        let period_nanos = self.setting(settings::Name::MutexPeriod);
+        let fraction = self.setting(settings::Name::MutexFraction);
+        waits::MutexSnapshot::of_recording(self.arena.region(), period_nanos, fraction)
     }
 
     /// A figure that was in force.

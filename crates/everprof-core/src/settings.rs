@@ -25,7 +25,13 @@ pub enum Name {
 
 /// What each is unless set otherwise. The heap's is Go's and tcmalloc's figure; a
 /// wait of a millisecond is one that somebody could notice.
-const DEFAULTS: [u64; COUNT] = [512 * 1024, 1_000_000, 1_000_000, 0, 0];
+const DEFAULTS: [u64; COUNT] = [
+    512 * 1024,
+    1_000_000,
+    1_000_000,
+    0,
+    crate::waits::DEFAULT_OPERATIONS,
+];
 const COUNT: usize = 5;
 
 /// The figures of one process.

@@ -84,6 +84,13 @@ pub(crate) struct Generation {
     disowned: u32,
 }
 
+impl Generation {
+    /// All of it in one word, for thread state that must be zero at first.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.made) << 32 | u64::from(self.disowned)
+    }
+}
+
 impl Store {
     /// An empty store with the default settings.
     #[must_use]

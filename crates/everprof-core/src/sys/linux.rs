@@ -170,6 +170,14 @@ pub(crate) fn tick_nanos() -> u64 {
     in_nanos(&tick)
 }
 
+/// Whether this process has a thread of that number. Cold.
+pub(crate) fn thread_is_alive(tid: u32) -> bool {
+    keeping_errno(|| {
+        // SAFETY: signal 0 is sent to nobody; the numbers are checked by the kernel.
+        unsafe { libc::syscall(libc::SYS_tgkill, process_id(), tid, 0) == 0 }
+    })
+}
+
 /// Nanoseconds since the Unix epoch.
 pub(crate) fn unix_nanos() -> u64 {
     nanos(libc::CLOCK_REALTIME)

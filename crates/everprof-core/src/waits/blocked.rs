@@ -1,0 +1,88 @@
+//! Who is blocked now: the waits under way, as thread dumps show them.
+//!
+//! Context: cold. Invariant: what is told of a wait was true of it at one instant, and
+//! its thread was alive.
+
+use super::addresses::Addresses;
+use super::slots::{Seen, Slots, TIMED};
+use super::{Operation, Recorder};
+use crate::arena::Region;
+use crate::stack::Registers;
+use crate::sys;
+
+/// A wait that is under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocked {
+    /// The thread as the kernel knows it.
+    pub tid: u32,
+    /// What it waits in.
+    pub operation: Operation,
+    /// What it waits for; 0: nothing that has an address.
+    pub address: usize,
+    /// Since when, on the monotonic clock.
+    pub since_nanos: u64,
+    /// Whether the clock may end it.
+    pub timed: bool,
+    /// The label set in force; 0: none.
+    pub labels: u32,
+    /// Those of the frame that waits. What they point to may be gone by the time it
+    /// is read.
+    pub registers: Registers,
+}
+
+impl<'s> Recorder<'s> {
+    /// Calls `visit` with each wait that is under way; of one thread, those that it is in
+    /// the midst of come in no order.
+    pub fn for_each_blocked(self, mut visit: impl FnMut(&Blocked)) {
+        let Some(region) = self.store.own_region() else {
+            return;
+        };
+        let (Some(slots), Some(addresses)) = (Slots::open(region), Addresses::open(region)) else {
+            return;
+        };
+        slots.for_each(|seen| {
+            if !sys::thread_is_alive(seen.entry.tid) {
+                reap(&seen, &addresses);
+            } else if let Some(blocked) = blocked(&seen, &addresses) {
+                visit(&blocked);
+            }
+        });
+    }
+
+    /// Forgets the waits of threads that are gone: cancelled in the midst of one.
+    pub(super) fn reap(region: Region<'_>) {
+        let (Some(slots), Some(addresses)) = (Slots::open(region), Addresses::open(region)) else {
+            return;
+        };
+        slots.for_each(|seen| {
+            if !sys::thread_is_alive(seen.entry.tid) {
+                reap(&seen, &addresses);
+            }
+        });
+    }
+}
+
+fn reap(seen: &Seen<'_>, addresses: &Addresses<'_>) {
+    if let Some(place) = seen.reap() {
+        // Nobody knows when it ended; no later than the last wake.
+        addresses.leave(place.record, place.start, sys::monotonic_nanos(), true);
+    }
+}
+
+fn blocked(seen: &Seen<'_>, addresses: &Addresses<'_>) -> Option<Blocked> {
+    let entry = &seen.entry;
+    let [pc, sp, fp, lr] = entry.registers;
+    Some(Blocked {
+        tid: entry.tid,
+        operation: Operation::of_number(u64::from(entry.what & 0xff))?,
+        // It may have been requeued to another.
+        address: seen
+            .place
+            .map_or(entry.address, |place| addresses.address(place.record))
+            as usize,
+        since_nanos: entry.since_nanos,
+        timed: entry.what & TIMED != 0,
+        labels: entry.labels,
+        registers: Registers { pc, sp, fp, lr },
+    })
+}

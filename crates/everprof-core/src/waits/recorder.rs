@@ -1,0 +1,556 @@
+//! The recorder of waits: chance, slots, addresses, stacks and ledgers joined.
+//!
+//! Context: sampled. Invariant: what `begin` adds to a slot and an address, `end` takes
+//! off exactly once, or whoever took the slot back has; after a fork neither does.
+//!
+//! ```text
+//! begin: draw → (capture) → clock → claim a slot → come to the address → publish
+//! end:   clock → leave the slot → leave the address → recorded? (capture) → count
+//! wake:  look up → clock → charge │ the call │ sampled? capture → count
+//! ```
+//!
+//! Yields are waits in a spinning lock: where a thread yields again within
+//! [`SPIN_NANOS`] from a frame at the same place of its stack, what lies between belongs
+//! to the waiting, and to the later of the two. So does what lies between the last
+//! yield and the futex wait that a spinning lock ends up in.
+
+use super::addresses::Addresses;
+use super::chance::{Threshold, Weight, one_in};
+use super::slots::{Claimed, Entry, Place, Slots, TIMED};
+use super::word::Units;
+use super::{Ended, Operation, Wait, parts, tally};
+use crate::arena::{Offset, Region};
+use crate::ledger::Ledger;
+use crate::local::{self, Local};
+use crate::lost::Lost;
+use crate::settings::Name;
+use crate::stack::{self, MAX_DEPTH, Registers};
+use crate::store::{Generation, Store};
+use crate::sys;
+use crate::table::Key;
+
+/// Records waits in a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorder<'s> {
+    pub(super) store: &'s Store,
+}
+
+/// A wait that is under way.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Begun {
+    wait: Wait,
+    generation: Generation,
+    since_nanos: u64,
+    threshold: Threshold,
+    /// Its bucket, if the stack is captured already.
+    bucket: Option<Offset>,
+    slot: Option<(Claimed, u32)>,
+    /// Whether it is counted at its address.
+    attributed: bool,
+    labels: u32,
+}
+
+/// A wake that is charged with what others waited.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Charged {
+    generation: Generation,
+    nanos: u64,
+    site: u32,
+    chance: Chance,
+}
+
+/// How it was decided that a wake is recorded.
+#[derive(Clone, Copy, Debug)]
+enum Chance {
+    Longer(Threshold),
+    OneIn(u64),
+}
+
+impl<'s> Recorder<'s> {
+    /// The recorder that writes to `store`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(store: &'s Store) -> Self {
+        Self { store }
+    }
+
+    /// A wait of this thread begins.
+    #[inline(never)]
+    pub fn begin(self, wait: &Wait, registers: &Registers) -> Option<Begun> {
+        let skip = self.store.own_text();
+        local::with(|local| {
+            self.begin_with(local, wait, registers, sys::monotonic_nanos, |stack| {
+                stack::capture(registers, &local.stack, stack, &skip).depth
+            })
+        })
+    }
+
+    /// It ended.
+    #[inline(never)]
+    pub fn end(self, begun: &Begun, registers: &Registers, ended: Ended) {
+        let skip = self.store.own_text();
+        local::with(|local| {
+            self.end_with(local, begun, ended, sys::monotonic_nanos(), |stack| {
+                stack::capture(registers, &local.stack, stack, &skip).depth
+            });
+        });
+    }
+
+    /// This thread is about to wake waiters of `address`.
+    #[inline(never)]
+    #[must_use]
+    pub fn before_wake(self, address: usize) -> Option<Charged> {
+        local::with(|local| self.before_wake_with(local, address, sys::monotonic_nanos))
+    }
+
+    /// It has woken so many.
+    #[inline(never)]
+    pub fn after_wake(self, charged: &Charged, registers: &Registers, woken: u32) {
+        let skip = self.store.own_text();
+        local::with(|local| {
+            self.after_wake_with(local, charged, woken, |stack| {
+                stack::capture(registers, &local.stack, stack, &skip).depth
+            });
+        });
+    }
+
+    /// As [`Recorder::begin`], with any thread state, any clock and any source of
+    /// stacks: `capture` fills its argument from the front and says how far.
+    #[inline(always)]
+    pub fn begin_with(
+        self,
+        local: &Local,
+        wait: &Wait,
+        registers: &Registers,
+        clock: impl Fn() -> u64,
+        mut capture: impl FnMut(&mut [u64]) -> usize,
+    ) -> Option<Begun> {
+        let settings = self.store.settings();
+        let period_nanos = settings.get(Name::BlockPeriod);
+        let by_address = self.charges() && wait.address != 0;
+        if local.excluded.get() || (period_nanos == 0 && !self.charges()) {
+            return None;
+        }
+        let region = self.store.region_or_make()?;
+        let generation = self.store.generation();
+        let tid = identify(local, generation);
+        let threshold = Threshold::draw(local, period_nanos);
+        let labels = local.labels.get();
+        let bucket = if threshold.is_likely() {
+            self.bucket_of_wait(region, wait, labels, &mut capture)
+        } else {
+            None
+        };
+        let now_nanos = clock();
+        let since_nanos = spinning_since(local, registers.sp).map_or(now_nanos, |before| {
+            if now_nanos.saturating_sub(before) < SPIN_NANOS {
+                before
+            } else {
+                now_nanos
+            }
+        });
+        let mut begun = Begun {
+            wait: *wait,
+            generation,
+            since_nanos,
+            threshold,
+            bucket,
+            slot: None,
+            attributed: false,
+            labels,
+        };
+        if wait.operation == Operation::Yield {
+            // Over in a moment, and no thread's state.
+            return Some(begun);
+        }
+        let slots = Slots::open(region)?;
+        let left = |place: Place| {
+            // Nobody knows when; as if woken: no later than the last wake.
+            if let Some(addresses) = Addresses::open(region) {
+                addresses.leave(place.record, place.start, now_nanos, true);
+            }
+        };
+        let Some((claimed, outer)) = slots.claim(local.waits.slot.get(), tid, registers.sp, left)
+        else {
+            return Some(begun);
+        };
+        local.waits.slot.set(Slots::remembered(claimed));
+        begun.slot = Some((claimed, outer));
+        let start = Units::of_nanos(since_nanos);
+        let place = if by_address {
+            self.come(local, region, wait, start, now_nanos, &mut capture)
+        } else {
+            None
+        };
+        begun.attributed = place.is_some();
+        let entry = Entry {
+            tid,
+            what: wait.operation as u32 | if wait.timed { TIMED } else { 0 },
+            address: wait.address as u64,
+            since_nanos,
+            labels,
+            registers: [registers.pc, registers.sp, registers.fp, registers.lr],
+        };
+        slots.publish(claimed, outer, &entry, place);
+        Some(begun)
+    }
+
+    /// As [`Recorder::end`], with any thread state, time, and source of stacks.
+    #[inline(always)]
+    pub fn end_with(
+        self,
+        local: &Local,
+        begun: &Begun,
+        ended: Ended,
+        now_nanos: u64,
+        mut capture: impl FnMut(&mut [u64]) -> usize,
+    ) {
+        // In a fork's child it was the parent's.
+        let Some(region) = self.store.own_region() else {
+            return;
+        };
+        if self.store.generation() != begun.generation {
+            return;
+        }
+        if begun.wait.operation == Operation::Yield {
+            local.waits.yielded_nanos.set(now_nanos);
+        } else {
+            local.waits.yielded_nanos.set(0);
+        }
+        if let Some((claimed, outer)) = begun.slot
+            && let Some(slots) = Slots::open(region)
+        {
+            let place = slots.leave(claimed).flatten();
+            if outer != 0 {
+                local.waits.slot.set(outer);
+            }
+            if let Some(place) = place
+                && let Some(addresses) = Addresses::open(region)
+            {
+                let woken = ended == Ended::Woken;
+                addresses.leave(place.record, place.start, now_nanos, woken);
+            }
+        }
+        let delay_nanos = now_nanos.saturating_sub(begun.since_nanos);
+        if let Some(weight) = begun.threshold.weigh(local, delay_nanos, 1) {
+            self.record_wait(region, begun, &weight, &mut capture);
+        }
+        if !begun.attributed && begun.wait.address != 0 && self.charges() {
+            self.lose_wait(local, region, delay_nanos);
+        }
+    }
+
+    /// As [`Recorder::before_wake`], with any thread state and clock.
+    #[inline(always)]
+    #[must_use]
+    pub fn before_wake_with(
+        self,
+        local: &Local,
+        address: usize,
+        clock: impl FnOnce() -> u64,
+    ) -> Option<Charged> {
+        if !self.charges() {
+            return None;
+        }
+        let region = self.store.own_region()?;
+        let charge = Addresses::open(region)?.wake(address as u64, clock)?;
+        // What everprof's own threads end is nobody's, and must not be the next waker's.
+        if local.excluded.get() {
+            self.lose_wait(local, region, charge.nanos);
+            return None;
+        }
+        let chance = match self.store.settings().get(Name::MutexFraction) {
+            0 => {
+                let period_nanos = self.store.settings().get(Name::MutexPeriod);
+                let threshold = Threshold::draw(local, period_nanos);
+                if charge.nanos <= threshold.nanos {
+                    return None;
+                }
+                Chance::Longer(threshold)
+            }
+            n => Chance::OneIn(n),
+        };
+        Some(Charged {
+            generation: self.store.generation(),
+            nanos: charge.nanos,
+            site: charge.site,
+            chance,
+        })
+    }
+
+    /// As [`Recorder::after_wake`], with any thread state and source of stacks.
+    #[inline(always)]
+    pub fn after_wake_with(
+        self,
+        local: &Local,
+        charged: &Charged,
+        woken: u32,
+        mut capture: impl FnMut(&mut [u64]) -> usize,
+    ) {
+        let count = u64::from(woken.max(1));
+        let weight = match charged.chance {
+            Chance::Longer(threshold) => threshold.weigh(local, charged.nanos, count),
+            Chance::OneIn(n) => one_in(local, n, charged.nanos, count),
+        };
+        if let Some(weight) = weight {
+            self.record_wake(charged, local.labels.get(), &weight, &mut capture);
+        }
+    }
+
+    /// `count` waiters of `from` now wait for `to`.
+    #[cold]
+    pub fn requeued(self, from: usize, to: usize, count: u32, now_nanos: u64) {
+        let Some(region) = self.store.own_region() else {
+            return;
+        };
+        let (Some(slots), Some(addresses)) = (Slots::open(region), Addresses::open(region)) else {
+            return;
+        };
+        let start = Units::of_nanos(now_nanos);
+        let mut left = count;
+        slots.for_each(|seen| {
+            let Some(place) = seen.place else {
+                return;
+            };
+            if left == 0 || addresses.address(place.record) != from as u64 {
+                return;
+            }
+            let Some(record) = addresses.come(to as u64, start, |_| ()) else {
+                return;
+            };
+            if seen.move_to(Place { record, start }) {
+                left -= 1;
+                // Who requeued them ended their wait for `from`.
+                addresses.leave(place.record, place.start, now_nanos, true);
+            } else {
+                // It came for nothing, and waited no time.
+                addresses.leave(record, start, now_nanos, false);
+            }
+        });
+    }
+
+    /// Nanoseconds from which on each wait is recorded; 0 is off.
+    pub fn set_block_period(self, nanos: u64) {
+        self.store.set(Name::BlockPeriod, nanos);
+    }
+
+    /// As the block period, of what wakes are charged with.
+    pub fn set_mutex_period(self, nanos: u64) {
+        self.store.set(Name::MutexPeriod, nanos);
+    }
+
+    /// One in `n` wakes is recorded, whatever its charge; 0: the period decides.
+    pub fn set_mutex_fraction(self, n: u64) {
+        self.store.set(Name::MutexFraction, n);
+    }
+
+    /// Whether wakes are charged at all.
+    #[inline(always)]
+    fn charges(self) -> bool {
+        let settings = self.store.settings();
+        settings.get(Name::MutexPeriod) | settings.get(Name::MutexFraction) != 0
+    }
+
+    /// Counts the waiter at its address, and notes the site if that is due.
+    #[inline(always)]
+    fn come(
+        self,
+        local: &Local,
+        region: Region<'_>,
+        wait: &Wait,
+        start: Units,
+        now_nanos: u64,
+        capture: &mut impl FnMut(&mut [u64]) -> usize,
+    ) -> Option<Place> {
+        let addresses = Addresses::open(region)?;
+        let record = addresses.come(wait.address as u64, start, |nanos| {
+            self.lose_wait(local, region, nanos);
+        })?;
+        if addresses.wants_site(record, now_nanos) {
+            let site = self.site_of(region, wait, capture);
+            addresses.set_site(record, site, now_nanos);
+        }
+        Some(Place { record, start })
+    }
+
+    /// The number of the site that this thread waits at; 0: there is no room.
+    #[cold]
+    #[inline(never)]
+    fn site_of(
+        self,
+        region: Region<'_>,
+        wait: &Wait,
+        capture: &mut impl FnMut(&mut [u64]) -> usize,
+    ) -> u32 {
+        let mut scratch = [0; SITE_DEPTH];
+        let depth = capture(&mut scratch);
+        self.store.note_modules(region);
+        let key = Key {
+            stack: or_no_stack(scratch.get(..depth)),
+            extra: wait.operation as u64,
+            labels: 0,
+        };
+        parts::sites(region)
+            .and_then(|sites| sites.find_or_insert(&key))
+            .map_or(0, Offset::raw)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bucket_of_wait(
+        self,
+        region: Region<'_>,
+        wait: &Wait,
+        labels: u32,
+        capture: &mut impl FnMut(&mut [u64]) -> usize,
+    ) -> Option<Offset> {
+        let extra = wait.operation as u64 | if wait.timed { u64::from(TIMED) } else { 0 };
+        let ledger = parts::block(region)?;
+        let bucket = bucket_of(&ledger, extra, labels, capture);
+        self.store.note_modules(region);
+        bucket
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_wait(
+        self,
+        region: Region<'_>,
+        begun: &Begun,
+        weight: &Weight,
+        capture: &mut impl FnMut(&mut [u64]) -> usize,
+    ) {
+        let bucket = begun
+            .bucket
+            .or_else(|| self.bucket_of_wait(region, &begun.wait, begun.labels, capture));
+        if let (Some(ledger), Some(bucket)) = (parts::block(region), bucket) {
+            ledger.count(bucket, |cells| tally::add(cells, weight));
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_wake(
+        self,
+        charged: &Charged,
+        labels: u32,
+        weight: &Weight,
+        capture: &mut impl FnMut(&mut [u64]) -> usize,
+    ) {
+        let Some(region) = self.store.own_region() else {
+            return;
+        };
+        if self.store.generation() != charged.generation {
+            return;
+        }
+        let Some(ledger) = parts::mutex(region) else {
+            return;
+        };
+        let site = u64::from(charged.site);
+        if let Some(bucket) = bucket_of(&ledger, site, labels, capture) {
+            self.store.note_modules(region);
+            ledger.count(bucket, |cells| tally::add(cells, weight));
+        }
+    }
+
+    /// Counts what was waited for an address, and cannot be charged to anybody.
+    #[cold]
+    #[inline(never)]
+    fn lose_wait(self, local: &Local, region: Region<'_>, delay_nanos: u64) {
+        let settings = self.store.settings();
+        let weight = match settings.get(Name::MutexFraction) {
+            0 => {
+                Threshold::draw(local, settings.get(Name::MutexPeriod)).weigh(local, delay_nanos, 1)
+            }
+            n => one_in(local, n, delay_nanos, 1),
+        };
+        if let (Some(weight), Some(ledger)) = (weight, parts::mutex(region)) {
+            ledger.count_lost(Lost::WaitUnattributed, |cells| tally::add(cells, &weight));
+        }
+    }
+}
+
+/// This thread as the kernel knows it. What it remembers of another generation is void.
+#[inline(always)]
+fn identify(local: &Local, generation: Generation) -> u32 {
+    let state = &local.waits;
+    if state.generation.get() != generation.to_bits() + 1 {
+        meet(local, generation);
+    }
+    state.tid.get()
+}
+
+#[cold]
+#[inline(never)]
+fn meet(local: &Local, generation: Generation) {
+    let state = &local.waits;
+    state.slot.set(0);
+    state.yielded_nanos.set(0);
+    state.tid.set(sys::thread_id());
+    state.generation.set(generation.to_bits() + 1);
+}
+
+/// When the last yield ended, if it was in the same loop as far as the stack says.
+#[inline(always)]
+fn spinning_since(local: &Local, sp: u64) -> Option<u64> {
+    let state = &local.waits;
+    let before = state.yielded_nanos.get();
+    let same = sp.abs_diff(state.yielded_sp.replace(sp)) < SPIN_FRAMES_BYTES;
+    (before != 0 && same).then_some(before)
+}
+
+/// Depth up to which a capture's scratch is 1 KiB of stack, as in the heap's recorder.
+const SHALLOW: usize = stack::DEFAULT_DEPTH;
+
+fn bucket_of(
+    ledger: &Ledger<'_>,
+    extra: u64,
+    labels: u32,
+    capture: &mut impl FnMut(&mut [u64]) -> usize,
+) -> Option<Offset> {
+    if stack::depth_limit() <= SHALLOW {
+        bucket_within::<SHALLOW>(ledger, extra, labels, capture)
+    } else {
+        bucket_within::<MAX_DEPTH>(ledger, extra, labels, capture)
+    }
+}
+
+/// Apart from its caller, so that the scratch is on the stack of nothing else.
+#[inline(never)]
+fn bucket_within<const DEPTH: usize>(
+    ledger: &Ledger<'_>,
+    extra: u64,
+    labels: u32,
+    capture: &mut impl FnMut(&mut [u64]) -> usize,
+) -> Option<Offset> {
+    let mut scratch = [0; DEPTH];
+    let depth = capture(&mut scratch);
+    ledger.bucket(&Key {
+        stack: or_no_stack(scratch.get(..depth)),
+        extra,
+        labels,
+    })
+}
+
+fn or_no_stack(stack: Option<&[u64]>) -> &[u64] {
+    const NO_STACK: [u64; 1] = [Lost::NoStack.pc()];
+    match stack {
+        Some(stack) if !stack.is_empty() => stack,
+        _ => &NO_STACK,
+    }
+}
+
+/// A yield with nobody else to run takes half a microsecond; spinning locks do up to
+/// some tens of pauses in between. Whoever comes back later did something else.
+const SPIN_NANOS: u64 = 20_000;
+/// The frames of one lock's slow path.
+const SPIN_FRAMES_BYTES: u64 = 512;
+/// The C function, the lock's slow path and its callers up to the one that says which
+/// kind it is; and a last entry that says that the stack goes on.
+const SITE_DEPTH: usize = 8;
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

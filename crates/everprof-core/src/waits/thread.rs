@@ -1,0 +1,33 @@
+//! What one thread's recorder of waits remembers between waits.
+//!
+//! Context: sampled. Invariant: all bits zero is the first state, as of all of
+//! [`crate::local::Local`]. What belongs to an arena is void when `generation` is
+//! not the store's: a fork's child has another id, and none of its parent's slots.
+
+use std::cell::Cell;
+
+/// Of one thread.
+#[derive(Debug)]
+pub(crate) struct ThreadState {
+    /// The store's generation, plus 1, that the others belong to; 0: none yet.
+    pub(crate) generation: Cell<u64>,
+    /// The thread as the kernel knows it.
+    pub(crate) tid: Cell<u32>,
+    /// Where its innermost slot stands, claimed or not; 0: it has had none.
+    pub(crate) slot: Cell<u32>,
+    /// When the last yield ended; 0: none did. And where its caller's stack was.
+    pub(crate) yielded_nanos: Cell<u64>,
+    pub(crate) yielded_sp: Cell<u64>,
+}
+
+impl ThreadState {
+    pub(crate) const fn new() -> Self {
+        Self {
+            generation: Cell::new(0),
+            tid: Cell::new(0),
+            slot: Cell::new(0),
+            yielded_nanos: Cell::new(0),
+            yielded_sp: Cell::new(0),
+        }
+    }
+}
