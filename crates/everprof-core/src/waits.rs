@@ -148,10 +148,11 @@ pub fn around<R>(
     ended: impl FnOnce(&R) -> Ended,
 ) -> R {
     let recorder = crate::global::waits();
-    let begun = recorder.begin(wait, registers);
+    let mut begun = Begun::NOTHING;
+    recorder.begin(wait, registers, &mut begun);
     let result = call();
-    if let Some(begun) = begun {
-        recorder.end(&begun, registers, ended(&result));
+    if begun.is_something() {
+        recorder.end(wait, registers, &begun, ended(&result));
     }
     result
 }

@@ -63,9 +63,10 @@ impl<'s> Recorder<'s> {
 }
 
 fn reap(seen: &Seen<'_>, addresses: &Addresses<'_>) {
-    if let Some(place) = seen.reap() {
+    let place = seen.reap();
+    if !place.is_none() {
         // Nobody knows when it ended; no later than the last wake.
-        addresses.leave(place.record, place.start, sys::monotonic_nanos(), true);
+        addresses.leave(place.record(), place.start(), sys::monotonic_nanos(), true);
     }
 }
 
@@ -76,10 +77,11 @@ fn blocked(seen: &Seen<'_>, addresses: &Addresses<'_>) -> Option<Blocked> {
         tid: entry.tid,
         operation: Operation::of_number(u64::from(entry.what & 0xff))?,
         // It may have been requeued to another.
-        address: seen
-            .place
-            .map_or(entry.address, |place| addresses.address(place.record))
-            as usize,
+        address: if seen.place.is_none() {
+            entry.address
+        } else {
+            addresses.address(seen.place.record())
+        } as usize,
         since_nanos: entry.since_nanos,
         timed: entry.what & TIMED != 0,
         labels: entry.labels,

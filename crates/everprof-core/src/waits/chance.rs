@@ -40,6 +40,12 @@ pub(crate) struct Threshold {
 }
 
 impl Threshold {
+    /// Of a wait that is none.
+    pub(crate) const NEVER: Self = Self {
+        nanos: u64::MAX,
+        period_nanos: 0,
+    };
+
     #[inline]
     pub(crate) fn draw(local: &Local, period_nanos: u64) -> Self {
         // The high half of the product: uniform in 0..period.

@@ -16,7 +16,7 @@
 
 use super::addresses::Addresses;
 use super::chance::{Threshold, Weight, one_in};
-use super::slots::{Claimed, Entry, Place, Slots, TIMED};
+use super::slots::{Claimed, Entry, Place, Slots, what};
 use super::word::Units;
 use super::{Ended, Operation, Wait, parts, tally};
 use crate::arena::{Offset, Region};
@@ -35,20 +35,49 @@ pub struct Recorder<'s> {
     pub(super) store: &'s Store,
 }
 
-/// A wait that is under way.
+/// A wait that is under way, or none.
+///
+/// Filled in place, not returned: copies of it were a fifth of what a wait costs.
 #[derive(Clone, Copy, Debug)]
-#[must_use]
 pub struct Begun {
-    wait: Wait,
-    generation: Generation,
+    state: State,
+    /// The store's when it began.
+    generation: u64,
     since_nanos: u64,
     threshold: Threshold,
-    /// Its bucket, if the stack is captured already.
-    bucket: Option<Offset>,
-    slot: Option<(Claimed, u32)>,
-    /// Whether it is counted at its address.
-    attributed: bool,
+    slot: Claimed,
+    /// Its bucket, if the stack is captured already; 0: it is not.
+    bucket: u32,
     labels: u32,
+}
+
+/// What of a wait was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Nothing,
+    /// All, but it is not counted at its address.
+    Unattributed,
+    Whole,
+}
+
+impl Begun {
+    /// No wait.
+    pub const NOTHING: Self = Self {
+        state: State::Nothing,
+        generation: 0,
+        since_nanos: 0,
+        threshold: Threshold::NEVER,
+        slot: Claimed::NONE,
+        bucket: 0,
+        labels: 0,
+    };
+
+    /// Whether there is a wait to end.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_something(&self) -> bool {
+        self.state != State::Nothing
+    }
 }
 
 /// A wake that is charged with what others waited.
@@ -76,25 +105,30 @@ impl<'s> Recorder<'s> {
         Self { store }
     }
 
-    /// A wait of this thread begins.
+    /// A wait of this thread begins; `begun` was nothing.
     #[inline(never)]
-    pub fn begin(self, wait: &Wait, registers: &Registers) -> Option<Begun> {
-        let skip = self.store.own_text();
-        local::with(|local| {
-            self.begin_with(local, wait, registers, sys::monotonic_nanos, |stack| {
+    pub fn begin(self, wait: &Wait, registers: &Registers, begun: &mut Begun) {
+        let local = this_thread();
+        self.begin_with(
+            local,
+            wait,
+            registers,
+            begun,
+            sys::monotonic_nanos,
+            |stack| {
+                let skip = self.store.own_text();
                 stack::capture(registers, &local.stack, stack, &skip).depth
-            })
-        })
+            },
+        );
     }
 
     /// It ended.
     #[inline(never)]
-    pub fn end(self, begun: &Begun, registers: &Registers, ended: Ended) {
-        let skip = self.store.own_text();
-        local::with(|local| {
-            self.end_with(local, begun, ended, sys::monotonic_nanos(), |stack| {
-                stack::capture(registers, &local.stack, stack, &skip).depth
-            });
+    pub fn end(self, wait: &Wait, registers: &Registers, begun: &Begun, ended: Ended) {
+        let local = this_thread();
+        self.end_with(local, wait, begun, ended, sys::monotonic_nanos(), |stack| {
+            let skip = self.store.own_text();
+            stack::capture(registers, &local.stack, stack, &skip).depth
         });
     }
 
@@ -102,17 +136,17 @@ impl<'s> Recorder<'s> {
     #[inline(never)]
     #[must_use]
     pub fn before_wake(self, address: usize) -> Option<Charged> {
-        local::with(|local| self.before_wake_with(local, address, sys::monotonic_nanos))
+        self.before_wake_with(this_thread(), address, sys::monotonic_nanos)
     }
 
     /// It has woken so many.
+    #[cold]
     #[inline(never)]
     pub fn after_wake(self, charged: &Charged, registers: &Registers, woken: u32) {
+        let local = this_thread();
         let skip = self.store.own_text();
-        local::with(|local| {
-            self.after_wake_with(local, charged, woken, |stack| {
-                stack::capture(registers, &local.stack, stack, &skip).depth
-            });
+        self.after_wake_with(local, charged, woken, |stack| {
+            stack::capture(registers, &local.stack, stack, &skip).depth
         });
     }
 
@@ -124,77 +158,71 @@ impl<'s> Recorder<'s> {
         local: &Local,
         wait: &Wait,
         registers: &Registers,
+        begun: &mut Begun,
         clock: impl Fn() -> u64,
         mut capture: impl FnMut(&mut [u64]) -> usize,
-    ) -> Option<Begun> {
-        let settings = self.store.settings();
-        let period_nanos = settings.get(Name::BlockPeriod);
-        let by_address = self.charges() && wait.address != 0;
-        if local.excluded.get() || (period_nanos == 0 && !self.charges()) {
-            return None;
+    ) {
+        let period_nanos = self.store.settings().get(Name::BlockPeriod);
+        let charges = self.charges();
+        if local.excluded.get() || (period_nanos == 0 && !charges) {
+            return;
         }
-        let region = self.store.region_or_make()?;
-        let generation = self.store.generation();
-        let tid = identify(local, generation);
-        let threshold = Threshold::draw(local, period_nanos);
-        let labels = local.labels.get();
-        let bucket = if threshold.is_likely() {
-            self.bucket_of_wait(region, wait, labels, &mut capture)
-        } else {
-            None
+        let Some(region) = self.store.region_or_make() else {
+            return;
         };
+        begun.generation = self.store.generation().to_bits();
+        identify(local, begun.generation);
+        begun.threshold = Threshold::draw(local, period_nanos);
+        begun.labels = local.labels.get();
+        if begun.threshold.is_likely() {
+            begun.bucket = self.bucket_of_wait(region, wait, begun.labels, &mut capture);
+        }
         let now_nanos = clock();
-        let since_nanos = spinning_since(local, registers.sp).map_or(now_nanos, |before| {
-            if now_nanos.saturating_sub(before) < SPIN_NANOS {
-                before
-            } else {
-                now_nanos
-            }
-        });
-        let mut begun = Begun {
-            wait: *wait,
-            generation,
-            since_nanos,
-            threshold,
-            bucket,
-            slot: None,
-            attributed: false,
-            labels,
-        };
+        begun.since_nanos = since(local, registers.sp, now_nanos);
+        begun.state = State::Unattributed;
+        // A yield is over in a moment, and no thread's state.
         if wait.operation == Operation::Yield {
-            // Over in a moment, and no thread's state.
-            return Some(begun);
+            return;
         }
-        let slots = Slots::open(region)?;
-        let left = |place: Place| {
-            // Nobody knows when; as if woken: no later than the last wake.
-            if let Some(addresses) = Addresses::open(region) {
-                addresses.leave(place.record, place.start, now_nanos, true);
+        let (Some(slots), Some(addresses)) = (Slots::open(region), Addresses::open(region)) else {
+            return;
+        };
+        let claimed = slots.claim(
+            local.waits.slot.get(),
+            local.waits.tid.get(),
+            registers.sp,
+            // Nobody knows when it was left; as if woken: no later than the last wake.
+            |place| addresses.leave(place.record(), place.start(), now_nanos, true),
+        );
+        let Some(claimed) = claimed else {
+            return;
+        };
+        local.waits.slot.set(claimed.slot());
+        begun.slot = claimed;
+        let mut place = Place::NONE;
+        if charges && wait.address != 0 {
+            let start = Units::of_nanos(begun.since_nanos);
+            let record = addresses.come(wait.address as u64, start, |nanos| {
+                self.lose_wait(local, region, nanos);
+            });
+            if let Some(record) = record {
+                place = Place::new(record, start);
+                begun.state = State::Whole;
+                if addresses.wants_site(record, now_nanos) {
+                    let site = self.site_of(region, wait, &mut capture);
+                    addresses.set_site(record, site, now_nanos);
+                }
             }
-        };
-        let Some((claimed, outer)) = slots.claim(local.waits.slot.get(), tid, registers.sp, left)
-        else {
-            return Some(begun);
-        };
-        local.waits.slot.set(Slots::remembered(claimed));
-        begun.slot = Some((claimed, outer));
-        let start = Units::of_nanos(since_nanos);
-        let place = if by_address {
-            self.come(local, region, wait, start, now_nanos, &mut capture)
-        } else {
-            None
-        };
-        begun.attributed = place.is_some();
+        }
         let entry = Entry {
-            tid,
-            what: wait.operation as u32 | if wait.timed { TIMED } else { 0 },
+            tid: local.waits.tid.get(),
+            what: what(wait),
             address: wait.address as u64,
-            since_nanos,
-            labels,
+            since_nanos: begun.since_nanos,
+            labels: begun.labels,
             registers: [registers.pc, registers.sp, registers.fp, registers.lr],
         };
-        slots.publish(claimed, outer, &entry, place);
-        Some(begun)
+        slots.publish(claimed, &entry, place);
     }
 
     /// As [`Recorder::end`], with any thread state, time, and source of stacks.
@@ -202,42 +230,40 @@ impl<'s> Recorder<'s> {
     pub fn end_with(
         self,
         local: &Local,
+        wait: &Wait,
         begun: &Begun,
         ended: Ended,
         now_nanos: u64,
         mut capture: impl FnMut(&mut [u64]) -> usize,
     ) {
-        // In a fork's child it was the parent's.
         let Some(region) = self.store.own_region() else {
             return;
         };
-        if self.store.generation() != begun.generation {
+        // In a fork's child it was the parent's.
+        if self.store.generation().to_bits() != begun.generation {
             return;
         }
-        if begun.wait.operation == Operation::Yield {
-            local.waits.yielded_nanos.set(now_nanos);
-        } else {
-            local.waits.yielded_nanos.set(0);
-        }
-        if let Some((claimed, outer)) = begun.slot
+        let is_yield = wait.operation == Operation::Yield;
+        local
+            .waits
+            .yielded_nanos
+            .set(if is_yield { now_nanos } else { 0 });
+        if !is_yield
             && let Some(slots) = Slots::open(region)
+            && let Some(addresses) = Addresses::open(region)
         {
-            let place = slots.leave(claimed).flatten();
-            if outer != 0 {
-                local.waits.slot.set(outer);
-            }
-            if let Some(place) = place
-                && let Some(addresses) = Addresses::open(region)
-            {
+            let place = slots.leave(begun.slot);
+            local.waits.slot.set(begun.slot.slot_after());
+            if !place.is_none() {
                 let woken = ended == Ended::Woken;
-                addresses.leave(place.record, place.start, now_nanos, woken);
+                addresses.leave(place.record(), place.start(), now_nanos, woken);
             }
         }
         let delay_nanos = now_nanos.saturating_sub(begun.since_nanos);
         if let Some(weight) = begun.threshold.weigh(local, delay_nanos, 1) {
-            self.record_wait(region, begun, &weight, &mut capture);
+            self.record_wait(region, wait, begun, &weight, &mut capture);
         }
-        if !begun.attributed && begun.wait.address != 0 && self.charges() {
+        if begun.state == State::Unattributed && wait.address != 0 && self.charges() {
             self.lose_wait(local, region, delay_nanos);
         }
     }
@@ -308,22 +334,23 @@ impl<'s> Recorder<'s> {
         let (Some(slots), Some(addresses)) = (Slots::open(region), Addresses::open(region)) else {
             return;
         };
+        if !slots.may_move() {
+            return;
+        }
         let start = Units::of_nanos(now_nanos);
         let mut left = count;
         slots.for_each(|seen| {
-            let Some(place) = seen.place else {
-                return;
-            };
-            if left == 0 || addresses.address(place.record) != from as u64 {
+            let place = seen.place;
+            if left == 0 || place.is_none() || addresses.address(place.record()) != from as u64 {
                 return;
             }
             let Some(record) = addresses.come(to as u64, start, |_| ()) else {
                 return;
             };
-            if seen.move_to(Place { record, start }) {
+            if seen.move_to(Place::new(record, start)) {
                 left -= 1;
                 // Who requeued them ended their wait for `from`.
-                addresses.leave(place.record, place.start, now_nanos, true);
+                addresses.leave(place.record(), place.start(), now_nanos, true);
             } else {
                 // It came for nothing, and waited no time.
                 addresses.leave(record, start, now_nanos, false);
@@ -353,28 +380,6 @@ impl<'s> Recorder<'s> {
         settings.get(Name::MutexPeriod) | settings.get(Name::MutexFraction) != 0
     }
 
-    /// Counts the waiter at its address, and notes the site if that is due.
-    #[inline(always)]
-    fn come(
-        self,
-        local: &Local,
-        region: Region<'_>,
-        wait: &Wait,
-        start: Units,
-        now_nanos: u64,
-        capture: &mut impl FnMut(&mut [u64]) -> usize,
-    ) -> Option<Place> {
-        let addresses = Addresses::open(region)?;
-        let record = addresses.come(wait.address as u64, start, |nanos| {
-            self.lose_wait(local, region, nanos);
-        })?;
-        if addresses.wants_site(record, now_nanos) {
-            let site = self.site_of(region, wait, capture);
-            addresses.set_site(record, site, now_nanos);
-        }
-        Some(Place { record, start })
-    }
-
     /// The number of the site that this thread waits at; 0: there is no room.
     #[cold]
     #[inline(never)]
@@ -397,6 +402,7 @@ impl<'s> Recorder<'s> {
             .map_or(0, Offset::raw)
     }
 
+    /// The bucket of who waits; 0: there is none.
     #[cold]
     #[inline(never)]
     fn bucket_of_wait(
@@ -405,12 +411,13 @@ impl<'s> Recorder<'s> {
         wait: &Wait,
         labels: u32,
         capture: &mut impl FnMut(&mut [u64]) -> usize,
-    ) -> Option<Offset> {
-        let extra = wait.operation as u64 | if wait.timed { u64::from(TIMED) } else { 0 };
-        let ledger = parts::block(region)?;
-        let bucket = bucket_of(&ledger, extra, labels, capture);
+    ) -> u32 {
+        let Some(ledger) = parts::block(region) else {
+            return 0;
+        };
+        let bucket = bucket_of(&ledger, u64::from(what(wait)), labels, capture);
         self.store.note_modules(region);
-        bucket
+        bucket.map_or(0, Offset::raw)
     }
 
     #[cold]
@@ -418,13 +425,16 @@ impl<'s> Recorder<'s> {
     fn record_wait(
         self,
         region: Region<'_>,
+        wait: &Wait,
         begun: &Begun,
         weight: &Weight,
         capture: &mut impl FnMut(&mut [u64]) -> usize,
     ) {
-        let bucket = begun
-            .bucket
-            .or_else(|| self.bucket_of_wait(region, &begun.wait, begun.labels, capture));
+        let bucket = match begun.bucket {
+            0 => self.bucket_of_wait(region, wait, begun.labels, capture),
+            bucket => bucket,
+        };
+        let bucket = Offset::from_raw(bucket);
         if let (Some(ledger), Some(bucket)) = (parts::block(region), bucket) {
             ledger.count(bucket, |cells| tally::add(cells, weight));
         }
@@ -472,33 +482,48 @@ impl<'s> Recorder<'s> {
     }
 }
 
-/// This thread as the kernel knows it. What it remembers of another generation is void.
+/// This thread's state. What is done with it here is too long to be inlined into a
+/// closure's caller, and what the closure captures goes through memory then: a fifth of
+/// the instructions of a wait.
 #[inline(always)]
-fn identify(local: &Local, generation: Generation) -> u32 {
-    let state = &local.waits;
-    if state.generation.get() != generation.to_bits() + 1 {
+fn this_thread<'l>() -> &'l Local {
+    let local = local::with(std::ptr::from_ref);
+    // SAFETY: the thread's own block, which has no destructor and lives until its last
+    // instruction (`local`); callers use it within their own frame.
+    unsafe { &*local }
+}
+
+/// Learns the thread's number. What it remembers of another generation is void.
+#[inline(always)]
+fn identify(local: &Local, generation: u64) {
+    if local.waits.generation.get() != generation + 1 {
         meet(local, generation);
     }
-    state.tid.get()
 }
 
 #[cold]
 #[inline(never)]
-fn meet(local: &Local, generation: Generation) {
+fn meet(local: &Local, generation: u64) {
     let state = &local.waits;
     state.slot.set(0);
     state.yielded_nanos.set(0);
     state.tid.set(sys::thread_id());
-    state.generation.set(generation.to_bits() + 1);
+    state.generation.set(generation + 1);
 }
 
-/// When the last yield ended, if it was in the same loop as far as the stack says.
+/// When a wait that begins now has begun: with the last yield's end, if that was in the
+/// same loop as far as the stack says.
 #[inline(always)]
-fn spinning_since(local: &Local, sp: u64) -> Option<u64> {
+fn since(local: &Local, sp: u64, now_nanos: u64) -> u64 {
     let state = &local.waits;
-    let before = state.yielded_nanos.get();
+    let yielded_nanos = state.yielded_nanos.get();
     let same = sp.abs_diff(state.yielded_sp.replace(sp)) < SPIN_FRAMES_BYTES;
-    (before != 0 && same).then_some(before)
+    // 0, none ended, is long ago.
+    if same && now_nanos.wrapping_sub(yielded_nanos) < SPIN_NANOS {
+        yielded_nanos
+    } else {
+        now_nanos
+    }
 }
 
 /// Depth up to which a capture's scratch is 1 KiB of stack, as in the heap's recorder.

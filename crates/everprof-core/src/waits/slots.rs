@@ -23,8 +23,13 @@
 //!
 //! What a thread waits for can change while it sleeps (requeueing), so it stands in one
 //! word, `place`: the number of the address' record plus 1, and since when. Whoever
-//! takes that word out tells the record that the waiter left.
+//! takes that word out tells the record that the waiter left. Two can only want to where
+//! somebody requeues, which hardly any program does: until the first time the word is
+//! taken out without a swap. That first time therefore only says so, and moves nobody.
+//! (A thread that was held up within its last look at the slot from before the first
+//! requeue to the second may leave twice: that closes the record to all addresses.)
 
+use super::Wait;
 use super::word::Units;
 use crate::arena::{NewRecord, Offset, Region, Root, records};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -58,6 +63,9 @@ pub(crate) struct Slot {
 pub(crate) struct SlotsRoot {
     /// Segment k has `FIRST_SLOTS << k` slots. 0: not made; [`GROWING`].
     segments: [AtomicU32; SEGMENTS],
+    /// 1: places may be moved. Written by the first requeue.
+    moves: AtomicU32,
+    spare: AtomicU32,
 }
 
 /// What a slot says of a wait.
@@ -77,34 +85,61 @@ pub struct Entry {
     pub registers: [u64; 4],
 }
 
-/// Which record of an address counts a waiter, and since when.
+/// Which record of an address counts a waiter, and since when: the number of the record
+/// plus 1 in the low 16 bits, the time in the others. 0: none does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) record: u16,
-    pub(crate) start: Units,
-}
+pub(crate) struct Place(u64);
 
 /// A slot that was claimed, and for which wait.
 #[derive(Clone, Copy, Debug)]
-pub struct Claimed {
-    slot: Offset,
-    /// Of the wait while it is busy.
+pub(crate) struct Claimed {
+    slot: u32,
+    /// The slot of the wait that this one interrupted; 0: none.
+    outer: u32,
+    /// The sequence while the slot is busy with this wait.
     busy: u64,
 }
 
 impl Place {
-    fn to_bits(place: Option<Self>) -> u64 {
-        place.map_or(0, |place| {
-            place.start.0 << 16 | (u64::from(place.record) + 1)
-        })
+    pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) fn new(record: u16, start: Units) -> Self {
+        Self(start.0 << 16 | (u64::from(record) + 1))
     }
 
-    fn from_bits(bits: u64) -> Option<Self> {
-        let record = (bits & 0xffff).checked_sub(1)?;
-        Some(Self {
-            record: record as u16,
-            start: Units(bits >> 16),
-        })
+    pub(crate) fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn record(self) -> u16 {
+        (self.0 & 0xffff).wrapping_sub(1) as u16
+    }
+
+    pub(crate) fn start(self) -> Units {
+        Units(self.0 >> 16)
+    }
+}
+
+impl Claimed {
+    /// No slot: the arena's header stands at its offset.
+    pub(crate) const NONE: Self = Self {
+        slot: 0,
+        outer: 0,
+        busy: 0,
+    };
+
+    /// What the thread remembers while the slot is its own.
+    pub(crate) fn slot(self) -> u32 {
+        self.slot
+    }
+
+    /// What it remembers then.
+    pub(crate) fn slot_after(self) -> u32 {
+        if self.outer == 0 {
+            self.slot
+        } else {
+            self.outer
+        }
     }
 }
 
@@ -130,6 +165,8 @@ impl NewRecord for SlotsRoot {
     fn new_record() -> Self {
         Self {
             segments: [(); SEGMENTS].map(|()| AtomicU32::new(0)),
+            moves: AtomicU32::new(0),
+            spare: AtomicU32::new(0),
         }
     }
 }
@@ -169,12 +206,16 @@ impl<'a> Slots<'a> {
         tid: u32,
         sp: u64,
         left: impl FnMut(Place),
-    ) -> Option<(Claimed, u32)> {
+    ) -> Option<Claimed> {
         if let Some(at) = Offset::from_raw(cached)
             && let Some(slot) = self.region.get::<Slot>(at)
             && let Some(busy) = try_claim(slot)
         {
-            return Some((Claimed { slot: at, busy }, 0));
+            return Some(Claimed {
+                slot: cached,
+                outer: 0,
+                busy,
+            });
         }
         self.claim_another(cached, tid, sp, left)
     }
@@ -188,7 +229,7 @@ impl<'a> Slots<'a> {
         tid: u32,
         sp: u64,
         mut left: impl FnMut(Place),
-    ) -> Option<(Claimed, u32)> {
+    ) -> Option<Claimed> {
         let mut outer = cached;
         // More waits do not interrupt one another.
         for _ in 0..MOST_NESTED {
@@ -206,28 +247,23 @@ impl<'a> Slots<'a> {
                 break;
             }
             let next = slot.outer.load(Ordering::Relaxed);
-            if let Some(place) = free(slot, sequence) {
+            let place = free(slot, sequence);
+            if !place.is_none() {
                 left(place);
             }
             outer = next;
         }
         let claimed = self.find_free(tid)?;
-        Some((claimed, outer))
+        Some(Claimed { outer, ..claimed })
     }
 
     /// Says what the claimed slot's wait is, and shows it to readers.
     #[inline]
-    pub(crate) fn publish(
-        &self,
-        claimed: Claimed,
-        outer: u32,
-        entry: &Entry,
-        place: Option<Place>,
-    ) -> Option<()> {
-        let slot = self.region.get::<Slot>(claimed.slot)?;
+    pub(crate) fn publish(&self, claimed: Claimed, entry: &Entry, place: Place) -> Option<()> {
+        let slot = self.region.get::<Slot>(Offset::from_raw(claimed.slot)?)?;
         // Relaxed, all to the last: published by the sequence below; the fence of
         // `try_claim` keeps them from being seen with the sequence before.
-        slot.place.store(Place::to_bits(place), Ordering::Relaxed);
+        slot.place.store(place.0, Ordering::Relaxed);
         slot.address.store(entry.address, Ordering::Relaxed);
         slot.since_nanos.store(entry.since_nanos, Ordering::Relaxed);
         for (cell, value) in slot.registers.iter().zip(entry.registers) {
@@ -236,7 +272,7 @@ impl<'a> Slots<'a> {
         slot.tid.store(entry.tid, Ordering::Relaxed);
         slot.what.store(entry.what, Ordering::Relaxed);
         slot.labels.store(entry.labels, Ordering::Relaxed);
-        slot.outer.store(outer, Ordering::Relaxed);
+        slot.outer.store(claimed.outer, Ordering::Relaxed);
         let [_, sp, ..] = entry.registers;
         slot.frame.store(sp, Ordering::Relaxed);
         // Release: publishes the above. Pairs with the Acquire in `read`.
@@ -244,11 +280,14 @@ impl<'a> Slots<'a> {
         Some(())
     }
 
-    /// The wait is over. Where its waiter was counted, if it still is. `None`: the
-    /// slot is not this wait's any more, and whoever took it has seen to the rest.
+    /// The wait is over. Where its waiter was counted, if it still is: a slot that is
+    /// not this wait's any more was taken by somebody who has seen to that.
     #[inline]
-    pub(crate) fn leave(&self, claimed: Claimed) -> Option<Option<Place>> {
-        let slot = self.region.get::<Slot>(claimed.slot)?;
+    pub(crate) fn leave(&self, claimed: Claimed) -> Place {
+        let Some(slot) = Offset::from_raw(claimed.slot).and_then(|at| self.region.get::<Slot>(at))
+        else {
+            return Place::NONE;
+        };
         // First: from here to the end no handler takes the slot back, so that nobody
         // but this thread writes the sequence and a plain store will do. A handler is
         // on this thread and sees stores in order. Relaxed: nobody else looks at it.
@@ -256,20 +295,26 @@ impl<'a> Slots<'a> {
         compiler_fence();
         // Relaxed: this thread wrote it.
         if slot.sequence.load(Ordering::Relaxed) != claimed.busy {
-            return None;
+            return Place::NONE;
         }
-        let place = take_place(slot);
+        // Relaxed, both: as long as nobody moves places they are this thread's own.
+        let place = if self.root.moves.load(Ordering::Relaxed) == 0 {
+            Place(slot.place.load(Ordering::Relaxed))
+        } else {
+            take_place(slot)
+        };
         // Release: what was read and written of the slot stays before; pairs with the
         // Acquire in `try_claim`.
         slot.sequence
             .store(claimed.busy.wrapping_add(2), Ordering::Release);
-        Some(place)
+        place
     }
 
-    /// What the thread remembers of a claimed slot.
-    #[inline]
-    pub(crate) fn remembered(claimed: Claimed) -> u32 {
-        claimed.slot.raw()
+    /// Whether places may be moved from now on; not for the first who asks.
+    #[cold]
+    pub(crate) fn may_move(&self) -> bool {
+        // Relaxed: see the module's head for who is late.
+        self.root.moves.swap(1, Ordering::Relaxed) != 0
     }
 
     /// Calls `visit` with each wait there is. Cold.
@@ -329,8 +374,12 @@ impl<'a> Slots<'a> {
                     let at = start.wrapping_add(step) & (slots.len() - 1);
                     let slot = slots.get(at)?;
                     if let Some(busy) = try_claim(slot) {
-                        let slot = self.offset_of(index, at)?;
-                        return Some(Claimed { slot, busy });
+                        let slot = self.offset_of(index, at)?.raw();
+                        return Some(Claimed {
+                            slot,
+                            outer: 0,
+                            busy,
+                        });
                     }
                 }
             }
@@ -368,24 +417,23 @@ pub(crate) struct Seen<'a> {
     slot: &'a Slot,
     sequence: u64,
     pub(crate) entry: Entry,
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Place,
 }
 
 impl Seen<'_> {
     /// The wait's thread is gone: frees the slot. Where it was counted, if it was.
-    pub(crate) fn reap(&self) -> Option<Place> {
+    pub(crate) fn reap(&self) -> Place {
         free(self.slot, self.sequence)
     }
 
     /// The waiter waits elsewhere now. False: it left, or was moved, meanwhile.
     pub(crate) fn move_to(&self, place: Place) -> bool {
-        let (from, to) = (Place::to_bits(self.place), Place::to_bits(Some(place)));
         // Release: whoever takes the place out comes after the waiter was counted
         // there; pairs with the Acquire in `take_place`. A wait for the same address
         // in the same slot that began in the same 16 ns cannot be another one.
         self.slot
             .place
-            .compare_exchange(from, to, Ordering::Release, Ordering::Relaxed)
+            .compare_exchange(self.place.0, place.0, Ordering::Release, Ordering::Relaxed)
             .is_ok()
     }
 }
@@ -410,17 +458,18 @@ fn try_claim(slot: &Slot) -> Option<u64> {
 }
 
 /// Frees a busy slot for whoever left it.
-fn free(slot: &Slot, sequence: u64) -> Option<Place> {
+fn free(slot: &Slot, sequence: u64) -> Place {
     // Filling, so that nobody claims it before the place is taken out. AcqRel: as in
     // `try_claim` and `leave`.
-    slot.sequence
-        .compare_exchange(
-            sequence,
-            sequence.wrapping_add(3),
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        )
-        .ok()?;
+    let filling = slot.sequence.compare_exchange(
+        sequence,
+        sequence.wrapping_add(3),
+        Ordering::AcqRel,
+        Ordering::Relaxed,
+    );
+    if filling.is_err() {
+        return Place::NONE;
+    }
     let place = take_place(slot);
     // Release: as in `leave`.
     slot.sequence
@@ -428,14 +477,10 @@ fn free(slot: &Slot, sequence: u64) -> Option<Place> {
     place
 }
 
-#[inline]
-fn take_place(slot: &Slot) -> Option<Place> {
-    // Relaxed: who has no place is given none.
-    if slot.place.load(Ordering::Relaxed) == 0 {
-        return None;
-    }
+#[cold]
+fn take_place(slot: &Slot) -> Place {
     // Acquire: pairs with the Release in `move_to`.
-    Place::from_bits(slot.place.swap(0, Ordering::Acquire))
+    Place(slot.place.swap(0, Ordering::Acquire))
 }
 
 fn read(slot: &Slot) -> Option<Seen<'_>> {
@@ -457,7 +502,7 @@ fn read(slot: &Slot) -> Option<Seen<'_>> {
         labels: slot.labels.load(Ordering::Relaxed),
         registers,
     };
-    let place = Place::from_bits(slot.place.load(Ordering::Relaxed));
+    let place = Place(slot.place.load(Ordering::Relaxed));
     // Acquire: pairs with the Release fence in `try_claim`: had a field been written
     // for a later wait, the sequence would be another.
     fence(Ordering::Acquire);
@@ -468,6 +513,12 @@ fn read(slot: &Slot) -> Option<Seen<'_>> {
         entry,
         place,
     })
+}
+
+/// What a wait is, in [`Entry::what`] and in the keys of buckets.
+#[inline(always)]
+pub(crate) fn what(wait: &Wait) -> u32 {
+    wait.operation as u32 | if wait.timed { TIMED } else { 0 }
 }
 
 /// Orders stores as a handler on this thread sees them.

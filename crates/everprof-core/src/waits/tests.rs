@@ -57,24 +57,31 @@ impl<'s> Thread<'s> {
         }
     }
 
-    fn wait_in(&self, operation: Operation, address: usize, at: u64) -> Option<Begun> {
+    fn wait_in(&self, operation: Operation, address: usize, at: u64) -> Option<(Wait, Begun)> {
         let wait = Wait {
             operation,
             address,
             timed: false,
         };
-        let clock = || at * 16;
-        self.recorder
-            .begin_with(&self.local, &wait, &self.registers(), clock, self.capture())
+        let mut begun = Begun::NOTHING;
+        self.recorder.begin_with(
+            &self.local,
+            &wait,
+            &self.registers(),
+            &mut begun,
+            || at * 16,
+            self.capture(),
+        );
+        begun.is_something().then_some((wait, begun))
     }
 
-    fn wait(&self, address: usize, at: u64) -> Begun {
+    fn wait(&self, address: usize, at: u64) -> (Wait, Begun) {
         self.wait_in(Operation::Futex, address, at).unwrap()
     }
 
-    fn end(&self, begun: &Begun, ended: Ended, at: u64) {
+    fn end(&self, (wait, begun): &(Wait, Begun), ended: Ended, at: u64) {
         self.recorder
-            .end_with(&self.local, begun, ended, at * 16, self.capture());
+            .end_with(&self.local, wait, begun, ended, at * 16, self.capture());
     }
 
     fn wake(&self, address: usize, woken: u32, at: u64) {
@@ -121,8 +128,8 @@ fn period_one_counts_each_wait_as_it_was() {
     let store = store();
     let thread = Thread::new(&store, 1);
     for n in 0..50 {
-        let begun = thread.wait(0x40, n * 100);
-        thread.end(&begun, Ended::TimedOut, n * 100 + n);
+        let begun = thread.wait(0x40, 5_000 + n * 100);
+        thread.end(&begun, Ended::TimedOut, 5_000 + n * 100 + n);
     }
     let snapshot = thread.recorder.block();
     let buckets: Vec<_> = snapshot.iter().collect();
@@ -202,6 +209,8 @@ fn requeued_waiters_are_charged_to_either_address() {
         .map(|thread| thread.wait(0x40, 1_000))
         .collect();
     waker.wake(0x40, 1, 1_100);
+    // The first of all is only noted.
+    waker.recorder.requeued(0x40, 0x80, 2, 1_100 * 16);
     waker.recorder.requeued(0x40, 0x80, 2, 1_100 * 16);
     assert_eq!(charged(waker.recorder, 9), (1.0, 300));
     let mut at = Vec::new();
@@ -247,11 +256,16 @@ fn nothing_is_looked_at_where_all_is_off() {
         address: 0x40,
         timed: false,
     };
-    let clock = || unreachable!("the clock");
-    let begun = thread
-        .recorder
-        .begin_with(&thread.local, &wait, &thread.registers(), clock, |_| 0);
-    assert!(begun.is_none());
+    let mut begun = Begun::NOTHING;
+    thread.recorder.begin_with(
+        &thread.local,
+        &wait,
+        &thread.registers(),
+        &mut begun,
+        || unreachable!("the clock"),
+        |_| 0,
+    );
+    assert!(!begun.is_something());
     let charged = thread
         .recorder
         .before_wake_with(&thread.local, 0x40, || unreachable!("the clock"));
