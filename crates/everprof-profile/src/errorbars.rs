@@ -27,6 +27,22 @@
 //! class at most 12.5 % wide, which moves the error bar by less than that. Without the label
 //! the mean size of the sample's objects serves.
 //!
+//! # Waits
+//!
+//! A wait is recorded with a probability *p* of its own (by its length, or one in *n*), and
+//! weighs `w = 1/p`: it adds *w* contentions and *w* times its delay. The sum over the
+//! recorded ones of `y²·w·(w − 1)` estimates the variance without bias, where *y* is 1 or the
+//! delay. Of contentions that is `Σ w(w − 1)`; of delays, in a sample whose waits all weigh
+//! *w*, `D²/C·(w − 1)` or a little more, with *C* contentions and a delay of *D*: no period
+//! is needed, so that it may change while the program runs.
+//!
+//! Waits of one stack differ in weight by orders of magnitude. So a sample holds those of one
+//! class of weights, which doubles from class to class; its label `weight` is the class's upper
+//! bound, and 1 says that each wait was recorded and stands for itself. Three quarters of the
+//! bound serve as the weight: right in the mean for weights spread evenly by their
+//! logarithms, and never wrong by more than a third, which moves a bar by a sixth.
+//! A profile without the label, as Go's, does not say how it was sampled, and has no bars.
+//!
 //! # The bar
 //!
 //! `±` is 1.96 standard deviations: 95 of 100 such bars hold the truth once a
@@ -102,7 +118,17 @@ impl Estimate {
 
 /// How the values of one sample type were sampled.
 #[derive(Clone, Copy, Debug)]
-pub struct Sampling {
+pub struct Sampling(Way);
+
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Heap(Heap),
+    Waits(Waits),
+}
+
+/// By points on the line of allocated bytes.
+#[derive(Clone, Copy, Debug)]
+struct Heap {
     period_bytes: f64,
     /// The values of a sample that hold its objects and its bytes.
     objects: usize,
@@ -113,10 +139,35 @@ pub struct Sampling {
     allocated: Option<usize>,
 }
 
+/// One by one, each with its weight.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    contentions: usize,
+    /// The value that is asked for, if it is not the contentions.
+    delay: Option<usize>,
+}
+
 impl Sampling {
     /// How the `value_index`th value was sampled; `None` where the profile does not say, as
-    /// when its period is no number of bytes.
+    /// when its period is no number of bytes and its samples bear no weights.
     pub fn of(profile: &Profile, value_index: usize) -> Option<Sampling> {
+        let way = Heap::of(profile, value_index)
+            .map(Way::Heap)
+            .or_else(|| Waits::of(profile, value_index).map(Way::Waits))?;
+        Some(Sampling(way))
+    }
+
+    /// The figure of one sample.
+    pub fn estimate(&self, sample: &Sample<'_>) -> Estimate {
+        match &self.0 {
+            Way::Heap(heap) => heap.estimate(sample),
+            Way::Waits(waits) => waits.estimate(sample),
+        }
+    }
+}
+
+impl Heap {
+    fn of(profile: &Profile, value_index: usize) -> Option<Heap> {
         let period_type = profile.period_type()?;
         if (period_type.kind, period_type.unit) != ("space", "bytes") || profile.period <= 0 {
             return None;
@@ -127,7 +178,7 @@ impl Sampling {
             .or_else(|| kind.strip_suffix("_space"))?;
         let value_of = |suffix: &str| profile.sample_type_index(&format!("{family}{suffix}"));
         let is_delta_of_in_use = family == "inuse" && profile.duration_nanos != 0;
-        Some(Sampling {
+        Some(Heap {
             period_bytes: profile.period as f64,
             objects: value_of("_objects")?,
             space: value_of("_space")?,
@@ -140,8 +191,7 @@ impl Sampling {
         })
     }
 
-    /// The figure of one sample.
-    pub fn estimate(&self, sample: &Sample<'_>) -> Estimate {
+    fn estimate(&self, sample: &Sample<'_>) -> Estimate {
         let value_of = |index: usize| sample.values().get(index).copied().unwrap_or(0);
         let (objects, space) = (value_of(self.objects), value_of(self.space));
         let value = if self.is_space { space } else { objects };
@@ -171,6 +221,46 @@ impl Sampling {
         }
     }
 }
+
+impl Waits {
+    fn of(profile: &Profile, value_index: usize) -> Option<Waits> {
+        let contentions = profile.sample_type_index("contentions")?;
+        let delay = profile.sample_type_index("delay")?;
+        let says_weights = || {
+            profile
+                .samples()
+                .any(|sample| sample.number_label(WEIGHT_LABEL).is_some())
+        };
+        if ![contentions, delay].contains(&value_index) || !says_weights() {
+            return None;
+        }
+        Some(Waits {
+            contentions,
+            delay: (value_index == delay).then_some(delay),
+        })
+    }
+
+    fn estimate(&self, sample: &Sample<'_>) -> Estimate {
+        let value_of = |index: usize| sample.values().get(index).copied().unwrap_or(0);
+        let contentions = value_of(self.contentions);
+        let value = self.delay.map_or(contentions, value_of);
+        let weight = match sample.number_label(WEIGHT_LABEL) {
+            Some(bound) if bound > 1 && contentions != 0 => 0.75 * bound as f64,
+            _ => return Estimate::exact(value),
+        };
+        let count = (contentions as f64).abs();
+        // The mean of what one contention stands for, in the figure's unit.
+        let unit = (value as f64 / count).abs();
+        Estimate {
+            value,
+            variance: unit * unit * count * (weight - 1.0),
+            lump: unit * (weight * (weight - 1.0)).sqrt(),
+        }
+    }
+}
+
+/// The label of samples of waits: the upper bound of the weights of its waits, a power of two.
+pub const WEIGHT_LABEL: &str = "weight";
 
 /// The probability that an object is recorded. A period of one byte records everything.
 pub fn recording_probability(size_bytes: f64, period_bytes: f64) -> f64 {
@@ -303,6 +393,69 @@ mod tests {
         let mut profile = heap(0);
         profile.set_period_type("space", "bytes");
         assert!(Sampling::of(&profile, 3).is_none());
+    }
+
+    fn waits(samples: &[(i64, [i64; 2])]) -> Profile {
+        let mut profile = Profile::new(&[("contentions", "count"), ("delay", "nanoseconds")]);
+        profile.set_period_type("contentions", "count");
+        profile.period = 1;
+        for (weight, values) in samples {
+            profile.push_sample(&[], values, &[Label::number(WEIGHT_LABEL, *weight, "")]);
+        }
+        profile
+    }
+
+    #[test]
+    fn waits_that_were_all_recorded_are_exact() {
+        let profile = waits(&[(1, [3, 5_000_000])]);
+        assert_eq!(estimate(&profile, "delay"), Estimate::exact(5_000_000));
+        assert_eq!(estimate(&profile, "contentions"), Estimate::exact(3));
+    }
+
+    #[test]
+    fn waits_without_weights_have_no_bars() {
+        let mut profile = Profile::new(&[("contentions", "count"), ("delay", "nanoseconds")]);
+        profile.push_sample(&[], &[3, 5], &[]);
+        assert!(Sampling::of(&profile, 1).is_none());
+        profile.push_sample(&[], &[3, 5], &[Label::number(WEIGHT_LABEL, 2, "")]);
+        assert!(Sampling::of(&profile, 1).is_some());
+        assert!(Sampling::of(&profile, 2).is_none());
+    }
+
+    /// 2,000 sites of 4,000 waits from 10 µs to 4 ms, spread evenly by logarithm, under a
+    /// period of 1 ms. σ of the coverage is 0.5 %; the classes of weights move a bar by up to a
+    /// sixth, which moves the coverage from 95 % to between 90 % and 97.5 %; beyond these by 4σ
+    /// once in 16,000 seeds, and the seed is fixed.
+    #[test]
+    fn bars_of_waits_hold_the_truth_nineteen_times_in_twenty() {
+        const PERIOD: f64 = 1e6;
+        let mut random = Random(0x2545_f491_4f6c_dd1d);
+        let mut held = [0u32; 2];
+        for _ in 0..2000 {
+            let mut truth = [0.0f64; 2];
+            let mut classes = [[0.0f64; 2]; 8];
+            for _ in 0..4000 {
+                let delay = 1e4 * 400f64.powf(random.unit());
+                truth = [truth[0] + 1.0, truth[1] + delay];
+                let weight = (PERIOD / delay).max(1.0);
+                if random.unit() * weight < 1.0 {
+                    let class = &mut classes[weight.log2().ceil() as usize];
+                    *class = [class[0] + weight, class[1] + weight * delay];
+                }
+            }
+            let samples: Vec<_> = (0u32..)
+                .zip(&classes)
+                .map(|(class, values)| (1i64 << class, values.map(|value| value.round() as i64)))
+                .collect();
+            let profile = waits(&samples);
+            for (n, kind) in ["contentions", "delay"].iter().enumerate() {
+                let shown = estimate(&profile, kind);
+                held[n] += u32::from((shown.value as f64 - truth[n]).abs() <= shown.error());
+            }
+        }
+        for held in held.map(|held| f64::from(held) / 2000.0) {
+            assert!((0.88..0.985).contains(&held), "{held}");
+        }
     }
 
     #[test]
