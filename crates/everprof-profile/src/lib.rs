@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! assemble ───────┐             ┌─→ pprof::encode, text, folded, speedscope
-//! pprof::decode ──┴─→ Profile ──┤
-//!                     ↑     │   └─→ report::Selection ─→ top, tree, peek, diff, flame
+//! pprof::decode ──┴─→ Profile ──┼─→ report::Selection ─→ top, tree, peek, diff, flame
+//!                     ↑     │   └─→ stacks::Stacks ─→ paragraphs and groups of threads
 //!                     └─────┘
 //!       merge, delta, filter, symbolize, trim
 //! ```
@@ -32,6 +32,7 @@ pub mod proc_maps;
 mod profile;
 pub mod report;
 pub mod speedscope;
+pub mod stacks;
 pub mod symbolize;
 pub mod text;
 mod trim;

@@ -9,16 +9,30 @@
 //! heap profile: 2: 96 [5: 240] @ heap/2      in use: bytes [allocated: bytes]
 //! 2: 96 [5: 240] @ 0x55d0c1 0x55d0f3         return addresses, leaf first
 //! #   0x55d0c0    app::cache::fill    src/cache.rs:31
+//!
+//! --- mutex:                                 "contention" where it is of waiters
+//! cycles/second=1000000000
+//! sampling period=1                          of mutexes only
+//! 52484596 12 @ 0x55d0c1 0x55d0f3            delay, contentions
+//!
+//! threads profile: total 3
+//! 3 @ 0x55d0c1 0x55d0f3
+//! # labels: {"tenant":"blue"}
 //! ```
+//!
+//! In the last two layouts, samples of one stack and equal strings as labels are one: how
+//! much a wait weighs and which thread it was has no place there.
 //!
 //! Our values are estimates of the whole already. The header's `heap/2` keeps readers
 //! from scaling them again: they halve the number, for reasons older than Go, and take a
 //! period of 1 as "everything was recorded".
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::io::{BufWriter, Write};
 
-use crate::{Error, LabelValue, Profile, Sample};
+use crate::stacks::is_of_thread;
+use crate::{Error, LabelValue, Profile, Sample, StackId};
 
 /// Writes a profile as Go does with `debug=1`.
 ///
@@ -133,36 +147,65 @@ fn write_contentions(
     };
     // One cycle is one nanosecond, and each contention stands for itself.
     writeln!(out, "--- {title}:\ncycles/second=1000000000")?;
-    let mut samples: Vec<_> = profile.samples().collect();
-    samples.sort_by_key(|sample| Reverse(sample.values()[delay]));
-    for sample in &samples {
-        let values = sample.values();
-        write!(
-            out,
-            "{} {} @",
-            values[delay].max(0),
-            values[contentions].max(0)
-        )?;
-        write_stack(profile, sample, out)?;
+    if title == "mutex" {
+        writeln!(out, "sampling period=1")?;
+    }
+    for (sample, [delay, contentions]) in joined(profile, [delay, contentions]) {
+        write!(out, "{delay} {contentions} @")?;
+        write_stack(profile, &sample, out)?;
     }
     Ok(())
 }
 
 fn write_counts(profile: &Profile, name: &str, out: &mut impl Write) -> Result<(), Error> {
-    let count = |sample: &Sample<'_>| sample.values().first().map_or(0, |&count| count.max(0));
-    let mut samples: Vec<_> = profile.samples().collect();
-    samples.sort_by_key(|sample| Reverse(count(sample)));
+    let samples = match profile.sample_types().len() {
+        0 => Vec::new(),
+        _ => joined(profile, [0]),
+    };
     let total = samples
         .iter()
-        .fold(0i64, |sum, sample| sum.saturating_add(count(sample)));
+        .fold(0i64, |sum, (_, [count])| sum.saturating_add(*count));
     // Readers take one word.
     let word = name.split_whitespace().next().unwrap_or("count");
     writeln!(out, "{} profile: total {total}", clean(word))?;
-    for sample in &samples {
-        write!(out, "{} @", count(sample))?;
-        write_stack(profile, sample, out)?;
+    for (sample, [count]) in samples {
+        write!(out, "{count} @")?;
+        write_stack(profile, &sample, out)?;
     }
     Ok(())
+}
+
+/// These values of the samples, largest first value first. Those that would be printed
+/// alike but for the values are one: the first of them, with their sums.
+fn joined<const N: usize>(profile: &Profile, values: [usize; N]) -> Vec<(Sample<'_>, [i64; N])> {
+    let mut numbers: HashMap<(StackId, Vec<(&str, &str)>), usize> = HashMap::new();
+    let mut joined: Vec<(Sample<'_>, [i64; N])> = Vec::new();
+    for sample in profile.samples() {
+        let number = *numbers
+            .entry((sample.stack_id(), printed_labels(&sample)))
+            .or_insert_with(|| {
+                joined.push((sample, [0; N]));
+                joined.len() - 1
+            });
+        for (sum, &value) in joined[number].1.iter_mut().zip(&values) {
+            *sum = sum.saturating_add(sample.values()[value]);
+        }
+    }
+    // The layouts have no signs; only the delta of two different runs has negative values.
+    for (_, sums) in &mut joined {
+        *sums = sums.map(|sum| sum.max(0));
+    }
+    joined.sort_by_key(|&(_, sums)| Reverse(sums));
+    joined
+}
+
+/// The labels that the layout has a place for.
+fn printed_labels<'a>(sample: &Sample<'a>) -> Vec<(&'a str, &'a str)> {
+    let strings = sample.labels().filter_map(|label| match label.value {
+        LabelValue::String(value) if !is_of_thread(label.key) => Some((label.key, value)),
+        _ => None,
+    });
+    strings.collect()
 }
 
 /// The rest of a sample's line, its frames, and its string labels.
@@ -182,12 +225,9 @@ fn write_stack(profile: &Profile, sample: &Sample<'_>, out: &mut impl Write) -> 
         write!(out, " 0x1")?;
     }
     writeln!(out)?;
-    let labels: Vec<_> = sample
-        .labels()
-        .filter_map(|label| match label.value {
-            LabelValue::String(value) => Some(format!("{:?}:{value:?}", label.key)),
-            LabelValue::Number { .. } => None,
-        })
+    let labels: Vec<_> = printed_labels(sample)
+        .into_iter()
+        .map(|(key, value)| format!("{}:{}", quoted(key), quoted(value)))
         .collect();
     if !labels.is_empty() {
         writeln!(out, "# labels: {{{}}}", labels.join(", "))?;
@@ -245,8 +285,31 @@ fn write_trailer(profile: &Profile, out: &mut impl Write) -> Result<(), Error> {
     Ok(())
 }
 
+/// Text in quotes, as Go's `%q` writes it.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
 /// Text that stays on its line.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }
 
@@ -342,10 +405,60 @@ heap profile: 3: 36 [14: 170] @ heap/2
         let mut profile = Profile::new(&[("contentions", "count"), ("delay", "nanoseconds")]);
         let stack = stack(&mut profile);
         profile.push_sample(&stack[1..], &[3, 1_000], &[]);
-        profile.push_sample(&stack[1..], &[4, 5_000], &[]);
+        profile.push_sample(&stack, &[4, 5_000], &[]);
         let text = text(&profile, "block");
-        assert!(text.starts_with("--- contention:\ncycles/second=1000000000\n5000 4 @ 0x3000\n"));
+        assert!(
+            text.starts_with("--- contention:\ncycles/second=1000000000\n5000 4 @ 0x1234 0x3000\n")
+        );
         assert!(text.contains("\n1000 3 @ 0x3000\n"));
+    }
+
+    #[test]
+    fn waits_of_all_weights_are_one_line_and_those_of_other_labels_are_not() {
+        let mut profile = Profile::new(&[("contentions", "count"), ("delay", "nanoseconds")]);
+        let stack = stack(&mut profile);
+        for (weight, wait) in [(1, "mutex"), (8, "mutex"), (1, "join")] {
+            let labels = [
+                Label::number("weight", weight, ""),
+                Label::string("wait", wait),
+            ];
+            profile.push_sample(&stack[1..], &[3, 1_000], &labels);
+        }
+        let text = text(&profile, "mutex");
+        let expected = "\
+--- mutex:
+cycles/second=1000000000
+sampling period=1
+2000 6 @ 0x3000
+# labels: {\"wait\":\"mutex\"}
+#\t0x2fff\t/bin/my app
+
+1000 3 @ 0x3000
+# labels: {\"wait\":\"join\"}
+#\t0x2fff\t/bin/my app
+
+";
+        assert!(text.starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn threads_at_one_place_are_one_line_whoever_they_are() {
+        let text = text(&crate::stacks::tests::threads(), "threads");
+        let lines: Vec<_> = text.lines().filter(|line| line.contains('@')).collect();
+        assert_eq!(
+            lines,
+            ["2 @ 0x1234 0x2001", "1 @ 0x1", "1000-9000 /srv/app (@200) "]
+        );
+        assert!(text.contains("# labels: {\"tenant\":\"blue\"}\n"));
+        assert!(!text.contains("thread_"), "{text}");
+    }
+
+    #[test]
+    fn labels_are_quoted_as_go_quotes_them() {
+        assert_eq!(
+            quoted("a\"b\\\n\r\t\u{7}\u{1b}\u{85}ä日"),
+            r#""a\"b\\\n\r\t\a\x1b\u0085ä日""#
+        );
     }
 
     #[test]

@@ -235,7 +235,7 @@ impl<'a> Namer<'a> {
         let location = self.profile.location(id);
         let start = self.frames.len();
         if location.lines.is_empty() {
-            let name = self.nameless(&location);
+            let name = nameless(self.profile, &location);
             let frame = self.frame(&name, "", 0, 0);
             self.frames.push((frame, false));
         }
@@ -250,7 +250,7 @@ impl<'a> Namer<'a> {
     fn push_line(&mut self, line: &Line, location: &Location<'_>) {
         let function = self.profile.function(line.function);
         let name = match (function.name, function.system_name) {
-            ("", "") => self.nameless(location),
+            ("", "") => nameless(self.profile, location),
             ("", system_name) => system_name.to_owned(),
             (name, _) => name.to_owned(),
         };
@@ -285,21 +285,21 @@ impl<'a> Namer<'a> {
             line: u32::try_from(line).unwrap_or(0),
         }
     }
+}
 
-    /// What stands for the name of a location that has none. The offset in the file stays
-    /// the same from run to run, so that such frames can be compared and named later.
-    fn nameless(&self, location: &Location<'_>) -> String {
-        let Some(id) = location.mapping else {
-            return format!("{:#x}", location.address);
-        };
-        let mapping = self.profile.mapping(id);
-        let file = mapping.file.rsplit('/').next().unwrap_or_default();
-        if file.is_empty() || !(mapping.start..mapping.limit).contains(&location.address) {
-            return format!("{:#x}", location.address);
-        }
-        let offset = (location.address - mapping.start).saturating_add(mapping.offset);
-        format!("{file}+{offset:#x}")
+/// What stands for the name of a location that has none. The offset in the file stays
+/// the same from run to run, so that such frames can be compared and named later.
+pub(crate) fn nameless(profile: &Profile, location: &Location<'_>) -> String {
+    let Some(id) = location.mapping else {
+        return format!("{:#x}", location.address);
+    };
+    let mapping = profile.mapping(id);
+    let file = mapping.file.rsplit('/').next().unwrap_or_default();
+    if file.is_empty() || !(mapping.start..mapping.limit).contains(&location.address) {
+        return format!("{:#x}", location.address);
     }
+    let offset = (location.address - mapping.start).saturating_add(mapping.offset);
+    format!("{file}+{offset:#x}")
 }
 
 /// The pattern of a profile, which must match whole names; an empty one matches none.

@@ -1,0 +1,415 @@
+//! Stacks: what each thread is doing, in paragraphs and in groups, for people.
+//!
+//! Context: cold.
+//! Invariant: every thread of the profile stands in it; a line of text is one line,
+//! whatever names hold; a fixed buffer gets whole lines.
+//! Source: the layout is that of a Go panic, which people and tools know.
+//!
+//! ```text
+//! thread 7 "worker" [mutex 0x7f2a10, 3.2 s] {"tenant":"blue"}:
+//! app::cache::fill                          innermost first
+//!         src/cache.rs:31
+//! app::serve                                fill was inlined into it
+//!         src/main.rs:12 +0x51c0            the address, as an offset in its file
+//! created by app::main
+//!         src/main.rs:40 +0x5011
+//! ```
+//!
+//! A profile of threads has one sample a thread, and says in labels what is no stack:
+//! number and name of the thread, what it does, where it was created. So a profile that
+//! was written to a file gives the same paragraphs as the process itself. Profiles
+//! without these labels, as those of Go's goroutines, give a paragraph a sample.
+
+mod groups;
+
+use std::fmt::{self, Write};
+
+pub use groups::{Group, groups};
+
+use crate::report::nameless;
+use crate::text::{clean, quoted};
+use crate::{LabelValue, LocationId, Profile, Sample};
+
+/// The label that holds a thread's number, as the kernel counts them.
+pub const ID_LABEL: &str = "thread_id";
+/// The label that holds a thread's name.
+pub const NAME_LABEL: &str = "thread";
+/// The label that says what a thread does: `running`, `sleep`, `mutex 0x7f2a10, 3.2 s`.
+pub const STATE_LABEL: &str = "thread_state";
+/// The label that says where a thread was created: the lines of text below `created by`.
+pub const CREATOR_LABEL: &str = "thread_creator";
+
+/// Whether a label tells of the thread itself, and is none that the program has set.
+pub(crate) fn is_of_thread(key: &str) -> bool {
+    [ID_LABEL, NAME_LABEL, STATE_LABEL, CREATOR_LABEL].contains(&key)
+}
+
+/// The stacks of threads at one time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stacks {
+    /// Each thread, in the order of the profile.
+    pub threads: Vec<ThreadParagraph>,
+}
+
+/// A thread, or several that the profile does not tell apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ThreadParagraph {
+    /// What it is: `thread`, `task`, `goroutine`.
+    pub kind: String,
+    /// How many it stands for.
+    pub count: u64,
+    /// Its number; 0 if not known.
+    pub id: u64,
+    /// Its name; may be empty.
+    pub name: String,
+    /// What it does, or why it has no stack; may be empty.
+    pub state: String,
+    /// Keys and values that the program has set.
+    pub labels: Vec<(String, String)>,
+    /// Innermost first.
+    pub frames: Vec<StackFrame>,
+    /// Where it was created, innermost first, as lines of text; may be empty.
+    pub created_by: String,
+}
+
+/// A function on a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StackFrame {
+    /// Name, or where it stands if it has none: `app+0x1234`.
+    pub name: String,
+    /// Source file; empty if not known.
+    pub file: String,
+    /// Line of the file; 0 if not known.
+    pub line: i64,
+    /// The program or library, and the offset in it, where the address is known and the
+    /// frame was not inlined.
+    pub place: Option<(String, u64)>,
+}
+
+impl Stacks {
+    /// The threads of a profile of threads, tasks or goroutines. Names and lines are those
+    /// that the profile holds.
+    pub fn of(profile: &Profile) -> Stacks {
+        let kind = match profile.sample_types().next().map(|kind| kind.kind) {
+            Some("goroutine") => "goroutine",
+            Some("tasks") => "task",
+            _ => "thread",
+        };
+        let mut known = vec![None; profile.locations().len()];
+        let threads = profile
+            .samples()
+            .filter(|sample| sample.values().first().is_some_and(|&count| count > 0));
+        Stacks {
+            threads: threads
+                .map(|sample| paragraph(profile, &sample, kind, &mut known))
+                .collect(),
+        }
+    }
+
+    /// Writes as many whole lines as the buffer holds, and says in the last one how many
+    /// threads are not there whole. Returns the bytes written.
+    pub fn write_into(&self, buffer: &mut [u8]) -> usize {
+        let mut out = WholeLines { buffer, len: 0 };
+        for (done, thread) in self.threads.iter().enumerate() {
+            let gap = if done == 0 { "" } else { "\n" };
+            if write!(out, "{gap}{thread}").is_err() {
+                let left = self.threads.len() - done;
+                let plural = if left == 1 { "" } else { "s" };
+                out.end_with(&format!(
+                    "… {left} more thread{plural}, not whole or not here\n"
+                ));
+                break;
+            }
+        }
+        out.len
+    }
+}
+
+/// Paragraphs, with an empty line between two.
+impl fmt::Display for Stacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, thread) in self.threads.iter().enumerate() {
+            if n > 0 {
+                f.write_char('\n')?;
+            }
+            thread.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// Lines, each with its end.
+impl fmt::Display for ThreadParagraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.count, self.id) {
+            (2.., _) => write!(f, "{} {}s", self.count, clean(&self.kind))?,
+            (_, 0) => f.write_str(&clean(&self.kind))?,
+            (_, id) => write!(f, "{} {id}", clean(&self.kind))?,
+        }
+        if !self.name.is_empty() {
+            write!(f, " \"{}\"", clean(&self.name))?;
+        }
+        if !self.state.is_empty() {
+            write!(f, " [{}]", clean(&self.state))?;
+        }
+        if !self.labels.is_empty() {
+            f.write_char(' ')?;
+            write_labels(&self.labels, f)?;
+        }
+        f.write_str(":\n")?;
+        for frame in &self.frames {
+            frame.fmt(f)?;
+        }
+        let mut lines = self.created_by.lines();
+        if let Some(first) = lines.next() {
+            writeln!(f, "created by {}", clean(first))?;
+            for line in lines {
+                writeln!(f, "\t{}", clean(line.trim_start_matches('\t')))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A line with the name, and one with the place where that is known.
+impl fmt::Display for StackFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", clean(&self.name))?;
+        match (self.file.as_str(), &self.place) {
+            ("", None) => return Ok(()),
+            ("", Some((file, offset))) => write!(f, "\t{} +{offset:#x}", clean(file))?,
+            (file, place) => {
+                write!(f, "\t{}:{}", clean(file), self.line)?;
+                if let Some((_, offset)) = place {
+                    write!(f, " +{offset:#x}")?;
+                }
+            }
+        }
+        f.write_char('\n')
+    }
+}
+
+/// As Go's `debug=1` does, on one line.
+fn write_labels(labels: &[(String, String)], out: &mut impl Write) -> fmt::Result {
+    out.write_char('{')?;
+    for (n, (key, value)) in labels.iter().enumerate() {
+        let gap = if n == 0 { "" } else { ", " };
+        write!(out, "{gap}{}:{}", quoted(key), quoted(value))?;
+    }
+    out.write_char('}')
+}
+
+fn paragraph(
+    profile: &Profile,
+    sample: &Sample<'_>,
+    kind: &str,
+    known: &mut [Option<Vec<StackFrame>>],
+) -> ThreadParagraph {
+    let text = |key| sample.string_label(key).unwrap_or_default().to_owned();
+    let id = sample.number_label(ID_LABEL);
+    let labels = sample.labels().filter_map(|label| match label.value {
+        LabelValue::String(value) if !is_of_thread(label.key) => {
+            Some((label.key.to_owned(), value.to_owned()))
+        }
+        _ => None,
+    });
+    let mut frames = Vec::new();
+    for at in sample.stack() {
+        let here = known[at.index()].get_or_insert_with(|| frames_at(profile, at));
+        frames.extend_from_slice(here);
+    }
+    ThreadParagraph {
+        // What has a number of the kernel's is a thread, by whatever name it was asked for.
+        kind: if id.is_some() { "thread" } else { kind }.to_owned(),
+        count: u64::try_from(sample.values()[0]).unwrap_or(0),
+        id: id.and_then(|id| u64::try_from(id).ok()).unwrap_or(0),
+        name: text(NAME_LABEL),
+        state: text(STATE_LABEL),
+        labels: labels.collect(),
+        frames,
+        created_by: text(CREATOR_LABEL),
+    }
+}
+
+/// The functions of a location, innermost first.
+fn frames_at(profile: &Profile, at: LocationId) -> Vec<StackFrame> {
+    let location = profile.location(at);
+    let place = location.mapping.and_then(|id| {
+        let mapping = profile.mapping(id);
+        let file = mapping.file.rsplit('/').next().unwrap_or_default();
+        let offset = location.address.checked_sub(mapping.start)?;
+        (!file.is_empty()).then(|| (file.to_owned(), offset.saturating_add(mapping.offset)))
+    });
+    if location.lines.is_empty() {
+        // Its name says the place already.
+        return vec![StackFrame {
+            name: nameless(profile, &location),
+            ..StackFrame::default()
+        }];
+    }
+    let last = location.lines.len() - 1;
+    let frame = |(n, line): (usize, &crate::Line)| {
+        let function = profile.function(line.function);
+        StackFrame {
+            name: match (function.name, function.system_name) {
+                ("", "") => nameless(profile, &location),
+                ("", system_name) => system_name.to_owned(),
+                (name, _) => name.to_owned(),
+            },
+            file: function.file.to_owned(),
+            line: line.line,
+            place: if n == last { place.clone() } else { None },
+        }
+    };
+    location.lines.iter().enumerate().map(frame).collect()
+}
+
+/// A buffer that is filled by writing and cut at the ends of lines.
+struct WholeLines<'a> {
+    buffer: &'a mut [u8],
+    len: usize,
+}
+
+impl WholeLines<'_> {
+    /// Takes lines off until `text` has room behind the rest. If it never has, nothing
+    /// stays: half a truth without a word that it is half is worse.
+    fn end_with(&mut self, text: &str) {
+        let is_end = |n: &usize| *n == 0 || self.buffer[*n - 1] == b'\n';
+        let fits = |n: &usize| n + text.len() <= self.buffer.len();
+        let Some(end) = (0..=self.len).rev().filter(is_end).find(fits) else {
+            self.len = 0;
+            return;
+        };
+        self.buffer[end..][..text.len()].copy_from_slice(text.as_bytes());
+        self.len = end + text.len();
+    }
+}
+
+impl Write for WholeLines<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.buffer.len() - self.len;
+        if text.len() > room {
+            return Err(fmt::Error);
+        }
+        self.buffer[self.len..][..text.len()].copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{Function, Label, Line, Mapping};
+
+    /// Three threads: two wait at one place, one has no stack.
+    pub(crate) fn threads() -> Profile {
+        let mut profile = Profile::new(&[("threads", "count")]);
+        let mapping = profile.add_mapping(Mapping {
+            start: 0x1000,
+            limit: 0x9000,
+            offset: 0x200,
+            file: "/srv/app",
+            ..Mapping::default()
+        });
+        let leaf = profile.add_location(0x1233, Some(mapping));
+        let lines = [("app::fill", 31), ("app::serve", 7)].map(|(name, line)| Line {
+            function: profile.add_function(Function {
+                name,
+                file: "src/a.rs",
+                ..Function::default()
+            }),
+            line,
+            column: 0,
+        });
+        profile.set_lines(leaf, &lines);
+        let root = profile.add_location(0x2000, Some(mapping));
+        for (id, name, state) in [
+            (7, "worker", "mutex 0x7f2a10, 3.2 s"),
+            (8, "work\ner", "mutex 0x7f2a10, 17 ms"),
+        ] {
+            let labels = [
+                Label::number(ID_LABEL, id, ""),
+                Label::string(NAME_LABEL, name),
+                Label::string(STATE_LABEL, state),
+                Label::string(CREATOR_LABEL, "app::main\n\tsrc/main.rs:40 +0x5011"),
+                Label::string("tenant", "blue"),
+            ];
+            profile.push_sample(&[leaf, root], &[1], &labels);
+        }
+        let labels = [
+            Label::number(ID_LABEL, 9, ""),
+            Label::string(STATE_LABEL, "no stack: it blocks the signal"),
+        ];
+        profile.push_sample(&[], &[1], &labels);
+        profile
+    }
+
+    const TEXT: &str = "\
+thread 7 \"worker\" [mutex 0x7f2a10, 3.2 s] {\"tenant\":\"blue\"}:
+app::fill
+\tsrc/a.rs:31
+app::serve
+\tsrc/a.rs:7 +0x433
+app+0x1200
+created by app::main
+\tsrc/main.rs:40 +0x5011
+
+thread 8 \"work\u{fffd}er\" [mutex 0x7f2a10, 17 ms] {\"tenant\":\"blue\"}:
+app::fill
+\tsrc/a.rs:31
+app::serve
+\tsrc/a.rs:7 +0x433
+app+0x1200
+created by app::main
+\tsrc/main.rs:40 +0x5011
+
+thread 9 [no stack: it blocks the signal]:
+";
+
+    #[test]
+    fn a_paragraph_a_thread_as_a_panic_prints_it() {
+        assert_eq!(Stacks::of(&threads()).to_string(), TEXT);
+    }
+
+    #[test]
+    fn what_was_written_to_a_file_reads_the_same() {
+        let mut bytes = Vec::new();
+        crate::pprof::encode(&threads(), &mut bytes).unwrap();
+        let read = crate::pprof::decode(&bytes, &crate::pprof::Limits::default()).unwrap();
+        assert_eq!(Stacks::of(&read), Stacks::of(&threads()));
+    }
+
+    #[test]
+    fn a_buffer_of_any_length_gets_whole_lines_and_a_word_of_the_rest() {
+        let stacks = Stacks::of(&threads());
+        let lines: Vec<&str> = TEXT.lines().collect();
+        for len in 0..TEXT.len() + 9 {
+            let mut buffer = vec![0xff; len];
+            let written = stacks.write_into(&mut buffer);
+            let text = std::str::from_utf8(&buffer[..written]).unwrap();
+            if len >= TEXT.len() {
+                assert_eq!(text, TEXT);
+                continue;
+            }
+            let mut whole: Vec<&str> = text.lines().collect();
+            let Some(last) = whole.pop() else {
+                // Not even the last line has room.
+                assert!(len < 50, "{len}");
+                continue;
+            };
+            assert!(last.starts_with("… ") && text.ends_with('\n'), "{text}");
+            assert_eq!(whole, lines[..whole.len()]);
+        }
+    }
+
+    #[test]
+    fn goroutines_are_told_by_their_samples() {
+        let mut profile = Profile::new(&[("goroutine", "count")]);
+        let at = profile.add_location(0x10, None);
+        profile.push_sample(&[at], &[3], &[]);
+        profile.push_sample(&[at], &[-1], &[Label::string("gone", "in a delta")]);
+        assert_eq!(Stacks::of(&profile).to_string(), "3 goroutines:\n0x10\n");
+    }
+}
