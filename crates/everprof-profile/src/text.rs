@@ -178,7 +178,8 @@ fn write_counts(profile: &Profile, name: &str, out: &mut impl Write) -> Result<(
 /// These values of the samples, largest first value first. Those that would be printed
 /// alike but for the values are one: the first of them, with their sums.
 fn joined<const N: usize>(profile: &Profile, values: [usize; N]) -> Vec<(Sample<'_>, [i64; N])> {
-    let mut numbers: HashMap<(StackId, Vec<(&str, &str)>), usize> = HashMap::new();
+    type Key<'a> = (StackId, Vec<(&'a str, &'a str)>);
+    let mut numbers: HashMap<Key<'_>, usize> = HashMap::new();
     let mut joined: Vec<(Sample<'_>, [i64; N])> = Vec::new();
     for sample in profile.samples() {
         let number = *numbers
