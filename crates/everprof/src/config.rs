@@ -6,13 +6,20 @@
 //! | key | value | at first |
 //! |---|---|---|
 //! | `heap` | mean bytes between samples; 1 records all, 0 or `off` none | `512KiB` |
+//! | `block` | the shortest wait that is always recorded; 1 records all, 0 or `off` none | `1ms` |
+//! | `mutex` | the same, of waits that an unlock ended | `1ms` |
+//! | `mutex_fraction` | one in how many of these is looked at; 0 or `off` none | 1 |
+//! | `sleep`, `io` | `on` or `off`: whether sleeping, and waiting for input, are waits | `off` |
+//! | `dump` | a signal that makes the program write its threads' stacks to stderr; with `:` and a directory, every profile there | none |
 //! | `memory_limit` | most bytes of the recorders' own memory | `64MiB` |
 //! | `depth` | most frames of a stack, 1 to 1024 | 128 |
 //! | `http` | where to serve: `127.0.0.1:6060`, `unix:/path`, `off` | as the code says |
 //! | `token` | what a request must show as `Authorization: Bearer …` | none |
 //!
 //! Sizes have a unit or none: `B`, `kB`, `MB`, `GB` (powers of 1,000), `KiB`,
-//! `MiB`, `GiB` or short `K`, `M`, `G` (powers of 1,024), in either case.
+//! `MiB`, `GiB` or short `K`, `M`, `G` (powers of 1,024), in either case. Times have
+//! one, too: `ns`, `us`, `ms`, `s`; a bare number is of nanoseconds, as in the code.
+//! Signals have names or numbers: `SIGUSR2`, `usr2`, `12`.
 //!
 //! A setting that cannot be read is left out, and one line on stderr says which,
 //! and what was expected. A set-user-id program ignores all of them.
@@ -31,6 +38,7 @@
 //! Context: cold. Invariant: any text is read to its end, without a panic.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -42,11 +50,8 @@ pub const VARIABLE: &str = "EVERPROF";
 /// Settings of profiles and outputs that are yet to come. Known, so that they
 /// are told from misspelt ones.
 const LATER: &[&str] = &[
-    "block",
     "blackbox",
-    "dump",
     "labels",
-    "mutex",
     "profile",
     "taskblock",
     "tasks",
@@ -55,7 +60,8 @@ const LATER: &[&str] = &[
     "trace",
 ];
 
-const KNOWN: &str = "depth, heap, http, memory_limit, token";
+const KNOWN: &str =
+    "block, depth, dump, heap, http, io, memory_limit, mutex, mutex_fraction, sleep, token";
 
 /// The depth of stacks that the recorders can keep.
 const MOST_DEPTH: usize = everprof_core::stack::MAX_DEPTH;
@@ -74,6 +80,18 @@ const MOST_MEMORY: u64 = 32 << 30;
 pub struct Config {
     /// Mean bytes between heap samples.
     pub heap_period_bytes: Option<u64>,
+    /// The shortest wait that is always recorded; 0 is off.
+    pub block_period_nanos: Option<u64>,
+    /// The same, of waits that an unlock ended.
+    pub mutex_period_nanos: Option<u64>,
+    /// One in how many of these is looked at; 0 is off.
+    pub mutex_one_in: Option<u64>,
+    /// Whether sleeping is a wait.
+    pub sleep: Option<bool>,
+    /// Whether waiting for input is a wait.
+    pub io: Option<bool>,
+    /// When to write, and where.
+    pub dump: Option<Dump>,
     /// Most bytes of the recorders' own memory.
     pub memory_limit_bytes: Option<u64>,
     /// Most frames of a stack.
@@ -82,6 +100,16 @@ pub struct Config {
     pub http: Option<Http>,
     /// What a request must show.
     pub token: Option<String>,
+}
+
+/// What is to be written at a signal.
+#[doc(hidden)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dump {
+    /// The signal's number.
+    pub signal: i32,
+    /// Where every profile is to be written; none: threads' stacks, to stderr.
+    pub directory: Option<PathBuf>,
 }
 
 /// Where the endpoint is to be.
@@ -134,6 +162,24 @@ impl Config {
                 };
                 self.heap_period_bytes =
                     Some(period.ok_or("a size such as 512KiB, 1 for every allocation, or off")?);
+            }
+            "block" => self.block_period_nanos = Some(parse_period(value).ok_or(A_PERIOD)?),
+            "mutex" => self.mutex_period_nanos = Some(parse_period(value).ok_or(A_PERIOD)?),
+            "mutex_fraction" => {
+                let one_in = match value {
+                    "off" => Some(0),
+                    number => number.parse().ok(),
+                };
+                self.mutex_one_in =
+                    Some(one_in.ok_or("a whole number, such as 1 for every wait, or off")?);
+            }
+            "sleep" => self.sleep = Some(parse_switch(value).ok_or(A_SWITCH)?),
+            "io" => self.io = Some(parse_switch(value).ok_or(A_SWITCH)?),
+            "dump" => {
+                self.dump = Some(parse_dump(value).ok_or(
+                    "a signal such as SIGUSR2, or SIGUSR2:/a/directory, of those that a \
+                     program may catch",
+                )?);
             }
             "memory_limit" => {
                 let size = parse_size(value).filter(|s| (LEAST_MEMORY..=MOST_MEMORY).contains(s));
@@ -231,6 +277,82 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     scaled(number, nanos).map(Duration::from_nanos)
 }
 
+/// What a period of waits is, in the words of a complaint.
+const A_PERIOD: &str = "a time such as 1ms, 1 for every wait, or off";
+const A_SWITCH: &str = "on or off";
+
+/// Reads `1ms`; a bare number is of nanoseconds, `off` is 0.
+#[doc(hidden)]
+pub fn parse_period(text: &str) -> Option<u64> {
+    if text == "off" {
+        return Some(0);
+    }
+    if let Ok(nanos) = text.parse() {
+        return Some(nanos);
+    }
+    // A fraction without a unit is less than a nanosecond, or a slip.
+    let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
+    let period = parse_duration(text).filter(|_| has_unit)?;
+    u64::try_from(period.as_nanos()).ok()
+}
+
+fn parse_switch(text: &str) -> Option<bool> {
+    match text {
+        "on" | "1" | "true" => Some(true),
+        "off" | "0" | "false" => Some(false),
+        _ => None,
+    }
+}
+
+/// Reads `SIGUSR2` or `SIGUSR2:/var/tmp/prof`.
+fn parse_dump(text: &str) -> Option<Dump> {
+    let (signal, directory) = match text.split_once(':') {
+        Some((_, "")) => return None,
+        Some((signal, directory)) => (signal, Some(directory.into())),
+        None => (text, None),
+    };
+    Some(Dump {
+        signal: parse_signal(signal)?,
+        directory,
+    })
+}
+
+/// Reads `SIGUSR2`, `usr2` or `12`: a signal that can be caught and tells of no fault.
+fn parse_signal(text: &str) -> Option<i32> {
+    const NAMES: [(&str, i32); 12] = [
+        ("HUP", libc::SIGHUP),
+        ("INT", libc::SIGINT),
+        ("QUIT", libc::SIGQUIT),
+        ("USR1", libc::SIGUSR1),
+        ("USR2", libc::SIGUSR2),
+        ("ALRM", libc::SIGALRM),
+        ("TERM", libc::SIGTERM),
+        ("CONT", libc::SIGCONT),
+        ("URG", libc::SIGURG),
+        ("VTALRM", libc::SIGVTALRM),
+        ("WINCH", libc::SIGWINCH),
+        ("IO", libc::SIGIO),
+    ];
+    if let Ok(number) = text.parse::<i32>() {
+        let is_named = NAMES.iter().any(|&(_, known)| known == number);
+        return (is_named || is_realtime(number)).then_some(number);
+    }
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let found = NAMES.iter().find(|&&(known, _)| known == name);
+    found.map(|&(_, number)| number)
+}
+
+#[cfg(target_os = "linux")]
+fn is_realtime(number: i32) -> bool {
+    (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_realtime(_: i32) -> bool {
+    false
+}
+
 /// `number` (decimal, perhaps with a fraction) times `unit`, rounded down.
 /// None for what is no number or too great.
 fn scaled(number: &str, unit: u64) -> Option<u64> {
@@ -307,9 +429,22 @@ mod tests {
             ("depth=1025", &["from 1 to 1024"]),
             ("http=", &["127.0.0.1:6060"]),
             ("token=", &["at least one character"]),
-            ("block=1ms", &["`block=1ms`", "this version", "no `block`"]),
-            ("dump=SIGUSR2:/var/tmp/prof", &["no `dump`"]),
-            ("haep=1", &["`haep=1`", "known are depth, heap, http"]),
+            ("block=1.5", &["expected a time such as 1ms"]),
+            (
+                "mutex=often",
+                &["`mutex=often`", "expected a time such as 1ms"],
+            ),
+            ("mutex_fraction=-1", &["expected a whole number"]),
+            ("sleep=yes", &["expected on or off"]),
+            ("dump=SIGKILL", &["`dump=SIGKILL`", "may catch"]),
+            ("dump=SIGUSR2:", &["SIGUSR2:/a/directory"]),
+            ("dump=11", &["may catch"]),
+            ("tasks=1", &["`tasks=1`", "this version", "no `tasks`"]),
+            ("blackbox=/run/x", &["no `blackbox`"]),
+            (
+                "haep=1",
+                &["`haep=1`", "known are block, depth, dump, heap"],
+            ),
         ] {
             let (config, complaints) = parse(text);
             assert_eq!(complaints.len(), 1, "{text}");
@@ -318,6 +453,42 @@ mod tests {
             }
             assert!(complaints[0].starts_with("EVERPROF: "));
             assert!(config.heap_period_bytes.is_none() && config.depth.is_none());
+        }
+    }
+
+    #[test]
+    fn waits_have_periods_a_fraction_and_kinds() {
+        let (config, complaints) = parse("block=10us,mutex=off,mutex_fraction=100,sleep=on,io=off");
+        assert_eq!(complaints, Vec::<String>::new());
+        assert_eq!(config.block_period_nanos, Some(10_000));
+        assert_eq!(config.mutex_period_nanos, Some(0));
+        assert_eq!(config.mutex_one_in, Some(100));
+        assert_eq!((config.sleep, config.io), (Some(true), Some(false)));
+        let (config, _) = parse("block=1,mutex=0,mutex_fraction=off");
+        assert_eq!(config.block_period_nanos, Some(1));
+        assert_eq!(config.mutex_period_nanos, Some(0));
+        assert_eq!(config.mutex_one_in, Some(0));
+        assert_eq!((config.sleep, config.io), (None, None));
+    }
+
+    #[test]
+    fn a_dump_has_a_signal_and_perhaps_a_directory() {
+        let dump = |text: &str| parse(text).0.dump;
+        let expected = |signal, directory: Option<&str>| {
+            Some(Dump {
+                signal,
+                directory: directory.map(PathBuf::from),
+            })
+        };
+        assert_eq!(
+            dump("dump=SIGUSR2:/var/tmp/a:b"),
+            expected(libc::SIGUSR2, Some("/var/tmp/a:b"))
+        );
+        for text in ["dump=SIGQUIT", "dump=quit", "dump=3"] {
+            assert_eq!(dump(text), expected(libc::SIGQUIT, None), "{text}");
+        }
+        for text in ["dump=", "dump=9", "dump=SIGSEGV", "dump=-1", "dump=:/tmp"] {
+            assert_eq!(dump(text), None, "{text}");
         }
     }
 
