@@ -21,7 +21,7 @@ use everprof_core::heap::{Bucket, Tally};
 
 use crate::assemble::{self, DefaultType};
 use crate::config;
-use crate::profile::Source;
+use crate::profile::{LongText, Source, Time};
 
 /// Mean bytes between samples; 0 where nothing is recorded.
 #[must_use]
@@ -170,8 +170,10 @@ pub(crate) static HEAP: Source = Source {
     name: "heap",
     description: "Where the memory in use was allocated, a sampling. \
         `gc` is accepted and does nothing; `age=60s` shows only objects older than that.",
-    has_delta: true,
+    time: Time::Cumulative,
     has_age: true,
+    has_idle: false,
+    long_text: LongText::None,
     count,
     take: |ask| Ok(assemble::heap(DefaultType::InUse, ask)),
 };
@@ -180,8 +182,10 @@ pub(crate) static HEAP: Source = Source {
 pub(crate) static ALLOCS: Source = Source {
     name: "allocs",
     description: "Where all memory was allocated since the program started, a sampling",
-    has_delta: true,
+    time: Time::Cumulative,
     has_age: false,
+    has_idle: false,
+    long_text: LongText::None,
     count,
     take: |ask| Ok(assemble::heap(DefaultType::Allocated, ask)),
 };

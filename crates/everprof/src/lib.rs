@@ -17,7 +17,8 @@
 //! - [`Alloc`] records allocations, beneath any program and over any allocator.
 //! - [`serve`] answers on an address of its own, [`handle`] within a server that
 //!   the program has already.
-//! - [`profile`] takes profiles in the program itself, [`heap`] has its settings.
+//! - [`profile`] takes profiles in the program itself; [`heap`], [`block`] and [`mutex`]
+//!   have their settings and records.
 //! - [`cpu`] takes a profile of CPU time.
 //! - [`config`] tells what `EVERPROF` sets from outside.
 //!
@@ -32,13 +33,17 @@ mod alloc;
 pub mod assemble;
 #[cfg(feature = "axum")]
 pub mod axum;
+pub mod block;
 pub mod config;
 pub mod cpu;
 mod error;
 pub mod heap;
 mod http;
+pub mod mutex;
 pub mod profile;
 mod start;
+mod unsupported;
+mod waits_seam;
 
 pub use alloc::Alloc;
 pub use error::Error;

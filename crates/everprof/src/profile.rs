@@ -9,13 +9,14 @@
 use std::io::Write;
 use std::time::Duration;
 
-use everprof_profile::{pprof, text};
+use everprof_profile::stacks::Stacks;
+use everprof_profile::{pprof, symbolize, text};
 
 use crate::error::{Error, Kind};
 use crate::start::LeftOut;
-use crate::{assemble, heap};
+use crate::{assemble, block, heap, mutex, unsupported};
 
-/// A profile as it was when it was taken: `heap`, `allocs`.
+/// A profile as it was when it was taken: `heap`, `block`, `threads`, ….
 ///
 /// ```
 /// let before = everprof::profile::lookup("heap").expect("there is one");
@@ -34,7 +35,7 @@ pub struct Profile {
 }
 
 /// Takes the profile of this name, with the names of its functions; none if
-/// there is no such profile.
+/// there is no such profile, or it cannot be had at an instant, as that of CPU time.
 ///
 /// # Overhead
 ///
@@ -44,17 +45,18 @@ pub struct Profile {
 pub fn lookup(name: &str) -> Option<Profile> {
     let _left_out = LeftOut::new();
     let source = registry().iter().find(|source| source.name == name)?;
-    source.profile().ok()
+    source.profile()?.ok()
 }
 
 /// Takes every profile there is, in the order of their names: each as
-/// [`lookup`] does, one after the other.
+/// [`lookup`] does, one after the other. Those that cover a time, as that of CPU
+/// time, are left out.
 #[must_use]
 pub fn all() -> Vec<Profile> {
     let _left_out = LeftOut::new();
     let mut profiles: Vec<_> = registry()
         .iter()
-        .filter_map(|source| source.profile().ok())
+        .filter_map(|source| source.profile()?.ok())
         .collect();
     profiles.sort_by_key(|profile| profile.source.name);
     profiles
@@ -84,7 +86,8 @@ impl Profile {
     }
 
     /// Writes it as text. `debug` 1 is the form that Go's programs give to
-    /// `debug=1`; so is 2 where a profile has no longer one.
+    /// `debug=1`. 2 is one paragraph a thread, with files and lines, where the
+    /// profile is of threads; of others it is the same as 1.
     ///
     /// # Errors
     ///
@@ -98,7 +101,14 @@ impl Profile {
             ));
         }
         let _left_out = LeftOut::new();
-        Ok(text::write_debug1(&self.data, self.name(), out)?)
+        if self.source.has_paragraphs(debug.into()) {
+            let mut data = self.data.clone();
+            // What could not be named stays an address.
+            let _ = symbolize::full(&mut data);
+            data.trim();
+            return self.source.write_text(&data, debug.into(), out);
+        }
+        self.source.write_text(&self.data, debug.into(), out)
     }
 
     /// What has come since `earlier`: this profile's values minus those.
@@ -123,10 +133,43 @@ impl Profile {
 }
 
 /// What a profile is to show.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ask {
+#[derive(Clone, Copy)]
+pub(crate) struct Ask<'a> {
     /// Only what is older than this.
     pub(crate) older_than: Option<Duration>,
+    /// Also the waits of worker threads that have nothing to do.
+    pub(crate) idle: bool,
+    /// How long to record. Given to those that cover a time, and to no others.
+    pub(crate) window: Option<Duration>,
+    /// Waits that long; false where the wait was broken off. What has been
+    /// recorded by then is of no use to anybody.
+    pub(crate) wait: &'a dyn Fn(Duration) -> bool,
+}
+
+impl Default for Ask<'_> {
+    fn default() -> Self {
+        Self {
+            older_than: None,
+            idle: false,
+            window: None,
+            wait: &|time| {
+                std::thread::sleep(time);
+                true
+            },
+        }
+    }
+}
+
+/// What time a profile is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Time {
+    /// All since the program started.
+    Cumulative,
+    /// Now. The difference of two instants is of use, too: what has come and
+    /// stayed, what has gone.
+    Instant,
+    /// From when it is asked for, so long unless told otherwise.
+    Window(Duration),
 }
 
 /// How far addresses are turned into names.
@@ -145,20 +188,58 @@ pub(crate) enum Names {
 pub(crate) struct Source {
     pub(crate) name: &'static str,
     pub(crate) description: &'static str,
-    /// It grows, so that a difference over time has a meaning.
-    pub(crate) has_delta: bool,
-    /// It knows how old what it shows is.
+    pub(crate) time: Time,
+    /// It knows how old what it shows is: [`Ask::older_than`].
     pub(crate) has_age: bool,
-    /// Its stacks now.
+    /// It tells idle waits apart: [`Ask::idle`].
+    pub(crate) has_idle: bool,
+    /// How it is written as `debug=2`.
+    pub(crate) long_text: LongText,
+    /// Its stacks now; 0 where that cannot be known without taking it.
     pub(crate) count: fn() -> usize,
     /// Takes it, with addresses and no names.
-    pub(crate) take: fn(&Ask) -> Result<everprof_profile::Profile, Error>,
+    pub(crate) take: fn(&Ask<'_>) -> Result<everprof_profile::Profile, Error>,
+}
+
+/// What `debug=2` gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LongText {
+    /// The same as `debug=1`.
+    None,
+    /// A paragraph a thread, as a panic prints it. The profile has one sample a
+    /// thread, with the labels of [`everprof_profile::stacks`].
+    Threads,
 }
 
 impl Source {
-    fn profile(&'static self) -> Result<Profile, Error> {
-        let data = (self.take)(&Ask::default())?;
-        Ok(self.finished(data))
+    /// Whether this text is made of paragraphs, which want files and lines.
+    pub(crate) fn has_paragraphs(&self, debug: i64) -> bool {
+        debug >= 2 && self.long_text == LongText::Threads
+    }
+
+    /// Writes a profile of this source as text, for any `debug` but 0.
+    pub(crate) fn write_text(
+        &self,
+        profile: &everprof_profile::Profile,
+        debug: i64,
+        out: &mut impl Write,
+    ) -> Result<(), Error> {
+        if self.has_paragraphs(debug) {
+            let text = Stacks::of(profile).to_string();
+            return out
+                .write_all(text.as_bytes())
+                .map_err(|e| Error::io("write", e));
+        }
+        Ok(text::write_debug1(profile, self.name, out)?)
+    }
+
+    /// Takes it, where that needs no time.
+    fn profile(&'static self) -> Option<Result<Profile, Error>> {
+        if let Time::Window(_) = self.time {
+            return None;
+        }
+        let taken = (self.take)(&Ask::default());
+        Some(taken.map(|data| self.finished(data)))
     }
 
     /// What was taken, with the names of its functions.
@@ -172,7 +253,16 @@ impl Source {
 
 /// The profiles of this process.
 pub(crate) fn registry() -> &'static [&'static Source] {
-    static REGISTRY: [&Source; 2] = [&heap::ALLOCS, &heap::HEAP];
+    static REGISTRY: [&Source; 8] = [
+        &heap::ALLOCS,
+        &block::BLOCK,
+        &unsupported::GOROUTINE,
+        &heap::HEAP,
+        &mutex::MUTEX,
+        &unsupported::PROFILE,
+        &unsupported::THREADCREATE,
+        &unsupported::THREADS,
+    ];
     &REGISTRY
 }
 
@@ -187,7 +277,16 @@ mod tests {
         assert_eq!(lookup("heap").unwrap().name(), "heap");
         assert!(lookup("Heap").is_none() && lookup("").is_none());
         let names: Vec<_> = all().iter().map(Profile::name).collect();
-        assert_eq!(names, ["allocs", "heap"]);
+        for name in ["allocs", "block", "heap", "mutex"] {
+            assert!(names.contains(&name), "{name}");
+        }
+        assert!(names.is_sorted());
+    }
+
+    #[test]
+    fn what_covers_a_time_is_not_taken_unasked() {
+        assert!(lookup("profile").is_none());
+        assert!(all().iter().all(|profile| profile.name() != "profile"));
     }
 
     #[test]

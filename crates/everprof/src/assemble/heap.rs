@@ -38,7 +38,7 @@ impl DefaultType {
 }
 
 /// This process's heap now, by addresses.
-pub(crate) fn heap(default: DefaultType, ask: &Ask) -> Profile {
+pub(crate) fn heap(default: DefaultType, ask: &Ask<'_>) -> Profile {
     modules::refresh();
     let snapshot = match ask.older_than {
         Some(age) => {

@@ -29,6 +29,12 @@ pub(super) fn page(mut lines: Vec<Line<'_>>) -> String {
         );
         let _ = writeln!(descriptions, "<dt>{name}</dt><dd>{description}</dd>");
     }
+    // As Go's page leads to its goroutines.
+    let paragraphs = if lines.iter().any(|line| line.name == "threads") {
+        "<p><a href='threads?debug=2'>what each thread is doing</a></p>\n"
+    } else {
+        ""
+    };
     format!(
         "<!DOCTYPE html>
 <html>
@@ -47,9 +53,10 @@ dt {{ font-weight: bold }}
 <table>
 <thead><tr><td>Count</td><td>Profile</td></tr></thead>
 {rows}</table>
-<p>The links lead to text (<code>debug=1</code>). Without it a profile is binary, for
+{paragraphs}<p>The links lead to text (<code>debug=1</code>). Without it a profile is binary, for
 <code>go tool pprof</code>, <code>everprof top</code> and others. <code>seconds=N</code> gives
-what changes in N seconds; <code>symbolize=full</code> adds inlined functions and lines.</p>
+what changes in N seconds; <code>symbolize=full</code> adds inlined functions and lines,
+<code>label=key:value</code> leaves only what has that label.</p>
 <dl>
 {descriptions}</dl>
 </body>
@@ -95,5 +102,16 @@ mod tests {
         assert!(page.contains("12</td><td><a href='heap?debug=1'>heap</a>"));
         assert!(page.contains("&lt;a&#39;&gt;") && !page.contains("<a'>"));
         assert!(page.find("&lt;a") < page.find("heap</a>"));
+        assert!(!page.contains("debug=2"));
+    }
+
+    #[test]
+    fn where_there_are_threads_a_link_leads_to_their_paragraphs() {
+        let page = page(vec![Line {
+            name: "threads",
+            description: "",
+            count: 3,
+        }]);
+        assert!(page.contains("href='threads?debug=2'"));
     }
 }

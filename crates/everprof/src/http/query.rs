@@ -2,8 +2,8 @@
 //!
 //! Context: cold. Invariant: any string is a query; none makes this panic.
 //! Source: parameter names and the leniency of `debug` and `gc` (what is no
-//! number counts as 0) are those of Go's net/http/pprof; `symbolize`, `age` and
-//! `label` are ours and strict.
+//! number counts as 0) are those of Go's net/http/pprof; `symbolize`, `age`, `idle`
+//! and `label` are ours and strict.
 
 use std::time::Duration;
 
@@ -44,11 +44,13 @@ impl Query {
             .unwrap_or(0)
     }
 
-    pub(crate) fn names(&self) -> Result<Names, String> {
+    /// None: the answer's form decides.
+    pub(crate) fn names(&self) -> Result<Option<Names>, String> {
         match self.get("symbolize") {
-            None | Some("" | "names") => Ok(Names::Table),
-            Some("none") => Ok(Names::None),
-            Some("full") => Ok(Names::Full),
+            None | Some("") => Ok(None),
+            Some("names") => Ok(Some(Names::Table)),
+            Some("none") => Ok(Some(Names::None)),
+            Some("full") => Ok(Some(Names::Full)),
             Some(other) => Err(format!(
                 "invalid value {other:?} for \"symbolize\" - must be none, names or full"
             )),
@@ -62,6 +64,18 @@ impl Query {
         parse_duration(value).map(Some).ok_or_else(|| {
             format!("invalid value {value:?} for \"age\" - must be a time such as 60s, 5m or 1h")
         })
+    }
+
+    /// None: not asked.
+    pub(crate) fn idle(&self) -> Result<Option<bool>, String> {
+        match self.get("idle") {
+            None | Some("") => Ok(None),
+            Some("0") => Ok(Some(false)),
+            Some("1") => Ok(Some(true)),
+            Some(other) => Err(format!(
+                "invalid value {other:?} for \"idle\" - must be 0 or 1"
+            )),
+        }
     }
 
     pub(crate) fn labels(&self) -> Result<Vec<(String, String)>, String> {
@@ -124,8 +138,17 @@ mod tests {
 
     #[test]
     fn our_own_parameters_say_what_they_expect() {
-        assert_eq!(Query::parse("symbolize=full").names(), Ok(Names::Full));
-        assert_eq!(Query::parse("").names(), Ok(Names::Table));
+        assert_eq!(
+            Query::parse("symbolize=full").names(),
+            Ok(Some(Names::Full))
+        );
+        assert_eq!(Query::parse("").names(), Ok(None));
+        assert_eq!(Query::parse("idle=1").idle(), Ok(Some(true)));
+        assert!(
+            Query::parse("idle=yes")
+                .idle()
+                .is_err_and(|e| e.contains("0 or 1"))
+        );
         assert!(
             Query::parse("symbolize=x")
                 .names()

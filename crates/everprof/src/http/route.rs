@@ -3,8 +3,11 @@
 //!
 //! Context: cold. Invariant: every request has an answer.
 //! Source: paths, parameters, the order of checks, status codes, headers and error
-//! texts are those of Go's net/http/pprof.
+//! texts are those of Go's net/http/pprof. As there, `profile` takes `seconds` that it
+//! cannot read for 30 and ignores `debug`; all others, but for those that a program
+//! adds in Go, answer `seconds` with a difference.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use everprof_profile::{Profile, pprof};
@@ -13,7 +16,7 @@ use super::capture::Captures;
 use super::query::{Query, decode};
 use super::{Request, Response, index, symbol};
 use crate::assemble;
-use crate::profile::{Ask, Names, Source};
+use crate::profile::{Ask, Names, Source, Time};
 
 /// Where everything is.
 pub(super) const ROOT: &str = "/debug/pprof/";
@@ -27,17 +30,7 @@ const MOST_CAPTURES: usize = 4;
 const MOST_ADDRESSES: usize = super::wire::MOST_BODY_BYTES / 4;
 
 /// Profiles of Go, or of this crate's plan, that it does not have.
-const ABSENT: &[&str] = &[
-    "block",
-    "goroutine",
-    "mutex",
-    "profile",
-    "taskblock",
-    "tasks",
-    "threadcreate",
-    "threads",
-    "trace",
-];
+const ABSENT: &[&str] = &["taskblock", "tasks", "trace"];
 
 /// How long a request may wait for what is yet to happen.
 pub(crate) struct Patience<'a> {
@@ -166,11 +159,23 @@ impl Endpoint {
 /// A capture that can be carried out: every parameter was understood.
 struct Plan {
     source: &'static Source,
-    delta: Option<Duration>,
+    span: Span,
     debug: i64,
     names: Names,
     age: Option<Duration>,
+    idle: bool,
     labels: Vec<(String, String)>,
+}
+
+/// What time the answer covers.
+#[derive(Clone, Copy, Debug)]
+enum Span {
+    /// What the profile shows by itself.
+    Whole,
+    /// What changes in this time.
+    Delta(Duration),
+    /// What is recorded in this time.
+    Window(Duration),
 }
 
 impl Plan {
@@ -180,45 +185,40 @@ impl Plan {
         query: &Query,
         patience: &Patience<'_>,
     ) -> Result<Self, String> {
-        let debug = query.number("debug");
-        let delta = match query.get("seconds").filter(|seconds| !seconds.is_empty()) {
-            None => None,
-            Some(seconds) => {
-                let time = match seconds.parse::<i64>().map(u64::try_from) {
-                    Ok(Ok(seconds)) if seconds > 0 => Duration::from_secs(seconds),
-                    _ => {
-                        let expected = "must be a positive integer";
-                        return Err(format!("invalid value for \"seconds\" - {expected}"));
-                    }
-                };
-                if !source.has_delta {
-                    let message = "\"seconds\" parameter is not supported for this profile type";
-                    return Err(message.to_owned());
-                }
-                if time > patience.longest {
-                    return Err("profile duration exceeds server's WriteTimeout".to_owned());
-                }
-                if debug != 0 {
-                    return Err("seconds and debug params are incompatible".to_owned());
-                }
-                Some(time)
-            }
+        let span = Span::asked(source, query, patience)?;
+        let debug = match span {
+            Span::Window(_) => 0,
+            Span::Whole | Span::Delta(_) => query.number("debug"),
+        };
+        let unsupported = |name: &str| {
+            Err(format!(
+                "{name:?} parameter is not supported for this profile type"
+            ))
         };
         let age = query.age()?;
         if age.is_some() && !source.has_age {
-            return Err("\"age\" parameter is not supported for this profile type".to_owned());
+            return unsupported("age");
         }
-        if age.is_some() && delta.is_some() {
+        if age.is_some() && matches!(span, Span::Delta(_)) {
             return Err("seconds and age params are incompatible".to_owned());
         }
-        let (names, labels) = (query.names()?, query.labels()?);
+        let idle = query.idle()?;
+        if idle.is_some() && !source.has_idle {
+            return unsupported("idle");
+        }
+        let names = query.names()?.unwrap_or(if source.has_paragraphs(debug) {
+            Names::Full
+        } else {
+            Names::Table
+        });
         Ok(Self {
             source,
-            delta,
+            span,
             debug,
             names,
             age,
-            labels,
+            idle: idle.unwrap_or(false),
+            labels: query.labels()?,
         })
     }
 
@@ -226,14 +226,15 @@ impl Plan {
     fn key(&self) -> String {
         let Self {
             source,
-            delta,
+            span,
             debug,
             names,
             age,
+            idle,
             labels,
         } = self;
         format!(
-            "{} {delta:?} {debug} {names:?} {age:?} {labels:?}",
+            "{} {span:?} {debug} {names:?} {age:?} {idle} {labels:?}",
             source.name
         )
     }
@@ -244,38 +245,92 @@ impl Plan {
     }
 
     fn try_to(&self, patience: &Patience<'_>) -> Result<Response, (u16, String)> {
-        let take = || {
-            (self.source.take)(&Ask {
-                older_than: self.age,
-            })
-            .map_err(|e| (500, format!("failed to collect profile: {e}")))
+        let broken_off = Cell::new(false);
+        let wait = |time| {
+            let waited = (patience.wait)(time);
+            broken_off.set(!waited);
+            waited
         };
-        let mut profile = take()?;
-        if let Some(time) = self.delta {
-            if !(patience.wait)(time) {
-                return Err((503, "the server is shutting down".to_owned()));
+        let shutting_down = || (503, "the server is shutting down".to_owned());
+        let take = |window| {
+            let taken = (self.source.take)(&Ask {
+                older_than: self.age,
+                idle: self.idle,
+                window,
+                wait: &wait,
+            });
+            match taken {
+                _ if broken_off.get() => Err(shutting_down()),
+                Ok(profile) => Ok(profile),
+                Err(e) if e.is_unsupported() => Err((501, e.to_string())),
+                // Go's words for the one profile of this kind that it has.
+                Err(e) if window.is_some() => {
+                    Err((500, format!("Could not enable CPU profiling: {e}")))
+                }
+                Err(e) => Err((500, format!("failed to collect profile: {e}"))),
             }
-            let later = take()?;
-            profile = later
-                .delta(&profile)
-                .map_err(|e| (500, format!("failed to compute delta: {e}")))?;
-        }
+        };
+        let profile = match self.span {
+            Span::Whole => take(None)?,
+            Span::Window(time) => take(Some(time))?,
+            Span::Delta(time) => {
+                let earlier = take(None)?;
+                if !wait(time) {
+                    return Err(shutting_down());
+                }
+                take(None)?
+                    .delta(&earlier)
+                    .map_err(|e| (500, format!("failed to compute delta: {e}")))?
+            }
+        };
         let profile = assemble::finish(profile, self.names, &self.labels);
         self.respond(&profile)
             .map_err(|e| (500, format!("failed to write profile: {e}")))
     }
 
-    fn respond(&self, profile: &Profile) -> Result<Response, everprof_profile::Error> {
+    fn respond(&self, profile: &Profile) -> Result<Response, crate::Error> {
         let mut body = Vec::new();
         if self.debug != 0 {
-            everprof_profile::text::write_debug1(profile, self.source.name, &mut body)?;
+            self.source.write_text(profile, self.debug, &mut body)?;
             return Ok(Response::text(200, body));
         }
         pprof::encode(profile, &mut body)?;
-        let suffix = if self.delta.is_some() { "-delta" } else { "" };
+        let suffix = match self.span {
+            Span::Delta(_) => "-delta",
+            Span::Whole | Span::Window(_) => "",
+        };
         let disposition = format!("attachment; filename=\"{}{suffix}\"", self.source.name);
         Ok(Response::new(200, "application/octet-stream", body)
             .with("Content-Disposition", disposition))
+    }
+}
+
+impl Span {
+    fn asked(source: &Source, query: &Query, patience: &Patience<'_>) -> Result<Self, String> {
+        let seconds = query.get("seconds").filter(|seconds| !seconds.is_empty());
+        let read = |text: &str| match text.parse::<i64>().map(u64::try_from) {
+            Ok(Ok(seconds)) if seconds > 0 => Some(Duration::from_secs(seconds)),
+            _ => None,
+        };
+        let span = match (source.time, seconds) {
+            (Time::Window(default), seconds) => {
+                Self::Window(seconds.and_then(read).unwrap_or(default))
+            }
+            (_, None) => Self::Whole,
+            (_, Some(seconds)) => Self::Delta(
+                read(seconds)
+                    .ok_or("invalid value for \"seconds\" - must be a positive integer")?,
+            ),
+        };
+        match span {
+            Self::Delta(time) | Self::Window(time) if time > patience.longest => {
+                Err("profile duration exceeds server's WriteTimeout".to_owned())
+            }
+            Self::Delta(_) if query.number("debug") != 0 => {
+                Err("seconds and debug params are incompatible".to_owned())
+            }
+            span => Ok(span),
+        }
     }
 }
 
@@ -299,14 +354,18 @@ mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use everprof_profile::pprof::{Limits, decode};
+    use everprof_profile::{Label, stacks};
 
     use super::*;
+    use crate::profile::LongText;
     use crate::{Error, error::Kind};
 
     static TAKEN: AtomicI64 = AtomicI64::new(0);
+    static IDLE_ASKED: AtomicI64 = AtomicI64::new(0);
 
     /// Each next one shows one object more.
-    fn growing(_: &Ask) -> Result<Profile, Error> {
+    fn growing(ask: &Ask<'_>) -> Result<Profile, Error> {
+        IDLE_ASKED.fetch_add(ask.idle.into(), Ordering::Relaxed);
         let mut profile = Profile::new(&[("inuse_objects", "count")]);
         let location = profile.add_location(0x1000, None);
         let objects = 10 + TAKEN.fetch_add(1, Ordering::Relaxed);
@@ -314,31 +373,76 @@ mod tests {
         Ok(profile)
     }
 
-    fn broken(_: &Ask) -> Result<Profile, Error> {
+    fn broken(_: &Ask<'_>) -> Result<Profile, Error> {
         Err(Error::new(Kind::Unsupported, "no such kernel"))
     }
 
     static HEAP: Source = Source {
         name: "heap",
         description: "objects & more",
-        has_delta: true,
+        time: Time::Cumulative,
         has_age: true,
+        has_idle: true,
+        long_text: LongText::None,
         count: || 42,
         take: growing,
     };
     static THREADS: Source = Source {
         name: "threads",
         description: "",
-        has_delta: false,
+        time: Time::Instant,
         has_age: false,
+        has_idle: false,
+        long_text: LongText::Threads,
         count: || 0,
         take: broken,
     };
+    /// One that records for a time, and is busy when asked for 7 seconds.
+    static CPU: Source = Source {
+        name: "profile",
+        description: "",
+        time: Time::Window(Duration::from_secs(30)),
+        has_age: false,
+        has_idle: false,
+        long_text: LongText::None,
+        count: || 0,
+        take: |ask| match ask.window {
+            Some(time) if time.as_secs() != 7 => {
+                (ask.wait)(time);
+                let mut profile = Profile::new(&[("samples", "count")]);
+                profile.duration_nanos = time.as_nanos() as i64;
+                Ok(profile)
+            }
+            _ => Err(Error::new(Kind::Busy, "cpu profiling already in use")),
+        },
+    };
+    /// Two threads.
+    static GOROUTINE: Source = Source {
+        name: "goroutine",
+        description: "",
+        time: Time::Instant,
+        has_age: false,
+        has_idle: false,
+        long_text: LongText::Threads,
+        count: || 2,
+        take: |_| {
+            let mut profile = Profile::new(&[("goroutine", "count")]);
+            let location = profile.add_location(0x1000, None);
+            for id in 7..9 {
+                let labels = [
+                    Label::number(stacks::ID_LABEL, id, ""),
+                    Label::string(stacks::STATE_LABEL, "sleep"),
+                ];
+                profile.push_sample(&[location], &[1], &labels);
+            }
+            Ok(profile)
+        },
+    };
 
-    static BOTH: [&Source; 2] = [&HEAP, &THREADS];
+    static ALL: [&Source; 4] = [&HEAP, &THREADS, &CPU, &GOROUTINE];
 
     fn get(target: &str) -> Response {
-        Endpoint::new(&BOTH).handle(
+        Endpoint::new(&ALL).handle(
             &Request::get(target),
             &Patience {
                 longest: Duration::from_secs(60),
@@ -403,7 +507,7 @@ mod tests {
             longest: Duration::from_secs(60),
             wait: &wait,
         };
-        let response = Endpoint::new(&BOTH[..1])
+        let response = Endpoint::new(&ALL[..1])
             .handle(&Request::get("/debug/pprof/heap?seconds=30"), &patience);
         assert_eq!(waited.get(), Duration::from_secs(30));
         let disposition = response.header("Content-Disposition");
@@ -422,9 +526,100 @@ mod tests {
         };
         let request = Request::get("/debug/pprof/heap?seconds=1");
         assert_eq!(
-            Endpoint::new(&BOTH[..1]).handle(&request, &patience).status,
+            Endpoint::new(&ALL[..1]).handle(&request, &patience).status,
             503
         );
+    }
+
+    #[test]
+    fn a_profile_over_time_takes_what_it_cannot_read_for_30_seconds() {
+        let waited = Cell::new(Duration::ZERO);
+        let wait = |time| {
+            waited.set(time);
+            true
+        };
+        let patience = Patience {
+            longest: Duration::from_secs(60),
+            wait: &wait,
+        };
+        let endpoint = Endpoint::new(&ALL);
+        for (query, seconds) in [
+            ("", 30),
+            ("?seconds=", 30),
+            ("?seconds=x", 30),
+            ("?seconds=-1", 30),
+            ("?seconds=0", 30),
+            ("?seconds=1.5", 30),
+            ("?seconds=5", 5),
+            ("?seconds=6&debug=1", 6),
+        ] {
+            let request = Request::get(format!("/debug/pprof/profile{query}"));
+            let response = endpoint.handle(&request, &patience);
+            assert_eq!(waited.get(), Duration::from_secs(seconds), "{query}");
+            assert_eq!(
+                response.header("Content-Disposition"),
+                Some("attachment; filename=\"profile\""),
+                "{query}"
+            );
+            let profile = decode(&response.body, &Limits::default()).unwrap();
+            assert_eq!(profile.duration_nanos, waited.get().as_nanos() as i64);
+        }
+    }
+
+    #[test]
+    fn a_second_profile_over_time_is_refused_in_gos_words() {
+        let response = get("/debug/pprof/profile?seconds=7");
+        assert_eq!(
+            (response.status, body(&response)),
+            (
+                500,
+                "Could not enable CPU profiling: cpu profiling already in use\n"
+            )
+        );
+        assert_eq!(response.header("X-Go-Pprof"), Some("1"));
+    }
+
+    #[test]
+    fn a_profile_over_time_ends_with_the_server() {
+        let patience = Patience {
+            longest: Duration::MAX,
+            wait: &|_| false,
+        };
+        let request = Request::get("/debug/pprof/profile?seconds=1");
+        assert_eq!(Endpoint::new(&ALL).handle(&request, &patience).status, 503);
+    }
+
+    #[test]
+    fn threads_are_paragraphs_with_debug_2_and_groups_with_debug_1() {
+        let long = get("/debug/pprof/goroutine?debug=2");
+        assert_eq!(
+            body(&long),
+            "thread 7 [sleep]:\n0x1000\n\nthread 8 [sleep]:\n0x1000\n"
+        );
+        let short = get("/debug/pprof/goroutine?debug=1");
+        assert!(
+            body(&short).starts_with("goroutine profile: total 2\n2 @ 0x1001\n"),
+            "{}",
+            body(&short)
+        );
+        assert_eq!(short.header("Content-Disposition"), None);
+    }
+
+    #[test]
+    fn threads_have_a_delta_as_gos_goroutines_have() {
+        let response = get("/debug/pprof/goroutine?seconds=1");
+        assert_eq!(
+            response.header("Content-Disposition"),
+            Some("attachment; filename=\"goroutine-delta\"")
+        );
+        let delta = decode(&response.body, &Limits::default()).unwrap();
+        assert_eq!(delta.samples().len(), 0);
+    }
+
+    #[test]
+    fn idle_reaches_the_profile_that_knows_it() {
+        assert_eq!(get("/debug/pprof/heap?idle=1").status, 200);
+        assert_eq!(IDLE_ASKED.load(Ordering::Relaxed), 1);
     }
 
     #[test]
@@ -456,9 +651,9 @@ mod tests {
                 "seconds and debug params are incompatible\n",
             ),
             (
-                "threads?seconds=1",
+                "profile?seconds=61",
                 400,
-                "\"seconds\" parameter is not supported for this profile type\n",
+                "profile duration exceeds server's WriteTimeout\n",
             ),
             ("<script>scripty<script>", 404, "Unknown profile\n"),
             ("%3Cscript%3E", 404, "Unknown profile\n"),
@@ -484,11 +679,13 @@ mod tests {
             ("heap?symbolize=all", 400, "none, names or full"),
             ("heap?age=young", 400, "\"age\""),
             ("heap?age=1s&seconds=1", 400, "seconds and age"),
-            ("threads?age=1s", 400, "not supported"),
+            ("threads?age=1s", 400, "\"age\" parameter is not supported"),
+            ("threads?idle=1", 400, "\"idle\" parameter is not supported"),
+            ("heap?idle=yes", 400, "0 or 1"),
             ("heap?label=x", 400, "key:value"),
-            ("goroutine", 501, "it has heap, threads"),
-            ("profile?seconds=1", 501, "no \"profile\""),
-            ("threads", 500, "no such kernel"),
+            ("tasks", 501, "it has heap, threads, profile"),
+            ("trace?seconds=1", 501, "no \"trace\""),
+            ("threads", 501, "no such kernel"),
         ] {
             let response = get(&format!("/debug/pprof/{target}"));
             assert_eq!(response.status, status, "{target}");
@@ -538,7 +735,7 @@ mod tests {
 
     #[test]
     fn head_has_headers_and_no_body_and_other_methods_are_refused() {
-        let endpoint = Endpoint::new(&BOTH[..1]);
+        let endpoint = Endpoint::new(&ALL[..1]);
         let ask = |method: &str, path: &str| {
             endpoint.handle(&Request::new(method, path), &Patience::unlimited())
         };

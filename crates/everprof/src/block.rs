@@ -1,0 +1,90 @@
+//! Who waited, and how long: the profile `block`, its settings and records.
+//!
+//! A wait is charged to the stack that waited, as it was before it slept, when the
+//! wait is over: for a lock, a condition, a channel, a thread's end. A wait of *d* ns
+//! is recorded if *d* is at least the [`period`], else with probability
+//! `d / period`, and adds `max(1, period / d)` contentions and `max(d, period)`
+//! nanoseconds: neither figure has a bias, towards long waits or short ones.
+//!
+//! Worker threads that have nothing to do wait, too. Where they are told apart,
+//! they are left out unless asked for: `/debug/pprof/block?idle=1`.
+//!
+//! Context: cold. Invariant: the figures only grow.
+//! Source: Go's `runtime.BlockProfile` and `SetBlockProfileRate`.
+
+use std::borrow::Cow;
+
+use crate::config;
+use crate::profile::{LongText, Source, Time};
+use crate::waits_seam::{self, Whose};
+
+/// The shortest wait that is always recorded, in nanoseconds; 0 where none is.
+#[must_use]
+pub fn period() -> u64 {
+    waits_seam::period_nanos(Whose::Waiters)
+}
+
+/// Sets the shortest wait that is always recorded, in nanoseconds. 1 records every
+/// wait; 0 none. At first it is 1 ms.
+///
+/// What is recorded already keeps its weight. `EVERPROF=block=…` overrides the
+/// code: this then does nothing.
+pub fn set_period(nanos: u64) {
+    if config::told().block_period_nanos.is_none() {
+        waits_seam::set_period_nanos(Whose::Waiters, nanos);
+    }
+}
+
+/// What one stack has waited, or has made others wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ContentionRecord<'a> {
+    /// Waits that have ended, as estimated from those recorded.
+    pub contentions: u64,
+    /// How long they lasted together, in nanoseconds.
+    pub delay_nanos: u64,
+    /// Return addresses, the wait or the unlock first; a number below 64 says that
+    /// there is more that was not recorded.
+    pub stack: Cow<'a, [u64]>,
+}
+
+/// The waiters of this instant, idle worker threads left out.
+///
+/// # Overhead
+///
+/// Every record is copied, on this thread; no thread that waits or wakes is held up.
+///
+/// ```
+/// let waited: u64 = everprof::block::records().iter().map(|record| record.delay_nanos).sum();
+/// println!("{} ms waited", waited / 1_000_000);
+/// ```
+#[must_use]
+pub fn records() -> Vec<ContentionRecord<'static>> {
+    waits_seam::records(Whose::Waiters, false)
+}
+
+/// Waits, by who waited.
+pub(crate) static BLOCK: Source = Source {
+    name: "block",
+    description: "Where threads waited for locks, conditions, channels and other threads, and \
+        how long. `idle=1` adds worker threads that had nothing to do.",
+    time: Time::Cumulative,
+    has_age: false,
+    has_idle: true,
+    long_text: LongText::None,
+    count: || waits_seam::count(Whose::Waiters),
+    take: |ask| Ok(waits_seam::profile(Whose::Waiters, ask)),
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_that_is_set_is_the_period() {
+        let before = period();
+        set_period(77);
+        assert_eq!(period(), 77);
+        set_period(before);
+    }
+}

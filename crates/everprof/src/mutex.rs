@@ -1,0 +1,84 @@
+//! Who made others wait: the profile `mutex`, its settings and records.
+//!
+//! When an unlock ends the waits of others, their delay is charged to the stack that
+//! unlocked: to shorten these waits, shorten what it does while it holds the lock.
+//! The statistics are those of [`block`](crate::block), with a [`period`] of their
+//! own; besides, one wait in [`fraction`] can be recorded and weigh that much.
+//!
+//! Context: cold. Invariant: the figures only grow.
+//! Source: Go's `runtime.MutexProfile` and `SetMutexProfileFraction`.
+
+pub use crate::block::ContentionRecord;
+use crate::config;
+use crate::profile::{LongText, Source, Time};
+use crate::waits_seam::{self, Whose};
+
+/// The shortest wait that is always recorded, in nanoseconds; 0 where none is.
+#[must_use]
+pub fn period() -> u64 {
+    waits_seam::period_nanos(Whose::Unlockers)
+}
+
+/// Sets the shortest wait that is always recorded, in nanoseconds. 1 records every
+/// wait that an unlock ended; 0 none. At first it is 1 ms.
+///
+/// `EVERPROF=mutex=…` overrides the code: this then does nothing.
+pub fn set_period(nanos: u64) {
+    if config::told().mutex_period_nanos.is_none() {
+        waits_seam::set_period_nanos(Whose::Unlockers, nanos);
+    }
+}
+
+/// One in how many waits is looked at; 0 where none is.
+#[must_use]
+pub fn fraction() -> u64 {
+    waits_seam::one_in()
+}
+
+/// Looks at one wait in `one_in`, which then stands for that many: as Go's
+/// `SetMutexProfileFraction`, 0 is none, and a negative number changes nothing.
+/// At first it is 1. Returns what it was before.
+///
+/// `EVERPROF=mutex_fraction=…` overrides the code: this then only reads.
+pub fn set_fraction(one_in: i64) -> u64 {
+    match u64::try_from(one_in) {
+        Ok(one_in) if config::told().mutex_one_in.is_none() => waits_seam::set_one_in(one_in),
+        _ => fraction(),
+    }
+}
+
+/// The unlockers of this instant.
+///
+/// # Overhead
+///
+/// That of [`block::records`](crate::block::records).
+#[must_use]
+pub fn records() -> Vec<ContentionRecord<'static>> {
+    waits_seam::records(Whose::Unlockers, true)
+}
+
+/// Waits, by who ended them.
+pub(crate) static MUTEX: Source = Source {
+    name: "mutex",
+    description: "Who held the locks that others waited for, and how long they waited: \
+        the stacks are those of the unlocks",
+    time: Time::Cumulative,
+    has_age: false,
+    has_idle: false,
+    long_text: LongText::None,
+    count: || waits_seam::count(Whose::Unlockers),
+    take: |ask| Ok(waits_seam::profile(Whose::Unlockers, ask)),
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_negative_fraction_reads() {
+        assert_eq!(set_fraction(5), 1);
+        assert_eq!(set_fraction(-1), 5);
+        assert_eq!(set_fraction(1), 5);
+        assert_eq!(fraction(), 1);
+    }
+}
