@@ -8,7 +8,7 @@
 //! | `heap` | mean bytes between samples; 1 records all, 0 or `off` none | `512KiB` |
 //! | `block` | the shortest wait that is always recorded; 1 records all, 0 or `off` none | `1ms` |
 //! | `mutex` | the same, of waits that an unlock ended | `1ms` |
-//! | `mutex_fraction` | one in how many of these is looked at; 0 or `off` none | 1 |
+//! | `mutex_fraction` | one in how many of these is recorded, whatever its length; `off`: the period decides | `off` |
 //! | `sleep`, `io` | `on` or `off`: whether sleeping, and waiting for input, are waits | `off` |
 //! | `dump` | a signal that makes the program write its threads' stacks to stderr; with `:` and a directory, every profile there | none |
 //! | `memory_limit` | most bytes of the recorders' own memory | `64MiB` |
@@ -84,7 +84,7 @@ pub struct Config {
     pub block_period_nanos: Option<u64>,
     /// The same, of waits that an unlock ended.
     pub mutex_period_nanos: Option<u64>,
-    /// One in how many of these is looked at; 0 is off.
+    /// One in how many of these is recorded; 0: the period decides.
     pub mutex_one_in: Option<u64>,
     /// Whether sleeping is a wait.
     pub sleep: Option<bool>,
@@ -171,7 +171,7 @@ impl Config {
                     number => number.parse().ok(),
                 };
                 self.mutex_one_in =
-                    Some(one_in.ok_or("a whole number, such as 1 for every wait, or off")?);
+                    Some(one_in.ok_or("a whole number, such as 100 for one in a hundred, or off")?);
             }
             "sleep" => self.sleep = Some(parse_switch(value).ok_or(A_SWITCH)?),
             "io" => self.io = Some(parse_switch(value).ok_or(A_SWITCH)?),

@@ -3,7 +3,7 @@
 //! When an unlock ends the waits of others, their delay is charged to the stack that
 //! unlocked: to shorten these waits, shorten what it does while it holds the lock.
 //! The statistics are those of [`block`](crate::block), with a [`period`] of their
-//! own; besides, one wait in [`fraction`] can be recorded and weigh that much.
+//! own.
 //!
 //! Context: cold. Invariant: the figures only grow.
 //! Source: Go's `runtime.MutexProfile` and `SetMutexProfileFraction`.
@@ -29,22 +29,28 @@ pub fn set_period(nanos: u64) {
     }
 }
 
-/// One in how many waits is looked at; 0 where none is.
+/// One in how many unlocks is recorded, whatever they cost others; 0 where the
+/// [`period`] decides.
 #[must_use]
 pub fn fraction() -> u64 {
     waits_seam::one_in()
 }
 
-/// Looks at one wait in `one_in`, which then stands for that many: as Go's
-/// `SetMutexProfileFraction`, 0 is none, and a negative number changes nothing.
-/// At first it is 1. Returns what it was before.
+/// Records one in `one_in` unlocks that end others' waits, which then stands for that
+/// many, as Go's `SetMutexProfileFraction` does: for those who know that. It stands in
+/// for the [`period`], which sees more of what matters for the same cost. 0 leaves it to
+/// the period again, as at first; a negative number changes nothing. Returns what it
+/// was before.
 ///
 /// `EVERPROF=mutex_fraction=…` overrides the code: this then only reads.
 pub fn set_fraction(one_in: i64) -> u64 {
-    match u64::try_from(one_in) {
-        Ok(one_in) if config::told().mutex_one_in.is_none() => waits_seam::set_one_in(one_in),
-        _ => fraction(),
+    let before = fraction();
+    if let Ok(one_in) = u64::try_from(one_in)
+        && config::told().mutex_one_in.is_none()
+    {
+        waits_seam::set_one_in(one_in);
     }
+    before
 }
 
 /// The unlockers of this instant.
@@ -76,9 +82,9 @@ mod tests {
 
     #[test]
     fn a_negative_fraction_reads() {
-        assert_eq!(set_fraction(5), 1);
+        assert_eq!(set_fraction(5), 0);
         assert_eq!(set_fraction(-1), 5);
-        assert_eq!(set_fraction(1), 5);
-        assert_eq!(fraction(), 1);
+        assert_eq!(set_fraction(0), 5);
+        assert_eq!(fraction(), 0);
     }
 }

@@ -1,10 +1,10 @@
 //! Between the profiles of waits and the recorder of waits.
 //!
 //! Context: cold. Invariant: nothing above this file knows how waits are recorded.
-//! This build has no recorder: nothing is recorded, and periods are only remembered.
+//! This build has settings and no recorder yet: nothing is recorded.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use everprof_core::global;
+use everprof_core::settings::Name;
 use everprof_profile::Profile;
 
 use crate::block::ContentionRecord;
@@ -21,41 +21,44 @@ pub(crate) enum Whose {
     Unlockers,
 }
 
-/// Kinds of waits that are recorded only where somebody wants them.
+/// The bits of the operations that are recorded only where somebody wants them.
 #[cfg(feature = "environment")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Optional {
-    Sleep,
-    Io,
+const SLEEP: u64 = 1 << 5;
+#[cfg(feature = "environment")]
+const IO: u64 = 1 << 7;
+
+impl Whose {
+    fn period(self) -> Name {
+        match self {
+            Self::Waiters => Name::BlockPeriod,
+            Self::Unlockers => Name::MutexPeriod,
+        }
+    }
 }
 
-/// As the recorder begins: waits of 1 ms and more are recorded exactly.
-const FIRST_PERIOD_NANOS: u64 = 1_000_000;
-
-// Relaxed throughout: figures, on whose order nothing hangs.
-static PERIODS: [AtomicU64; 2] = [const { AtomicU64::new(FIRST_PERIOD_NANOS) }; 2];
-static ONE_IN: AtomicU64 = AtomicU64::new(1);
-
 pub(crate) fn period_nanos(whose: Whose) -> u64 {
-    PERIODS[whose as usize].load(Ordering::Relaxed)
+    global::store().settings().get(whose.period())
 }
 
 pub(crate) fn set_period_nanos(whose: Whose, nanos: u64) {
-    PERIODS[whose as usize].store(nanos, Ordering::Relaxed);
+    global::store().set(whose.period(), nanos);
 }
 
-/// One in how many waits is charged to an unlocker; 0: none.
+/// One in how many wakes is recorded, whatever its length; 0: the period decides.
 pub(crate) fn one_in() -> u64 {
-    ONE_IN.load(Ordering::Relaxed)
+    global::store().settings().get(Name::MutexFraction)
 }
 
-/// What it was before.
-pub(crate) fn set_one_in(n: u64) -> u64 {
-    ONE_IN.swap(n, Ordering::Relaxed)
+pub(crate) fn set_one_in(n: u64) {
+    global::store().set(Name::MutexFraction, n);
 }
 
 #[cfg(feature = "environment")]
-fn want(_kind: Optional, _is_wanted: bool) {}
+fn want(operation: u64, is_wanted: bool) {
+    let others = global::store().settings().get(Name::WaitOperations) & !operation;
+    let wanted = if is_wanted { operation } else { 0 };
+    global::store().set(Name::WaitOperations, others | wanted);
+}
 
 /// Sets what `EVERPROF` told, before `main`.
 #[cfg(feature = "environment")]
@@ -70,10 +73,10 @@ pub(crate) fn heed(told: &Config) {
         set_one_in(n);
     }
     if let Some(is_wanted) = told.sleep {
-        want(Optional::Sleep, is_wanted);
+        want(SLEEP, is_wanted);
     }
     if let Some(is_wanted) = told.io {
-        want(Optional::Io, is_wanted);
+        want(IO, is_wanted);
     }
 }
 
