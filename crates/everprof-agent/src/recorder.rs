@@ -11,16 +11,18 @@
 use std::ffi::c_int;
 use std::ops::Range;
 
+use everprof_core::settings::Name;
 use everprof_core::{global, stack};
 
 use crate::announce::Socket;
-use crate::settings::Settings;
+use crate::settings::{Settings, Waits};
 
 /// Sets the recorder up on shared memory and hands that to the command line.
 /// False: this process is not recorded.
 pub(crate) fn begin(settings: &Settings<'_>, socket: &Socket) -> bool {
     let store = global::store();
     global::heap().set_period(settings.heap_period);
+    set_waits(&settings.waits);
     store.set_memory_limit(settings.memory_limit);
     store.set_own_text(own_text());
     stack::set_depth_limit(settings.depth);
@@ -33,6 +35,26 @@ pub(crate) fn begin(settings: &Settings<'_>, socket: &Socket) -> bool {
     global::on_start();
     socket.arena(memory.0)
 }
+
+/// Before the memory is made: readers find there what is in force from the first wait on.
+fn set_waits(waits: &Waits) {
+    let store = global::store();
+    store.set(Name::BlockPeriod, waits.block_period_nanos);
+    store.set(Name::MutexPeriod, waits.mutex_period_nanos);
+    store.set(Name::MutexFraction, waits.mutex_one_in);
+    let mut operations = store.settings().get(Name::WaitOperations) & !(SLEEP | IO);
+    if waits.sleep {
+        operations |= SLEEP;
+    }
+    if waits.io {
+        operations |= IO;
+    }
+    store.set(Name::WaitOperations, operations);
+}
+
+/// The bits of the operations that are recorded only where somebody wants them.
+const SLEEP: u64 = 1 << 5;
+const IO: u64 = 1 << 7;
 
 /// Gives a fork's child memory of its own. False: the child must not record.
 pub(crate) fn move_to_child(memory_limit: usize, socket: &Socket) -> bool {

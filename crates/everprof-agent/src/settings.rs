@@ -15,6 +15,8 @@ pub(crate) const VARIABLE: &[u8] = b"EVERPROF_RUN=";
 pub(crate) struct Settings<'a> {
     /// Mean bytes between samples; 0 is off.
     pub(crate) heap_period: u64,
+    /// Which waits are recorded.
+    pub(crate) waits: Waits,
     /// Deepest stack that is kept.
     pub(crate) depth: usize,
     /// Bytes that the recorder may use.
@@ -29,11 +31,27 @@ pub(crate) struct Settings<'a> {
     pub(crate) http: Option<&'a [u8]>,
 }
 
+/// Settings of the recorder of waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Waits {
+    /// The shortest wait that is always recorded, in nanoseconds; 0 is off.
+    pub(crate) block_period_nanos: u64,
+    /// The same, of waits that an unlock ended.
+    pub(crate) mutex_period_nanos: u64,
+    /// One in how many of these is recorded; 0: the period decides.
+    pub(crate) mutex_one_in: u64,
+    /// Whether sleeping is a wait.
+    pub(crate) sleep: bool,
+    /// Whether waiting for input is a wait.
+    pub(crate) io: bool,
+}
+
 impl<'a> Settings<'a> {
     /// Reads a line. `None`: something is missing, unknown or no number.
     pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
         let mut settings = Self {
             heap_period: 0,
+            waits: Waits::default(),
             depth: 0,
             memory_limit: 0,
             children: false,
@@ -57,6 +75,11 @@ impl<'a> Settings<'a> {
             let (key, value) = (&pair[..equals], &pair[equals + 1..]);
             match key {
                 b"heap" => settings.heap_period = number(value)?,
+                b"block" => settings.waits.block_period_nanos = number(value)?,
+                b"mutex" => settings.waits.mutex_period_nanos = number(value)?,
+                b"fraction" => settings.waits.mutex_one_in = number(value)?,
+                b"sleep" => settings.waits.sleep = number(value)? != 0,
+                b"io" => settings.waits.io = number(value)? != 0,
                 b"depth" => settings.depth = usize::try_from(number(value)?).ok()?,
                 b"limit" => settings.memory_limit = usize::try_from(number(value)?).ok()?,
                 b"children" => settings.children = number(value)? != 0,
@@ -82,13 +105,20 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::multiple_unsafe_ops_per_block)]
     use super::*;
 
-    const LINE: &[u8] = b"heap=1;depth=128;limit=4096;children=1;socket=everprof-7;\
+    const LINE: &[u8] = b"heap=1;block=2;mutex=3;fraction=4;sleep=1;io=0;depth=128;limit=4096;children=1;socket=everprof-7;\
 library=/proc/7/fd/3;http=unix:/tmp/a;b=c";
 
     #[test]
     fn reads_every_key_and_leaves_the_address_as_it_stands() {
         let expected = Settings {
             heap_period: 1,
+            waits: Waits {
+                block_period_nanos: 2,
+                mutex_period_nanos: 3,
+                mutex_one_in: 4,
+                sleep: true,
+                io: false,
+            },
             depth: 128,
             memory_limit: 4096,
             children: true,

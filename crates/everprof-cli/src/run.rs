@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use error::Error;
-use everprof::config::{Config, Http, VARIABLE};
+use everprof::config::{Config, Http, VARIABLE, parse_period};
 use inbox::Inbox;
 use library::Library;
 use save::Saver;
@@ -43,22 +43,39 @@ use crate::output::note;
 
 /// Profile a program as it is, without a change or a rebuild.
 ///
-/// Options come before what the variable EVERPROF says. Heap profiles are written when
-/// the program ends, however it ends. It must be dynamically linked and use the C
-/// library's malloc (Rust programs do, unless they choose another allocator).
+/// Options come before what the variable EVERPROF says. Profiles of memory, of waits and of
+/// the threads that were created are written when the program ends, however it ends. It must
+/// be dynamically linked and use the C library's malloc (Rust programs do, unless they choose
+/// another allocator).
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: the program's own. 125: everprof could not do its job; \
 126: the program cannot be executed; 127: it does not exist."
 )]
 pub struct RunArgs {
-    /// Directory for heap.pb.gz and allocs.pb.gz [default: everprof.NAME.PID, here]
+    /// Directory for heap.pb.gz, block.pb.gz and the others [default: everprof.NAME.PID, here]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
 
     /// Mean bytes between samples: 1 records everything, 0 nothing [default: 512KiB]
     #[arg(long, value_name = "PERIOD", value_parser = bytes)]
     heap: Option<u64>,
+
+    /// Shortest wait that is always recorded: 1 for every wait, off for none [default: 1ms]
+    #[arg(long, value_name = "TIME", value_parser = period)]
+    block: Option<u64>,
+
+    /// The same, of waits charged to those who held the lock [default: 1ms]
+    #[arg(long, value_name = "TIME", value_parser = period)]
+    mutex: Option<u64>,
+
+    /// Count sleeping as waiting
+    #[arg(long)]
+    sleep: bool,
+
+    /// Count waiting for sockets and other input as waiting
+    #[arg(long)]
+    io: bool,
 
     /// Serve the live profiles at this address meanwhile, as Go programs do
     #[arg(long, value_name = "ADDR")]
@@ -202,10 +219,22 @@ fn settings(args: &RunArgs, told: &Config, socket: &str, library: &Library) -> O
         .memory_limit
         .or(told.memory_limit_bytes)
         .unwrap_or(DEFAULT_MEMORY);
+    let block = args
+        .block
+        .or(told.block_period_nanos)
+        .unwrap_or(DEFAULT_WAIT_NANOS);
+    let mutex = args
+        .mutex
+        .or(told.mutex_period_nanos)
+        .unwrap_or(DEFAULT_WAIT_NANOS);
+    let fraction = told.mutex_one_in.unwrap_or(0);
+    let sleep = u8::from(args.sleep || told.sleep == Some(true));
+    let io = u8::from(args.io || told.io == Some(true));
     let children = u8::from(args.children);
     let library = library.path();
     let mut line = format!(
-        "heap={heap};depth={depth};limit={limit};children={children};socket={socket};library={library}"
+        "heap={heap};block={block};mutex={mutex};fraction={fraction};sleep={sleep};io={io};\
+         depth={depth};limit={limit};children={children};socket={socket};library={library}"
     );
     let http = match (&args.http, &told.http) {
         (Some(address), _) | (None, Some(Http::On(address))) => Some(address),
@@ -220,6 +249,7 @@ fn settings(args: &RunArgs, told: &Config, socket: &str, library: &Library) -> O
 
 /// As a program that links everprof has it.
 const DEFAULT_PERIOD: u64 = 512 << 10;
+const DEFAULT_WAIT_NANOS: u64 = 1_000_000;
 const DEFAULT_DEPTH: usize = 128;
 const DEFAULT_MEMORY: u64 = 64 << 20;
 
@@ -237,6 +267,12 @@ fn bytes(text: &str) -> Result<u64, String> {
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+/// A time: `1ms`, `10us`; a bare number is of nanoseconds, `off` is 0.
+fn period(text: &str) -> Result<u64, String> {
+    parse_period(text)
+        .ok_or_else(|| "expected a time, such as 1ms or 10us, 1 for every wait, or off".to_owned())
 }
 
 /// A memory limit that the recorder can live with.
@@ -279,6 +315,39 @@ mod tests {
         ] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn waits_are_told_the_library_by_options_before_the_variable() {
+        let parsed = |line: &[&str]| {
+            #[derive(clap::Parser)]
+            struct Wrapped {
+                #[command(flatten)]
+                run: RunArgs,
+            }
+            <Wrapped as clap::Parser>::try_parse_from([&["run"], line].concat())
+                .map(|wrapped| wrapped.run)
+        };
+        let library = Library::unpack().unwrap();
+        let line = |args: &[&str], told: &str| {
+            let told = Config::parse(OsStr::new(told), &mut |complaint| panic!("{complaint}"));
+            let line = settings(&parsed(args).unwrap(), &told, "s", &library);
+            let line = line.into_string().unwrap();
+            let end = line.find(";depth").unwrap();
+            line[..end].to_owned()
+        };
+        assert_eq!(
+            line(&["true"], ""),
+            "heap=524288;block=1000000;mutex=1000000;fraction=0;sleep=0;io=0"
+        );
+        assert_eq!(
+            line(
+                &["--block", "10us", "--mutex", "off", "--sleep", "true"],
+                "heap=1,block=1s,mutex=1s,mutex_fraction=7,io=on"
+            ),
+            "heap=1;block=10000;mutex=0;fraction=7;sleep=1;io=1"
+        );
+        assert!(parsed(&["--block", "soon", "true"]).is_err());
     }
 
     #[test]
