@@ -126,8 +126,8 @@ impl ReadArgs {
         let _progress = Progress::start("naming addresses");
         let outcome = symbolize::full_from(profile, binaries);
         // Who wrote the profile may have known no inlined functions, so that ours come to
-        // light now. Of what is not about allocations they are a part.
-        if is_of_allocations(profile) {
+        // light now. Of CPU time they are a part, and nowhere else.
+        if begins_in_a_recorder(profile) {
             profile.trim();
         }
         if outcome.unnamed == 0 {
@@ -151,9 +151,18 @@ impl ReadArgs {
     }
 }
 
-/// Whether samples were taken by an allocator, whose own frames then lead each stack.
-fn is_of_allocations(profile: &Profile) -> bool {
-    ["inuse_space", "alloc_space"]
+/// Whether samples were taken by an allocator, a lock or the like, whose own frames then
+/// lead each stack.
+fn begins_in_a_recorder(profile: &Profile) -> bool {
+    const KINDS: [&str; 6] = [
+        "inuse_space",
+        "alloc_space",
+        "contentions",
+        "threadcreate",
+        "threads",
+        "goroutine",
+    ];
+    KINDS
         .iter()
         .any(|kind| profile.sample_type_index(kind).is_some())
 }

@@ -29,12 +29,7 @@ impl FromStr for Source {
     type Err = std::convert::Infallible;
 
     fn from_str(given: &str) -> Result<Source, Self::Err> {
-        let scheme = given.split_once("://").map(|(scheme, _)| scheme);
-        Ok(match (given, scheme) {
-            ("-", _) => Source::Stdin,
-            (url, Some(scheme)) if !scheme.contains('/') => Source::Url(completed(url)),
-            (file, _) => Source::File(file.into()),
-        })
+        Ok(Source::parse(given, "heap"))
     }
 }
 
@@ -49,6 +44,16 @@ impl std::fmt::Display for Source {
 }
 
 impl Source {
+    /// Where a user's word leads; the bare address of a server means its profile `name`.
+    pub fn parse(given: &str, name: &str) -> Source {
+        let scheme = given.split_once("://").map(|(scheme, _)| scheme);
+        match (given, scheme) {
+            ("-", _) => Source::Stdin,
+            (url, Some(scheme)) if !scheme.contains('/') => Source::Url(completed(url, name)),
+            (file, _) => Source::File(file.into()),
+        }
+    }
+
     /// Reads and decodes the profile, if it has at most so many MiB when decompressed.
     pub fn read(&self, most_mib: u32) -> Result<Profile, Error> {
         let most_bytes = u64::from(most_mib) << 20;
@@ -94,8 +99,7 @@ fn too_large(name: &str, most_mib: u32) -> Error {
     ))
 }
 
-/// A bare address of a server means its heap profile.
-fn completed(url: &str) -> String {
+fn completed(url: &str, name: &str) -> String {
     let (place, query) = match url.split_once('?') {
         Some((place, query)) => (place, format!("?{query}")),
         None => (url, String::new()),
@@ -103,8 +107,8 @@ fn completed(url: &str) -> String {
     let after_scheme = place.split_once("://").map_or(place, |(_, rest)| rest);
     let path = after_scheme.split_once('/').map_or("", |(_, path)| path);
     match path.trim_end_matches('/') {
-        "" => format!("{}/debug/pprof/heap{query}", place.trim_end_matches('/')),
-        "debug/pprof" => format!("{}/heap{query}", place.trim_end_matches('/')),
+        "" => format!("{}/debug/pprof/{name}{query}", place.trim_end_matches('/')),
+        "debug/pprof" => format!("{}/{name}{query}", place.trim_end_matches('/')),
         _ => url.to_owned(),
     }
 }
@@ -289,6 +293,9 @@ mod tests {
         ] {
             assert_eq!(given.parse(), Ok(Source::Url(meant.to_owned())));
         }
+        let threads = Source::parse("http://h:6060", "threads");
+        let meant = "http://h:6060/debug/pprof/threads";
+        assert_eq!(threads, Source::Url(meant.to_owned()));
     }
 
     #[test]

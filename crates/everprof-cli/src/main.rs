@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// See where a Rust program's memory is.
+/// See where a Rust program's memory is, what it waits for, and what its threads do.
 ///
 /// A PROFILE is a file in pprof's format, the URL of a program that serves its profiles
 /// (http://localhost:6060 means its heap), or `-` for standard input.
@@ -48,6 +48,7 @@ enum Command {
     Peek(commands::peek::PeekArgs),
     Flame(commands::flame::FlameArgs),
     Diff(commands::diff::DiffArgs),
+    Stacks(commands::stacks::StacksArgs),
     Merge(commands::merge::MergeArgs),
     Export(commands::export::ExportArgs),
 }
@@ -58,6 +59,8 @@ Examples:
   everprof top out/heap.pb.gz                 the functions that hold most
   everprof top http://localhost:6060          the same of a running program
   everprof flame out/heap.pb.gz -o heap.svg   a picture of it
+  everprof top out/block.pb.gz                what it waited for
+  everprof stacks http://localhost:6060       what its threads are doing
   everprof diff before.pb.gz after.pb.gz      what grew, and whether that is chance
   curl -s URL | everprof tree -               who called whom";
 
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Peek(args) => commands::peek::main(&args),
         Command::Flame(args) => commands::flame::main(&args),
         Command::Diff(args) => commands::diff::main(&args),
+        Command::Stacks(args) => commands::stacks::main(&args),
         Command::Merge(args) => commands::merge::main(&args),
         Command::Export(args) => commands::export::main(&args),
     };

@@ -99,6 +99,23 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
+/// As `printable`, of text whose tabs indent its lines.
+pub fn printable_lines(text: &str) -> String {
+    let parts: Vec<String> = text.split('\t').map(printable).collect();
+    parts.join("\t")
+}
+
+/// How many columns a text takes.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// The text with blanks behind it, so that it takes that many columns at least.
+pub fn padded(text: &str, columns: usize) -> String {
+    let room = columns.saturating_sub(text.width());
+    format!("{text}{}", " ".repeat(room))
+}
+
 /// Rows of text under headings. All columns but the last `left` ones stand to the right.
 #[derive(Debug)]
 pub struct Table {
@@ -228,7 +245,7 @@ fn shrink(widths: &mut [usize], first_left: usize, columns: usize) {
 
 /// The beginning and the end of a text that is too wide: a Rust path tells the crate first
 /// and the function last.
-fn shortened(text: &str, width: usize) -> String {
+pub fn shortened(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
@@ -310,7 +327,7 @@ pub fn head(input: &str, selection: &Selection) -> String {
 }
 
 /// `2026-11-23 13:40:05 UTC`.
-fn date(unix_nanos: i64) -> String {
+pub fn date(unix_nanos: i64) -> String {
     let seconds = unix_nanos.div_euclid(1_000_000_000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Howard Hinnant, "chrono-compatible low-level date algorithms": years begin in March,

@@ -82,10 +82,12 @@ fn with_our_own(kind: (&str, &str)) -> Profile {
 }
 
 #[test]
-fn our_own_frames_are_left_out_of_what_the_allocator_sampled() {
+fn our_own_frames_are_left_out_of_all_but_cpu_time() {
     let place = Place::new();
     for (kind, is_shown) in [
         (("inuse_space", "bytes"), false),
+        (("contentions", "count"), false),
+        (("threads", "count"), false),
         (("cpu", "nanoseconds"), true),
     ] {
         place.put("own.pb.gz", &encoded(&with_our_own(kind)));

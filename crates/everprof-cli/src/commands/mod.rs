@@ -5,5 +5,6 @@ pub mod export;
 pub mod flame;
 pub mod merge;
 pub mod peek;
+pub mod stacks;
 pub mod top;
 pub mod tree;

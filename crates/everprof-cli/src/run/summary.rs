@@ -13,6 +13,12 @@ use crate::output::note;
 /// Functions in each table: enough to see where to look, and no screenful.
 const ROWS: usize = 5;
 
+/// The profiles that have a table, in this order.
+const TOLD: [&str; 4] = ["heap", "allocs", "block", "mutex"];
+
+/// What people notice.
+const LEAST_DELAY_NANOS: i64 = 50_000_000;
+
 /// Names are cut here: standard error may be no terminal that knows its width.
 const COLUMNS: usize = 100;
 
@@ -30,7 +36,10 @@ pub(crate) fn tell(
             "the program replaced itself by `{last}`, whose profile this is"
         ));
     }
-    for (name, profile) in profiles.iter().rev() {
+    let told = TOLD
+        .iter()
+        .filter_map(|told| profiles.iter().find(|(name, _)| name == told));
+    for (name, profile) in told.filter(|(_, profile)| is_worth_telling(profile)) {
         let path = format!("{shown}/{name}.pb.gz");
         // A profile that reports refuse is written all the same.
         if let Ok(selection) = Selection::of(profile, None) {
@@ -42,6 +51,15 @@ pub(crate) fn tell(
         note(&format!(
             "{children} processes that it started are in {shown}/PID"
         ));
+    }
+}
+
+/// Whether there is more in a profile than every program has: a program that starts waits
+/// for its threads and its loader, too.
+fn is_worth_telling(profile: &Profile) -> bool {
+    match profile.sample_type_index("delay") {
+        Some(delay) => profile.totals()[delay] >= LEAST_DELAY_NANOS,
+        None => true,
     }
 }
 
@@ -61,6 +79,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use everprof_profile::{Function, Line};
+
+    #[test]
+    fn waits_that_nobody_notices_are_not_told() {
+        let mut profile = Profile::new(&[("contentions", "count"), ("delay", "nanoseconds")]);
+        profile.push_sample(&[], &[900, LEAST_DELAY_NANOS - 1], &[]);
+        assert!(!is_worth_telling(&profile));
+        profile.push_sample(&[], &[1, 1], &[]);
+        assert!(is_worth_telling(&profile));
+        assert!(is_worth_telling(&Profile::new(&[("inuse_space", "bytes")])));
+    }
 
     #[test]
     fn callers_without_a_share_of_their_own_are_left_out() {
