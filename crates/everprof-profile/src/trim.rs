@@ -19,6 +19,13 @@ use crate::{LocationId, Profile};
 /// a frame near the root would take the whole stack.
 pub const ALLOCATOR_FRAMES: &str = r"(__rustc::)?__(rust|rg|rdl)_(alloc|realloc|alloc_zeroed|dealloc)|<?alloc::alloc::.*|<?alloc::raw_vec::.*|hashbrown::raw::alloc::.*";
 
+/// The pattern for [`Profile::set_drop_frames`] of profiles of waits: the slow paths of
+/// locks and what lies beneath them, so that `Mutex::lock`, or where it was inlined its
+/// caller, stands at the leaf.
+///
+/// As for [`ALLOCATOR_FRAMES`], none of these calls back into the program. `Once` does.
+pub const LOCK_FRAMES: &str = r"syscall|__(lll_lock|futex)_.*|<?std::sys::pal::unix::futex::.*|<?std::sys::sync::(mutex|rwlock|condvar|thread_parking)::.*|<?std::thread::thread::Thread>?::park.*|<?parking_lot::raw_(mutex|rwlock|fair_mutex)::.*|<?parking_lot::condvar::Condvar>?::wait_until_internal.*|<?parking_lot_core::.*";
+
 impl Profile {
     /// Takes off the leaf of each stack: frames of everprof's own crates, the shims between
     /// `alloc` and `#[global_allocator]`, and the system allocator of std beneath them;
@@ -306,6 +313,38 @@ mod tests {
             "hashbrown::raw::RawTable<T,A>::reserve_rehash",
             "everprof::lost::table_full",
             "main",
+        ] {
+            assert!(!pattern.is_match(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn lock_frames_lead_to_what_the_program_called() {
+        let pattern = regex_lite::Regex::new(&format!("^({LOCK_FRAMES})$")).unwrap();
+        for name in [
+            "syscall",
+            "__lll_lock_wait",
+            "__futex_abstimed_wait_common",
+            "std::sys::pal::unix::futex::futex_wait",
+            "<std::sys::sync::mutex::futex::Mutex>::lock_contended",
+            "std::sys::sync::rwlock::futex::RwLock::wake_writer_or_readers",
+            "<std::sys::sync::condvar::futex::Condvar>::wait_optional_timeout",
+            "<std::thread::thread::Thread>::park",
+            "parking_lot::raw_mutex::RawMutex::lock_slow",
+            "<parking_lot::raw_rwlock::RawRwLock>::lock_exclusive_slow",
+            "parking_lot::condvar::Condvar::wait_until_internal",
+            "parking_lot_core::parking_lot::park",
+        ] {
+            assert!(pattern.is_match(name), "{name}");
+        }
+        for name in [
+            "<std::sync::poison::mutex::Mutex<T>>::lock",
+            "std::sys::sync::once::futex::Once::call",
+            "std::thread::functions::park",
+            "lock_api::mutex::Mutex<R,T>::lock",
+            "parking_lot::condvar::Condvar::wait",
+            "pthread_mutex_lock",
+            "app::syscall",
         ] {
             assert!(!pattern.is_match(name), "{name}");
         }

@@ -14,8 +14,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use everprof_profile::errorbars::WEIGHT_LABEL;
 use everprof_profile::pprof;
-use everprof_profile::{Label, Mapping, Profile, text};
+use everprof_profile::{Function, LOCK_FRAMES, Label, Line, Mapping, Profile, stacks, text};
 use flate2::read::GzDecoder;
 
 /// The `go` command: the one that is given, the one that was installed for the tests, or
@@ -215,6 +216,108 @@ fn count_text_is_read_with_the_same_totals() {
     let raw = pprof_prints(&["-raw"], &scratch("threads.debug1", &text));
     assert_eq!(raw_totals(&raw), [42], "{raw}");
     assert!(raw.contains("0x1000/0x9000/0x0 /bin/app"), "{raw}");
+}
+
+/// A program that waits for a lock: `main` → `work` → std's lock → futex.
+fn waits() -> Profile {
+    let mut profile = Profile::new(&[("contentions", "count"), ("delay", "nanoseconds")]);
+    profile.set_default_sample_type("delay");
+    profile.set_period_type("contentions", "count");
+    profile.period = 1;
+    profile.set_drop_frames(LOCK_FRAMES);
+    let mapping = profile.add_mapping(program());
+    let stack: Vec<_> = [
+        "std::sys::pal::unix::futex::futex_wait",
+        "<std::sys::sync::mutex::futex::Mutex>::lock_contended",
+        "<std::sync::poison::mutex::Mutex<T>>::lock",
+        "app::work",
+        "app::main",
+    ]
+    .into_iter()
+    .zip(1u64..)
+    .map(|(name, n)| {
+        let function = profile.add_function(Function {
+            name,
+            system_name: name,
+            ..Function::default()
+        });
+        let at = profile.add_location(n << 12, Some(mapping));
+        let line = Line {
+            function,
+            line: 1,
+            column: 0,
+        };
+        profile.set_lines(at, &[line]);
+        at
+    })
+    .collect();
+    for (weight, values) in [(1, [7, 9_000_000]), (16, [160, 10_000_000])] {
+        let labels = [
+            Label::number(WEIGHT_LABEL, weight, ""),
+            Label::string("wait", "mutex"),
+        ];
+        profile.push_sample(&stack, &values, &labels);
+    }
+    profile
+}
+
+#[test]
+fn waits_are_read_as_delays_at_the_lock() {
+    let file = scratch("block.pb.gz", &encoded(&waits()));
+    let top = pprof_prints(&["-top"], &file);
+    assert!(top.contains("Type: delay"), "{top}");
+    let leaf = top.lines().find(|line| line.contains("Mutex<T>>::lock"));
+    assert_eq!(
+        leaf.unwrap().split_whitespace().next(),
+        Some("19ms"),
+        "{top}"
+    );
+    assert!(!top.contains("futex_wait"), "{top}");
+    let tags = pprof_prints(&["-tags"], &file);
+    assert!(
+        tags.contains("wait: Total") && tags.contains("mutex"),
+        "{tags}"
+    );
+}
+
+#[test]
+fn waits_as_text_are_read_as_gos_are() {
+    for (name, period) in [("block", ""), ("mutex", "sampling period=1\n")] {
+        let mut text = Vec::new();
+        text::write_debug1(&waits(), name, &mut text).unwrap();
+        let word = if name == "mutex" {
+            "mutex"
+        } else {
+            "contention"
+        };
+        let head = format!("--- {word}:\ncycles/second=1000000000\n{period}19000000 167 @ 0x1001");
+        assert!(
+            text.starts_with(head.as_bytes()),
+            "{}",
+            String::from_utf8_lossy(&text)
+        );
+        let raw = pprof_prints(&["-raw"], &scratch(&format!("{name}.waits.debug1"), &text));
+        assert_eq!(raw_totals(&raw), waits().totals(), "{raw}");
+    }
+}
+
+#[test]
+fn threads_are_read_with_what_they_do() {
+    let mut profile = Profile::new(&[("threads", "count")]);
+    let mapping = profile.add_mapping(program());
+    let at = profile.add_location(0x1234, Some(mapping));
+    for id in 7..9 {
+        let labels = [
+            Label::number(stacks::ID_LABEL, id, ""),
+            Label::string(stacks::NAME_LABEL, "worker"),
+            Label::string(stacks::STATE_LABEL, "mutex 0x7f10, 3.2 s"),
+            Label::string(stacks::CREATOR_LABEL, "app::main\n\tsrc/main.rs:1"),
+        ];
+        profile.push_sample(&[at], &[1], &labels);
+    }
+    let raw = pprof_prints(&["-raw"], &scratch("threads.pb.gz", &encoded(&profile)));
+    assert_eq!(raw_totals(&raw), [2], "{raw}");
+    assert!(raw.contains("thread_state:[mutex 0x7f10, 3.2 s]"), "{raw}");
 }
 
 #[test]

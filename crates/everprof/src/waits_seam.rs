@@ -5,7 +5,7 @@
 
 use everprof_core::global;
 use everprof_core::settings::Name;
-use everprof_profile::Profile;
+use everprof_profile::{LOCK_FRAMES, Profile};
 
 use crate::block::ContentionRecord;
 #[cfg(feature = "environment")]
@@ -97,5 +97,6 @@ pub(crate) fn profile(_whose: Whose, ask: &Ask<'_>) -> Profile {
     profile.set_default_sample_type("delay");
     profile.set_period_type("contentions", "count");
     profile.period = 1;
+    profile.set_drop_frames(LOCK_FRAMES);
     profile
 }
