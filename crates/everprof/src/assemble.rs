@@ -62,17 +62,22 @@ pub(crate) fn finish(profile: Profile, names: Names, labels: &[(String, String)]
     } else {
         profile.filter(&filter)
     };
-    // What could not be named, the profile says in its comments.
-    let _ = match names {
-        Names::None => return profile,
-        Names::Table => symbolize::names(&mut profile),
-        Names::Full => symbolize::full(&mut profile),
-    };
+    name(&mut profile, names);
     let is_cpu = profile.period_type().is_some_and(|of| of.kind == CPU);
-    if !is_cpu {
+    if names != Names::None && !is_cpu {
         profile.trim();
     }
     profile
+}
+
+/// Names what has no name yet.
+fn name(profile: &mut Profile, names: Names) {
+    // What could not be named, the profile says in its comments.
+    let _ = match names {
+        Names::None => return,
+        Names::Table => symbolize::names(profile),
+        Names::Full => symbolize::full(profile),
+    };
 }
 
 /// The names of functions at these addresses of this process.

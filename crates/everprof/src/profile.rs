@@ -139,6 +139,9 @@ pub(crate) struct Ask<'a> {
     pub(crate) older_than: Option<Duration>,
     /// Also the waits of worker threads that have nothing to do.
     pub(crate) idle: bool,
+    /// How far names will be taken. Who needs names to tell what a thread does takes
+    /// them as far; who does not leaves that to [`assemble::finish`].
+    pub(crate) names: Names,
     /// How long to record. Given to those that cover a time, and to no others.
     pub(crate) window: Option<Duration>,
     /// Waits that long; false where the wait was broken off. What has been
@@ -151,6 +154,7 @@ impl Default for Ask<'_> {
         Self {
             older_than: None,
             idle: false,
+            names: Names::Table,
             window: None,
             wait: &|time| {
                 std::thread::sleep(time);
@@ -197,7 +201,7 @@ pub(crate) struct Source {
     pub(crate) long_text: LongText,
     /// Its stacks now; 0 where that cannot be known without taking it.
     pub(crate) count: fn() -> usize,
-    /// Takes it, with addresses and no names.
+    /// Takes it, by addresses.
     pub(crate) take: fn(&Ask<'_>) -> Result<everprof_profile::Profile, Error>,
 }
 

@@ -92,7 +92,7 @@ pub(crate) fn records(_whose: Whose, _idle: bool) -> Vec<ContentionRecord<'stati
 
 /// The profile of this instant, by addresses.
 pub(crate) fn profile(_whose: Whose, ask: &Ask<'_>) -> Profile {
-    let _ = ask.idle;
+    let _ = (ask.idle, ask.names);
     let mut profile = Profile::new(&[("contentions", "count"), ("delay", "nanoseconds")]);
     profile.set_default_sample_type("delay");
     profile.set_period_type("contentions", "count");

@@ -256,6 +256,7 @@ impl Plan {
             let taken = (self.source.take)(&Ask {
                 older_than: self.age,
                 idle: self.idle,
+                names: self.names,
                 window,
                 wait: &wait,
             });
