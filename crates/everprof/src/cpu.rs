@@ -33,7 +33,7 @@ use everprof_core::own_threads::OwnThread;
 
 use crate::assemble;
 use crate::error::{Error, Kind};
-use crate::profile::{Profile, Source};
+use crate::profile::{LongText, Profile, Source, Time};
 use crate::start::LeftOut;
 
 /// Takes a CPU profile of the next `duration`, on the calling thread, which is left out
@@ -108,22 +108,18 @@ fn refused(hz: u32, error: StartError) -> Error {
     Error::new(kind, message).caused_by(error)
 }
 
-/// The profile as others name it. It takes its time, and is not in the registry of those
-/// that are taken at once.
+/// The profile as others name it.
 pub(crate) static CPU: Source = Source {
     name: "profile",
     description: "What the threads of this program run: CPU time, a sampling. \
         `seconds=` says for how long, 30 unless given.",
-    has_delta: false,
+    time: Time::Window(DEFAULT_DURATION),
     has_age: false,
+    has_idle: false,
+    long_text: LongText::None,
     count: || 0,
-    take: |_| {
-        take(DEFAULT_HZ, DEFAULT_DURATION, &|time| {
-            thread::sleep(time);
-            true
-        })
-    },
+    take: |ask| take(DEFAULT_HZ, ask.window.unwrap_or(DEFAULT_DURATION), ask.wait),
 };
 
 /// As long as Go's endpoint takes one unless told otherwise.
-pub(crate) const DEFAULT_DURATION: Duration = Duration::from_secs(30);
+const DEFAULT_DURATION: Duration = Duration::from_secs(30);

@@ -14,7 +14,7 @@ use everprof_profile::{pprof, symbolize, text};
 
 use crate::error::{Error, Kind};
 use crate::start::LeftOut;
-use crate::{assemble, block, heap, mutex, unsupported};
+use crate::{assemble, block, cpu, heap, mutex, unsupported};
 
 /// A profile as it was when it was taken: `heap`, `block`, `threads`, ….
 ///
@@ -263,7 +263,7 @@ pub(crate) fn registry() -> &'static [&'static Source] {
         &unsupported::GOROUTINE,
         &heap::HEAP,
         &mutex::MUTEX,
-        &unsupported::PROFILE,
+        &cpu::CPU,
         &unsupported::THREADCREATE,
         &unsupported::THREADS,
     ];

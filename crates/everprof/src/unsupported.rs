@@ -2,26 +2,8 @@
 //!
 //! Context: cold. Invariant: asking for one is one error, which names it.
 
-use std::time::Duration;
-
 use crate::error::{Error, Kind};
 use crate::profile::{LongText, Source, Time};
-
-/// CPU time.
-pub(crate) static PROFILE: Source = Source {
-    name: "profile",
-    description: "What the threads of this program run: CPU time, a sampling. \
-        `seconds=` says for how long, 30 unless given.",
-    time: Time::Window(Duration::from_secs(30)),
-    has_age: false,
-    has_idle: false,
-    long_text: LongText::None,
-    count: || 0,
-    take: |ask| {
-        let _ = (ask.window, ask.wait);
-        Err(none("profile"))
-    },
-};
 
 /// Threads now.
 pub(crate) static THREADS: Source = Source {
