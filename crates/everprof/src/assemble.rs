@@ -10,6 +10,7 @@ mod cpu;
 mod heap;
 mod modules;
 mod places;
+mod waits;
 
 use std::path::Path;
 
@@ -20,6 +21,7 @@ pub(crate) use self::cpu::cpu;
 pub(crate) use self::heap::{DefaultType, heap};
 use self::modules::Modules;
 use self::places::Places;
+pub(crate) use self::waits::{block, block_records, mutex, mutex_records};
 use crate::error::{Error, Kind};
 use crate::profile::Names;
 
@@ -43,6 +45,9 @@ pub fn recording(path: &Path) -> Result<Vec<(&'static str, Profile)>, Error> {
         let heap = finish(heap, Names::Table, &[]);
         profiles.push(("allocs", heap::as_allocs(&heap)));
         profiles.push(("heap", heap));
+    }
+    for (name, profile) in waits::of_recording(&recording, &modules) {
+        profiles.push((name, finish(profile, Names::Table, &[])));
     }
     Ok(profiles)
 }

@@ -16,12 +16,12 @@ use std::borrow::Cow;
 
 use crate::config;
 use crate::profile::{LongText, Source, Time};
-use crate::waits_seam::{self, Whose};
+use crate::waits::{self, Whose};
 
 /// The shortest wait that is always recorded, in nanoseconds; 0 where none is.
 #[must_use]
 pub fn period() -> u64 {
-    waits_seam::period_nanos(Whose::Waiters)
+    waits::period_nanos(Whose::Waiters)
 }
 
 /// Sets the shortest wait that is always recorded, in nanoseconds. 1 records every
@@ -31,7 +31,7 @@ pub fn period() -> u64 {
 /// code: this then does nothing.
 pub fn set_period(nanos: u64) {
     if config::told().block_period_nanos.is_none() {
-        waits_seam::set_period_nanos(Whose::Waiters, nanos);
+        waits::set_period_nanos(Whose::Waiters, nanos);
     }
 }
 
@@ -60,7 +60,7 @@ pub struct ContentionRecord<'a> {
 /// ```
 #[must_use]
 pub fn records() -> Vec<ContentionRecord<'static>> {
-    waits_seam::records(Whose::Waiters, false)
+    waits::records(Whose::Waiters)
 }
 
 /// Waits, by who waited.
@@ -72,8 +72,8 @@ pub(crate) static BLOCK: Source = Source {
     has_age: false,
     has_idle: true,
     long_text: LongText::None,
-    count: || waits_seam::count(Whose::Waiters),
-    take: |ask| Ok(waits_seam::profile(Whose::Waiters, ask)),
+    count: || waits::count(Whose::Waiters),
+    take: |ask| Ok(waits::profile(Whose::Waiters, ask)),
 };
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub mod mutex;
 pub mod profile;
 mod start;
 mod unsupported;
-mod waits_seam;
+mod waits;
 
 pub use alloc::Alloc;
 pub use error::Error;

@@ -11,12 +11,12 @@
 pub use crate::block::ContentionRecord;
 use crate::config;
 use crate::profile::{LongText, Source, Time};
-use crate::waits_seam::{self, Whose};
+use crate::waits::{self, Whose};
 
 /// The shortest wait that is always recorded, in nanoseconds; 0 where none is.
 #[must_use]
 pub fn period() -> u64 {
-    waits_seam::period_nanos(Whose::Unlockers)
+    waits::period_nanos(Whose::Unlockers)
 }
 
 /// Sets the shortest wait that is always recorded, in nanoseconds. 1 records every
@@ -25,7 +25,7 @@ pub fn period() -> u64 {
 /// `EVERPROF=mutex=…` overrides the code: this then does nothing.
 pub fn set_period(nanos: u64) {
     if config::told().mutex_period_nanos.is_none() {
-        waits_seam::set_period_nanos(Whose::Unlockers, nanos);
+        waits::set_period_nanos(Whose::Unlockers, nanos);
     }
 }
 
@@ -33,7 +33,7 @@ pub fn set_period(nanos: u64) {
 /// [`period`] decides.
 #[must_use]
 pub fn fraction() -> u64 {
-    waits_seam::one_in()
+    waits::one_in()
 }
 
 /// Records one in `one_in` unlocks that end others' waits, which then stands for that
@@ -48,7 +48,7 @@ pub fn set_fraction(one_in: i64) -> u64 {
     if let Ok(one_in) = u64::try_from(one_in)
         && config::told().mutex_one_in.is_none()
     {
-        waits_seam::set_one_in(one_in);
+        waits::set_one_in(one_in);
     }
     before
 }
@@ -60,7 +60,7 @@ pub fn set_fraction(one_in: i64) -> u64 {
 /// That of [`block::records`](crate::block::records).
 #[must_use]
 pub fn records() -> Vec<ContentionRecord<'static>> {
-    waits_seam::records(Whose::Unlockers, true)
+    waits::records(Whose::Unlockers)
 }
 
 /// Waits, by who ended them.
@@ -72,8 +72,8 @@ pub(crate) static MUTEX: Source = Source {
     has_age: false,
     has_idle: false,
     long_text: LongText::None,
-    count: || waits_seam::count(Whose::Unlockers),
-    take: |ask| Ok(waits_seam::profile(Whose::Unlockers, ask)),
+    count: || waits::count(Whose::Unlockers),
+    take: |ask| Ok(waits::profile(Whose::Unlockers, ask)),
 };
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use everprof_profile::{Function, Line, LocationId, Mapping, MappingId, Profile};
 use super::modules::{Module, Modules};
 
 /// The locations made so far of one profile, by address.
+#[derive(Clone)]
 pub(super) struct Places<'a> {
     modules: &'a Modules,
     mappings: Vec<Option<MappingId>>,
@@ -39,6 +40,11 @@ impl<'a> Places<'a> {
             mappings: vec![None; modules.all.len()],
             locations: HashMap::default(),
         }
+    }
+
+    /// Where the addresses are looked up.
+    pub(super) fn modules(&self) -> &'a Modules {
+        self.modules
     }
 
     /// Readers take the first mapping for the program itself. So do the modules.

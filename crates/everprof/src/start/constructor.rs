@@ -13,7 +13,7 @@ use std::hint::black_box;
 use everprof_core::{global, local};
 
 use super::LeftOut;
-use crate::{config, http, waits_seam};
+use crate::{config, http, waits};
 
 /// The loader passes arguments that we have no use for; by the C calling
 /// conventions of our platforms a callee may ignore them.
@@ -47,7 +47,7 @@ extern "C" fn on_start() {
         if let Some(period) = told.heap_period_bytes {
             global::heap().set_period(period);
         }
-        waits_seam::heed(told);
+        waits::heed(told);
         global::on_start();
         http::told_server();
     }

@@ -1,12 +1,18 @@
-//! Between the profiles of waits and the recorder of waits.
+//! What the profiles `block` and `mutex` have in common: their settings, and how they
+//! are taken.
 //!
-//! Context: cold. Invariant: nothing above this file knows how waits are recorded.
-//! This build has settings and no recorder yet: nothing is recorded.
+//! Context: cold. Invariant: both are of the same recorder, by waiter and by waker.
+
+use std::borrow::Cow;
 
 use everprof_core::global;
 use everprof_core::settings::Name;
-use everprof_profile::{LOCK_FRAMES, Profile};
+#[cfg(feature = "environment")]
+use everprof_core::waits::Operation;
+use everprof_core::waits::Tally;
+use everprof_profile::Profile;
 
+use crate::assemble;
 use crate::block::ContentionRecord;
 #[cfg(feature = "environment")]
 use crate::config::Config;
@@ -20,12 +26,6 @@ pub(crate) enum Whose {
     /// Of those whose wake ended a wait.
     Unlockers,
 }
-
-/// The bits of the operations that are recorded only where somebody wants them.
-#[cfg(feature = "environment")]
-const SLEEP: u64 = 1 << 5;
-#[cfg(feature = "environment")]
-const IO: u64 = 1 << 7;
 
 impl Whose {
     fn period(self) -> Name {
@@ -54,7 +54,8 @@ pub(crate) fn set_one_in(n: u64) {
 }
 
 #[cfg(feature = "environment")]
-fn want(operation: u64, is_wanted: bool) {
+fn want(operation: Operation, is_wanted: bool) {
+    let operation = 1 << operation as u64;
     let others = global::store().settings().get(Name::WaitOperations) & !operation;
     let wanted = if is_wanted { operation } else { 0 };
     global::store().set(Name::WaitOperations, others | wanted);
@@ -73,30 +74,42 @@ pub(crate) fn heed(told: &Config) {
         set_one_in(n);
     }
     if let Some(is_wanted) = told.sleep {
-        want(SLEEP, is_wanted);
+        want(Operation::Sleep, is_wanted);
     }
     if let Some(is_wanted) = told.io {
-        want(IO, is_wanted);
+        want(Operation::Io, is_wanted);
     }
 }
 
 /// How many stacks there are.
-pub(crate) fn count(_whose: Whose) -> usize {
-    0
+pub(crate) fn count(whose: Whose) -> usize {
+    match whose {
+        Whose::Waiters => global::waits().block().iter().count(),
+        Whose::Unlockers => global::waits().mutex().iter().count(),
+    }
 }
 
-/// The records of this instant; those of idle workers where they are wanted.
-pub(crate) fn records(_whose: Whose, _idle: bool) -> Vec<ContentionRecord<'static>> {
-    Vec::new()
+/// The records of this instant.
+pub(crate) fn records(whose: Whose) -> Vec<ContentionRecord<'static>> {
+    let mut records = Vec::new();
+    let visit = |stack: &[u64], waits: &Tally| {
+        records.push(ContentionRecord {
+            contentions: waits.contentions.round() as u64,
+            delay_nanos: waits.delay_nanos,
+            stack: Cow::Owned(stack.to_vec()),
+        });
+    };
+    match whose {
+        Whose::Waiters => assemble::block_records(visit),
+        Whose::Unlockers => assemble::mutex_records(visit),
+    }
+    records
 }
 
 /// The profile of this instant, by addresses.
-pub(crate) fn profile(_whose: Whose, ask: &Ask<'_>) -> Profile {
-    let _ = (ask.idle, ask.names);
-    let mut profile = Profile::new(&[("contentions", "count"), ("delay", "nanoseconds")]);
-    profile.set_default_sample_type("delay");
-    profile.set_period_type("contentions", "count");
-    profile.period = 1;
-    profile.set_drop_frames(LOCK_FRAMES);
-    profile
+pub(crate) fn profile(whose: Whose, ask: &Ask<'_>) -> Profile {
+    match whose {
+        Whose::Waiters => assemble::block(ask),
+        Whose::Unlockers => assemble::mutex(ask),
+    }
 }
