@@ -1,13 +1,13 @@
-//! A dump of many threads that sleep, in three kinds of sleep, beside one that is busy.
+//! A dump of many threads that sleep, and of two that are busy.
 //!
 //! ```text
 //! cargo bench -p everprof-core --bench threads
 //! ```
 //!
 //! Printed: milliseconds of the first dump and of the median of the next nine (names and
-//! all), how many stacks came from outside, how long a running thread was held, and the
-//! longest gap that a busy thread saw, with and without dumps in a loop. The machine's
-//! other work is in all of them.
+//! all), the processor time that the median took, how many stacks came from outside, how
+//! long a running thread was held, and the longest gap that a busy thread saw, with and
+//! without a dump. The machine's other work is in all of them, least in the processor time.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 fn main() {
     everprof_core::modules::refresh();
     println!(
-        "{:>8}{:>12}{:>12}{:>10}{:>10}{:>12}{:>12}",
-        "threads", "first ms", "median ms", "outside", "whole", "gap us", "gap us idle"
+        "{:>8}{:>12}{:>12}{:>12}{:>10}{:>10}{:>12}{:>12}",
+        "threads", "first ms", "median ms", "cpu ms", "outside", "whole", "gap us", "gap us idle"
     );
     for count in [100, 1000, 5000] {
         sleeping(count);
@@ -57,9 +57,16 @@ fn sleeping(count: usize) {
         }
         thread::sleep(Duration::from_millis(100));
         let first = collect(PATIENCE);
-        let mut dumps: Vec<Dump> = (0..9).map(|_| collect(PATIENCE)).collect();
-        dumps.sort_by_key(Dump::duration_nanos);
-        let median = &dumps[4];
+        let timed = || {
+            let before_nanos = cpu_nanos();
+            let dump = collect(PATIENCE);
+            (dump, cpu_nanos() - before_nanos)
+        };
+        let mut dumps: Vec<(Dump, u64)> = (0..9).map(|_| timed()).collect();
+        dumps.sort_by_key(|(_, cpu_nanos)| *cpu_nanos);
+        let median_cpu_nanos = dumps[4].1;
+        dumps.sort_by_key(|(dump, _)| dump.duration_nanos());
+        let median = &dumps[4].0;
         let outside = |dump: &Dump| {
             dump.iter()
                 .filter(|thread| thread.source == Source::Outside)
@@ -87,10 +94,11 @@ fn sleeping(count: usize) {
         let dumping = gap_during(&|| _ = black_box(collect(PATIENCE)));
         let idle = gap_during(&|| thread::sleep(Duration::from_nanos(median.duration_nanos())));
         println!(
-            "{:>8}{:>12.2}{:>12.2}{:>10}{:>10}{:>12}{:>12}",
+            "{:>8}{:>12.2}{:>12.2}{:>12.2}{:>10}{:>10}{:>12}{:>12}",
             count,
             first.duration_nanos() as f64 / 1e6,
             median.duration_nanos() as f64 / 1e6,
+            median_cpu_nanos as f64 / 1e6,
             outside(median),
             whole(median),
             dumping,
@@ -100,6 +108,17 @@ fn sleeping(count: usize) {
         *gate.0.lock().expect("not poisoned") = true;
         gate.1.notify_all();
     });
+}
+
+/// Processor time that this thread has taken.
+fn cpu_nanos() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `now` is ours to write.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// How long the handler holds a thread that runs.

@@ -224,3 +224,77 @@ fn threads_with_little_stack_are_asked() {
         stop.store(true, Ordering::Relaxed);
     });
 }
+/// Goes ten frames down and does `leaf` there; frames of 2 × `ROOM` words.
+#[inline(never)]
+fn down<const ROOM: usize>(depth: u32, leaf: &mut dyn FnMut()) {
+    let mut room = [[0_u64; 2]; ROOM];
+    hint::black_box(&mut room);
+    if depth == 0 {
+        leaf();
+    } else {
+        down::<ROOM>(depth - 1, leaf);
+    }
+    hint::black_box(&mut room);
+}
+
+/// The return address that a stack has most often: that of the recursion.
+fn most_frequent(stack: &[u64]) -> u64 {
+    let times = |entry: &u64| stack.iter().filter(|&other| other == entry).count();
+    stack.iter().copied().max_by_key(times).unwrap()
+}
+
+#[test]
+fn a_stack_is_of_one_moment() {
+    let stop = AtomicBool::new(false);
+    let (tell, told) = channel();
+    thread::scope(|scope| {
+        let stop = &stop;
+        scope.spawn(move || {
+            let here = || {
+                let dump = collect(PATIENCE);
+                let this = this_thread();
+                let thread = dump.iter().find(|thread| thread.id == this).unwrap();
+                most_frequent(thread.stack)
+            };
+            let mut marks = [0; 2];
+            down::<1>(10, &mut || marks[0] = here());
+            down::<9>(10, &mut || marks[1] = here());
+            tell.send((this_thread(), marks)).unwrap();
+            // As long as the kernel makes it at least: some 50 µs.
+            let short = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 1,
+            };
+            let mut sleep = || {
+                // SAFETY: a valid time; the rest is not asked for.
+                unsafe { libc::nanosleep(&raw const short, std::ptr::null_mut()) };
+            };
+            while !stop.load(Ordering::Relaxed) {
+                down::<1>(10, &mut sleep);
+                down::<9>(10, &mut sleep);
+            }
+        });
+        let (id, [small, large]) = told.recv().unwrap();
+        assert_ne!(small, large);
+        let until = Instant::now() + Duration::from_secs(2);
+        let mut seen = [0; 3];
+        while Instant::now() < until {
+            let dump = collect(PATIENCE);
+            let thread = dump.iter().find(|thread| thread.id == id).unwrap();
+            let smalls = thread.stack.iter().filter(|&&entry| entry == small).count();
+            let larges = thread.stack.iter().filter(|&&entry| entry == large).count();
+            match (smalls, larges) {
+                (10, 0) => seen[0] += 1,
+                (0, 10) => seen[1] += 1,
+                // On its way down or up, asked.
+                (_, 0) | (0, _) if matches!(thread.source, Source::Signalled { .. }) => {
+                    seen[2] += 1
+                }
+                _ => panic!("{smalls} and {larges}: {thread:x?}"),
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        println!("{seen:?}");
+        assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+    });
+}

@@ -30,7 +30,7 @@ use super::blocked;
 use super::dump::{Collected, Dump, Missing, Name, Row, Source, State};
 use super::turn::Turn;
 use crate::stack::{self, Captured, MAX_DEPTH, Registers, StackEnd};
-use crate::{local, own_threads, sys};
+use crate::{global, local, own_threads, sys};
 
 mod asked;
 mod calls;
@@ -40,9 +40,13 @@ mod tasks;
 /// A dump, shared with whoever asks at the same time.
 pub(super) fn collect(patience: Duration) -> Dump {
     let process = Process::this();
-    process
-        .turn
-        .share(|| Dump::new(Collection::make(process, patience)))
+    process.turn.share(|| {
+        // What a dump allocates is not the program's.
+        let before = global::exclude_this_thread(true);
+        let collected = Collection::make(process, patience);
+        global::exclude_this_thread(before);
+        Dump::new(collected)
+    })
 }
 
 /// What a process's dumps share. A fork's child has its own: its parent's may be locked
