@@ -18,6 +18,24 @@ use everprof_core::threads::{Dump, Missing, Source, collect};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Set when it is dropped, so that a failure does not wait for threads that go on.
+struct Stop(AtomicBool);
+
+impl Stop {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Sets it.
+struct SetOnDrop<'s>(&'s Stop);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn this_thread() -> u32 {
     // SAFETY: takes no argument.
     unsafe { libc::gettid() }.cast_unsigned()
@@ -41,9 +59,9 @@ fn assert_sound(dump: &Dump) {
 }
 
 /// Threads that work for some 100 µs, in allocations, panics and sleeps, and end.
-fn churn(stop: &AtomicBool) {
+fn churn(stop: &Stop) {
     let mut turn = 0_u32;
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.is_set() {
         turn += 1;
         let threads: Vec<_> = (0..4)
             .map(|index| {
@@ -68,11 +86,12 @@ fn churn(stop: &AtomicBool) {
 #[test]
 fn threads_that_stay_are_whole_while_others_are_born_and_die() {
     const STAYING: usize = 20;
-    let stop = AtomicBool::new(false);
+    let stop = Stop(AtomicBool::new(false));
     let gate = Mutex::new(());
     let closed = gate.lock().unwrap();
     let (tell, told) = channel();
     thread::scope(|scope| {
+        let _stop = SetOnDrop(&stop);
         for _ in 0..STAYING {
             let (tell, gate) = (tell.clone(), &gate);
             scope.spawn(move || {
@@ -112,7 +131,6 @@ fn threads_that_stay_are_whole_while_others_are_born_and_die() {
         }
         println!("{dumps} dumps, {complete} complete, {seen} threads, {exited} exited meanwhile");
         assert!(complete > 0);
-        stop.store(true, Ordering::Relaxed);
         drop(closed);
     });
 }
@@ -121,12 +139,13 @@ fn threads_that_stay_are_whole_while_others_are_born_and_die() {
 /// is seen as well.
 #[test]
 fn a_thread_that_is_seen_implies_all_older_ones() {
-    let stop = AtomicBool::new(false);
+    let stop = Stop(AtomicBool::new(false));
     let (stop, born, gate) = (&stop, &Mutex::new(Vec::new()), &Mutex::new(()));
     thread::scope(|scope| {
+        let _stop = SetOnDrop(stop);
         let closed = gate.lock().unwrap();
         let births = scope.spawn(move || {
-            while !stop.load(Ordering::Relaxed) && born.lock().unwrap().len() < 300 {
+            while !stop.is_set() && born.lock().unwrap().len() < 300 {
                 let (tell, told) = channel();
                 scope.spawn(move || {
                     tell.send(this_thread()).unwrap();
@@ -150,18 +169,18 @@ fn a_thread_that_is_seen_implies_all_older_ones() {
                 }
             }
         }
-        stop.store(true, Ordering::Relaxed);
         drop(closed);
     });
 }
 
 #[test]
 fn a_forked_child_dumps_itself_though_its_parent_was_at_it() {
-    let stop = AtomicBool::new(false);
+    let stop = Stop(AtomicBool::new(false));
     thread::scope(|scope| {
+        let _stop = SetOnDrop(&stop);
         for _ in 0..2 {
             scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
+                while !stop.is_set() {
                     assert_sound(&collect(PATIENCE));
                 }
             });
@@ -181,7 +200,6 @@ fn a_forked_child_dumps_itself_though_its_parent_was_at_it() {
             unsafe { libc::waitpid(child, &raw mut status, 0) };
             assert_eq!(status, 0);
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
@@ -189,15 +207,16 @@ fn a_forked_child_dumps_itself_though_its_parent_was_at_it() {
 #[test]
 fn threads_with_little_stack_are_asked() {
     static ALIVE: AtomicU32 = AtomicU32::new(0);
-    let stop = AtomicBool::new(false);
+    let stop = Stop(AtomicBool::new(false));
     thread::scope(|scope| {
+        let _stop = SetOnDrop(&stop);
         for _ in 0..4 {
             thread::Builder::new()
                 .name("small".into())
                 .stack_size(64 << 10)
                 .spawn_scoped(scope, || {
                     ALIVE.fetch_add(1, Ordering::SeqCst);
-                    while !stop.load(Ordering::Relaxed) {
+                    while !stop.is_set() {
                         hint::spin_loop();
                     }
                 })
@@ -221,7 +240,6 @@ fn threads_with_little_stack_are_asked() {
             }
             assert_eq!(small.len(), 4);
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 /// Goes ten frames down and does `leaf` there; frames of 2 × `ROOM` words.
@@ -245,9 +263,10 @@ fn most_frequent(stack: &[u64]) -> u64 {
 
 #[test]
 fn a_stack_is_of_one_moment() {
-    let stop = AtomicBool::new(false);
+    let stop = Stop(AtomicBool::new(false));
     let (tell, told) = channel();
     thread::scope(|scope| {
+        let _stop = SetOnDrop(&stop);
         let stop = &stop;
         scope.spawn(move || {
             let here = || {
@@ -269,7 +288,7 @@ fn a_stack_is_of_one_moment() {
                 // SAFETY: a valid time; the rest is not asked for.
                 unsafe { libc::nanosleep(&raw const short, std::ptr::null_mut()) };
             };
-            while !stop.load(Ordering::Relaxed) {
+            while !stop.is_set() {
                 down::<1>(10, &mut sleep);
                 down::<9>(10, &mut sleep);
             }
@@ -293,7 +312,6 @@ fn a_stack_is_of_one_moment() {
                 _ => panic!("{smalls} and {larges}: {thread:x?}"),
             }
         }
-        stop.store(true, Ordering::Relaxed);
         println!("{seen:?}");
         assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
     });

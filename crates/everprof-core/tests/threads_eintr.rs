@@ -193,12 +193,22 @@ fn set_read_timeout(socket: &TcpListener) {
     assert_eq!(failed, 0);
 }
 
+/// Set when it is dropped, so that a failure does not wait for threads that go on.
+struct SetOnDrop<'s>(&'s AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn no_call_ends_early_while_dumps_run_in_a_loop() {
     let stop = AtomicBool::new(false);
     let asked = AtomicU64::new(0);
     let warm = AtomicUsize::new(0);
     let dumps = thread::scope(|scope| {
+        let over = SetOnDrop(&stop);
         let threads: Vec<_> = sleeps()
             .into_iter()
             .map(|(name, mut sleep)| {
@@ -238,7 +248,7 @@ fn no_call_ends_early_while_dumps_run_in_a_loop() {
             asked.fetch_add(count as u64, Ordering::Relaxed);
             dumps += 1;
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(over);
         for (name, thread) in threads {
             let (slept, interrupted) = thread.join().unwrap();
             println!("{name}: {slept} times");
