@@ -175,6 +175,13 @@ pub fn wake<R>(
     result
 }
 
+/// The time now, on the clock that waits are told by. Cold.
+#[cfg(not(everprof_loom))]
+#[must_use]
+pub fn now_nanos() -> u64 {
+    crate::sys::monotonic_nanos()
+}
+
 /// `count` waiters of `from` now wait for `to`.
 #[cfg(not(everprof_loom))]
 #[cold]

@@ -9,7 +9,9 @@
 mod cpu;
 mod heap;
 mod modules;
+mod named;
 mod places;
+mod threads;
 mod waits;
 
 use std::path::Path;
@@ -21,6 +23,7 @@ pub(crate) use self::cpu::cpu;
 pub(crate) use self::heap::{DefaultType, heap};
 use self::modules::Modules;
 use self::places::Places;
+pub(crate) use self::threads::threads;
 pub(crate) use self::waits::{block, block_records, mutex, mutex_records};
 use crate::error::{Error, Kind};
 use crate::profile::Names;

@@ -42,6 +42,7 @@ mod http;
 pub mod mutex;
 pub mod profile;
 mod start;
+mod threads;
 mod unsupported;
 mod waits;
 

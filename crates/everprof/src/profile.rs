@@ -14,7 +14,7 @@ use everprof_profile::{pprof, symbolize, text};
 
 use crate::error::{Error, Kind};
 use crate::start::LeftOut;
-use crate::{assemble, block, cpu, heap, mutex, unsupported};
+use crate::{assemble, block, cpu, heap, mutex, threads, unsupported};
 
 /// A profile as it was when it was taken: `heap`, `block`, `threads`, ….
 ///
@@ -260,12 +260,12 @@ pub(crate) fn registry() -> &'static [&'static Source] {
     static REGISTRY: [&Source; 8] = [
         &heap::ALLOCS,
         &block::BLOCK,
-        &unsupported::GOROUTINE,
+        &threads::GOROUTINE,
         &heap::HEAP,
         &mutex::MUTEX,
         &cpu::CPU,
         &unsupported::THREADCREATE,
-        &unsupported::THREADS,
+        &threads::THREADS,
     ];
     &REGISTRY
 }

@@ -10,13 +10,14 @@
 
 use everprof_core::global;
 use everprof_core::recording::Recording;
-use everprof_core::waits::{BlockSnapshot, MutexSnapshot, Operation, Tally};
+use everprof_core::waits::{BlockSnapshot, MutexBucket, MutexSnapshot, Operation, Tally};
 use everprof_profile::wait_kind::{WaitKind, parks_on_own_word};
 use everprof_profile::{Filter, LOCK_FRAMES, Label, LocationId, Profile};
 
+use super::as_value;
 use super::modules::Modules;
+use super::named::Named;
 use super::places::Places;
-use super::{as_value, name};
 use crate::profile::{Ask, Names};
 
 const TYPES: [(&str, &str); 2] = [("contentions", "count"), ("delay", "nanoseconds")];
@@ -60,11 +61,11 @@ pub(crate) fn block_records(mut visit: impl FnMut(&[u64], &Tally)) {
     let snapshot = global::waits().block();
     let modules = Modules::of_this_process();
     let buckets: Vec<_> = snapshot.iter().collect();
-    let mut named = Named::new(&modules, Names::Table);
+    let mut named = Named::new(&TYPES, &modules, Names::Table);
     let stacks: Vec<_> = buckets.iter().map(|b| named.stack(b.stack)).collect();
     named.finish();
     for (bucket, stack) in buckets.iter().zip(stacks) {
-        if named.kind(&stack, bucket.operation) != WaitKind::Idle {
+        if named.kind(&stack, known(bucket.operation)) != WaitKind::Idle {
             visit(bucket.stack, &bucket.waits);
         }
     }
@@ -76,28 +77,25 @@ pub(crate) fn mutex_records(mut visit: impl FnMut(&[u64], &Tally)) {
     let snapshot = global::waits().mutex();
     let modules = Modules::of_this_process();
     let buckets: Vec<_> = snapshot.iter().collect();
-    let mut named = Named::new(&modules, Names::Table);
+    let mut named = Named::new(&TYPES, &modules, Names::Table);
     let sites: Vec<_> = buckets.iter().map(|b| named.stack(b.site)).collect();
     named.finish();
     for (bucket, site) in buckets.iter().zip(sites) {
-        let kind = named.kind(&site, bucket.operation);
+        let kind = named.kind(&site, known(bucket.operation));
         if is_of_unlock(kind, bucket.site) {
-            visit(
-                bucket.stack,
-                named.charge(&site, &bucket.waits, &bucket.chain),
-            );
+            visit(bucket.stack, charge(&named, &site, bucket));
         }
     }
 }
 
 fn of_block(snapshot: &BlockSnapshot, modules: &Modules, names: Names, idle: bool) -> Profile {
     let buckets: Vec<_> = snapshot.iter().collect();
-    let mut named = Named::new(modules, names);
+    let mut named = Named::new(&TYPES, modules, names);
     let stacks: Vec<_> = buckets.iter().map(|b| named.stack(b.stack)).collect();
     named.finish();
     let mut profile = Assembly::new(named, snapshot.taken_at_unix_nanos(), snapshot.is_torn());
     for (bucket, stack) in buckets.iter().zip(stacks) {
-        let kind = profile.named.kind(&stack, bucket.operation);
+        let kind = profile.named.kind(&stack, known(bucket.operation));
         if kind != WaitKind::Idle || idle {
             profile.push(bucket.stack, &bucket.waits, kind);
         }
@@ -107,14 +105,14 @@ fn of_block(snapshot: &BlockSnapshot, modules: &Modules, names: Names, idle: boo
 
 fn of_mutex(snapshot: &MutexSnapshot, modules: &Modules, names: Names) -> Profile {
     let buckets: Vec<_> = snapshot.iter().collect();
-    let mut named = Named::new(modules, names);
+    let mut named = Named::new(&TYPES, modules, names);
     let sites: Vec<_> = buckets.iter().map(|b| named.stack(b.site)).collect();
     named.finish();
     let mut profile = Assembly::new(named, snapshot.taken_at_unix_nanos(), snapshot.is_torn());
     for (bucket, site) in buckets.iter().zip(sites) {
-        let kind = profile.named.kind(&site, bucket.operation);
+        let kind = profile.named.kind(&site, known(bucket.operation));
         if is_of_unlock(kind, bucket.site) {
-            let charge = *profile.named.charge(&site, &bucket.waits, &bucket.chain);
+            let charge = *charge(&profile.named, &site, bucket);
             profile.push(bucket.stack, &charge, kind);
         }
     }
@@ -139,68 +137,12 @@ fn known(operation: Option<Operation>) -> WaitKind {
     }
 }
 
-/// Stacks with the names of their functions.
-struct Named<'a> {
-    places: Places<'a>,
-    profile: Profile,
-    names: Names,
-}
-
-impl<'a> Named<'a> {
-    /// Names as far as `names` says, and at least by the symbol tables.
-    fn new(modules: &'a Modules, names: Names) -> Self {
-        let mut profile = Profile::new(&TYPES);
-        let mut places = Places::new(modules);
-        places.add_program(&mut profile);
-        Self {
-            places,
-            profile,
-            names,
-        }
-    }
-
-    fn stack(&mut self, stack: &[u64]) -> Vec<LocationId> {
-        stack
-            .iter()
-            .map(|pc| self.places.of_return(&mut self.profile, *pc))
-            .collect()
-    }
-
-    /// Names all that were asked for.
-    fn finish(&mut self) {
-        let least = if self.names == Names::None {
-            Names::Table
-        } else {
-            self.names
-        };
-        name(&mut self.profile, least);
-    }
-
-    fn functions<'s>(&'s self, stack: &'s [LocationId]) -> impl Iterator<Item = &'s str> {
-        stack.iter().flat_map(|id| {
-            let lines = self.profile.location(*id).lines;
-            lines
-                .iter()
-                .map(|line| self.profile.function(line.function).name)
-        })
-    }
-
-    fn kind(&self, stack: &[LocationId], operation: Option<Operation>) -> WaitKind {
-        WaitKind::of_stack(self.functions(stack), known(operation))
-    }
-
-    /// Which of the two figures is right for the lock of this site.
-    fn charge<'t>(
-        &self,
-        site: &[LocationId],
-        by_address: &'t Tally,
-        chain: &'t Tally,
-    ) -> &'t Tally {
-        if self.functions(site).any(parks_on_own_word) {
-            chain
-        } else {
-            by_address
-        }
+/// Which of the two figures is right for the lock of this site.
+fn charge<'t>(named: &Named<'_>, site: &[LocationId], bucket: &'t MutexBucket<'_>) -> &'t Tally {
+    if named.functions(site).any(parks_on_own_word) {
+        &bucket.chain
+    } else {
+        &bucket.waits
     }
 }
 
@@ -214,12 +156,7 @@ struct Assembly<'a> {
 
 impl<'a> Assembly<'a> {
     fn new(named: Named<'a>, taken_at_unix_nanos: u64, is_torn: bool) -> Self {
-        let modules = named.places.modules();
-        let (mut profile, mut places) = match named.names {
-            Names::None => (Profile::new(&TYPES), Places::new(modules)),
-            _ => (named.profile.clone(), named.places.clone()),
-        };
-        places.add_program(&mut profile);
+        let (mut profile, places) = named.begin(&TYPES);
         profile.set_default_sample_type("delay");
         profile.set_period_type("contentions", "count");
         profile.period = 1;

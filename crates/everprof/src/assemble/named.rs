@@ -1,0 +1,85 @@
+//! Stacks whose functions' names are wanted before there is a profile: names tell what
+//! is waited for.
+//!
+//! Context: cold. Invariant: names are found once, for all stacks together, and are
+//! those of the profile that is made of them.
+
+use everprof_profile::wait_kind::WaitKind;
+use everprof_profile::{LocationId, Profile};
+
+use super::modules::Modules;
+use super::name;
+use super::places::Places;
+use crate::profile::Names;
+
+/// Stacks with the names of their functions.
+pub(super) struct Named<'a> {
+    places: Places<'a>,
+    profile: Profile,
+    names: Names,
+}
+
+impl<'a> Named<'a> {
+    /// Names as far as `names` says, and at least by the symbol tables.
+    pub(super) fn new(types: &[(&str, &str)], modules: &'a Modules, names: Names) -> Self {
+        let mut profile = Profile::new(types);
+        let mut places = Places::new(modules);
+        places.add_program(&mut profile);
+        Self {
+            places,
+            profile,
+            names,
+        }
+    }
+
+    /// The stack, whose functions are to be named.
+    pub(super) fn stack(&mut self, stack: &[u64]) -> Vec<LocationId> {
+        stack
+            .iter()
+            .map(|pc| self.places.of_return(&mut self.profile, *pc))
+            .collect()
+    }
+
+    /// Names all that were asked for.
+    pub(super) fn finish(&mut self) {
+        let least = if self.names == Names::None {
+            Names::Table
+        } else {
+            self.names
+        };
+        name(&mut self.profile, least);
+    }
+
+    /// The functions of a stack, innermost first. After `finish`.
+    pub(super) fn functions<'s>(
+        &'s self,
+        stack: &'s [LocationId],
+    ) -> impl Iterator<Item = &'s str> {
+        stack.iter().flat_map(|id| {
+            let lines = self.profile.location(*id).lines;
+            lines
+                .iter()
+                .map(|line| self.profile.function(line.function).name)
+        })
+    }
+
+    /// What a thread with this stack waits for, if it waits; `known` is what its call
+    /// itself says. After `finish`.
+    pub(super) fn kind(&self, stack: &[LocationId], known: WaitKind) -> WaitKind {
+        WaitKind::of_stack(self.functions(stack), known)
+    }
+
+    /// A profile to fill, and its locations so far: with the names that were found, or
+    /// anew without any where none were asked for.
+    pub(super) fn begin(&self, types: &[(&str, &str)]) -> (Profile, Places<'a>) {
+        match self.names {
+            Names::None => {
+                let (mut profile, mut places) =
+                    (Profile::new(types), Places::new(self.places.modules()));
+                places.add_program(&mut profile);
+                (profile, places)
+            }
+            _ => (self.profile.clone(), self.places.clone()),
+        }
+    }
+}

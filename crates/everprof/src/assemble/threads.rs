@@ -1,0 +1,209 @@
+//! The profile of threads: what each of them does now.
+//!
+//! Context: cold. Invariant: every thread of the dump has one sample, with a stack or
+//! with a frame and a state that say why there is none.
+//!
+//! A dump knows stacks and system calls; the recorder of waits knows what those that
+//! wait in a call of ours wait for, and since when. They are joined by the thread's
+//! number. Between the two a thread may go on: a wait that began after the dump is of
+//! another time, and left out.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use everprof_core::threads::{Dump, Source, State, Thread, collect};
+use everprof_core::waits::{Blocked, Operation};
+use everprof_core::{global, modules};
+use everprof_profile::report::units;
+use everprof_profile::stacks::{ID_LABEL, NAME_LABEL, STATE_LABEL};
+use everprof_profile::wait_kind::WaitKind;
+use everprof_profile::{Filter, Function, Label, Line, LocationId, Profile};
+
+use super::as_value;
+use super::modules::Modules;
+use super::named::Named;
+use crate::error::{Error, Kind};
+use crate::profile::Ask;
+
+/// How long threads are waited for that run and do not answer: a thread that got no
+/// processor for so long is on a machine that has other troubles.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The threads of this process now. `kind` is what a sample is called.
+pub(crate) fn threads(kind: &str, ask: &Ask<'_>) -> Result<Profile, Error> {
+    modules::refresh();
+    let dump = collect(PATIENCE);
+    if !dump.is_supported() {
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!(
+                "no profile `{kind}`: this platform does not tell of threads (Linux needs /proc)"
+            ),
+        ));
+    }
+    Ok(assemble(kind, &dump, &blocked(&dump), ask))
+}
+
+/// Who waits in a call of ours, by thread; of several waits the latest, which a signal
+/// handler is in.
+fn blocked(dump: &Dump) -> HashMap<u32, Blocked> {
+    let mut all: HashMap<u32, Blocked> = HashMap::with_capacity(dump.len());
+    global::waits().for_each_blocked(|wait| {
+        let known = all.entry(wait.tid).or_insert(*wait);
+        if known.since_nanos < wait.since_nanos {
+            *known = *wait;
+        }
+    });
+    all
+}
+
+fn assemble(kind: &str, dump: &Dump, blocked: &HashMap<u32, Blocked>, ask: &Ask<'_>) -> Profile {
+    let types = [(kind, "count")];
+    let modules = Modules::of_this_process();
+    let mut named = Named::new(&types, &modules, ask.names);
+    let stacks: Vec<_> = dump.iter().map(|t| named.stack(t.stack)).collect();
+    named.finish();
+    let (mut profile, mut places) = named.begin(&types);
+    profile.set_period_type(kind, "count");
+    profile.period = 1;
+    profile.time_nanos = as_value(dump.unix_nanos());
+    if !dump.is_complete() {
+        profile.add_comment(
+            "not whole: threads came and went all the while, so that some may be missing",
+        );
+    }
+    let now_nanos = everprof_core::waits::now_nanos();
+    for (thread, stack) in dump.iter().zip(&stacks) {
+        let wait = blocked.get(&thread.id);
+        let state = state(&named, &thread, stack, wait, now_nanos);
+        let mut stack: Vec<_> = thread
+            .stack
+            .iter()
+            .map(|pc| places.of_return(&mut profile, *pc))
+            .collect();
+        if stack.is_empty() {
+            stack.push(missing(&mut profile));
+        }
+        let name = String::from_utf8_lossy(thread.name);
+        let labels = [
+            Label::number(ID_LABEL, i64::from(thread.id), ""),
+            Label::string(NAME_LABEL, &name),
+            Label::string(STATE_LABEL, &state),
+        ];
+        profile.push_sample(&stack, &[1], &labels);
+    }
+    profile.filter(&Filter::new())
+}
+
+/// `running`, `sleep`, `mutex 0x7f2a10, 3.2 s`, or why there is no stack.
+fn state(
+    named: &Named<'_>,
+    thread: &Thread<'_>,
+    stack: &[LocationId],
+    wait: Option<&Blocked>,
+    now_nanos: u64,
+) -> String {
+    if let Source::Missing(why) = thread.source {
+        return why.reason().to_owned();
+    }
+    let number = match thread.state {
+        State::InCall { number, .. } => number,
+        State::InFault => return "page fault".to_owned(),
+        State::Running => return "running".to_owned(),
+        // The one that asks is in a call of ours, which is nothing to tell.
+        _ if thread.source == Source::Itself => return "running".to_owned(),
+        _ => return String::new(),
+    };
+    let call = Call::of(number);
+    let kind = named.kind(stack, call.known());
+    let what = match (kind, call) {
+        (WaitKind::Other, Call::Futex) => "futex".to_owned(),
+        (WaitKind::Other, Call::Unknown) => format!("system call {number}"),
+        _ => kind.name().to_owned(),
+    };
+    match wait.filter(|wait| call.is_of(wait.operation)) {
+        None => what,
+        Some(wait) => {
+            let since = now_nanos.saturating_sub(wait.since_nanos);
+            let since = units::format(as_value(since), "nanoseconds");
+            match wait.address {
+                0 => format!("{what}, {since}"),
+                address => format!("{what} {address:#x}, {since}"),
+            }
+        }
+    }
+}
+
+/// What a system call is to somebody who asks what a thread does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Futex,
+    Sleep,
+    Io,
+    Unknown,
+}
+
+impl Call {
+    fn of(number: u32) -> Self {
+        match libc::c_long::from(number) {
+            libc::SYS_futex => Self::Futex,
+            libc::SYS_nanosleep | libc::SYS_clock_nanosleep => Self::Sleep,
+            libc::SYS_epoll_pwait
+            | libc::SYS_epoll_pwait2
+            | libc::SYS_ppoll
+            | libc::SYS_pselect6
+            | libc::SYS_read
+            | libc::SYS_readv
+            | libc::SYS_write
+            | libc::SYS_writev
+            | libc::SYS_accept
+            | libc::SYS_accept4
+            | libc::SYS_connect
+            | libc::SYS_recvfrom
+            | libc::SYS_recvmsg
+            | libc::SYS_sendto
+            | libc::SYS_sendmsg => Self::Io,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_epoll_wait | libc::SYS_poll | libc::SYS_select => Self::Io,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn known(self) -> WaitKind {
+        match self {
+            Self::Sleep => WaitKind::Sleep,
+            Self::Io => WaitKind::Io,
+            Self::Futex | Self::Unknown => WaitKind::Other,
+        }
+    }
+
+    /// Whether a wait in this operation is one in such a call.
+    fn is_of(self, operation: Operation) -> bool {
+        match operation {
+            Operation::Sleep => self == Self::Sleep,
+            Operation::Io => self == Self::Io,
+            Operation::Futex | Operation::Lock | Operation::Condition | Operation::Join => {
+                self == Self::Futex
+            }
+            Operation::Yield => false,
+        }
+    }
+}
+
+/// The frame of a thread that has no stack; its state says why.
+fn missing(profile: &mut Profile) -> LocationId {
+    let name = everprof_core::lost::Lost::NoStack.name();
+    let function = profile.add_function(Function {
+        name,
+        system_name: name,
+        ..Function::default()
+    });
+    let location = profile.add_location(everprof_core::lost::Lost::NoStack.pc(), None);
+    let line = Line {
+        function,
+        line: 0,
+        column: 0,
+    };
+    profile.set_lines(location, &[line]);
+    location
+}
