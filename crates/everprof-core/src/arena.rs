@@ -152,6 +152,8 @@ pub enum Root {
     Labels = 14,
     /// The bucket table of CPU time, in an arena of its own.
     CpuTable = 15,
+    /// The last wakes, by whom each was made possible.
+    WakeLog = 16,
 }
 
 /// Places for [`Root`]s: more can be named without moving what is there.

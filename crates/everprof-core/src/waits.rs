@@ -21,7 +21,9 @@
 //!
 //! **Mutex.** The stack is the waker's, captured after it has let the others go, and only
 //! if the wake is recorded. Which lock it was does not show in a waker's stack, so that
-//! the bucket also names the *site*, the innermost frames of a waiter.
+//! the bucket also names the *site*, the innermost frames of a waiter. Where each thread
+//! parks on a word of its own, the address does not tell the lock either: `log` keeps
+//! the last wakes, and `chain` charges a wait along those that led to its end.
 
 #[cfg(not(everprof_loom))]
 use crate::settings;
@@ -30,14 +32,19 @@ use crate::stack::Registers;
 
 pub mod addresses;
 pub(crate) mod chance;
+pub mod log;
 pub mod slots;
 mod thread;
+mod turns;
+mod waiters;
 pub mod word;
 pub use chance::Weight;
 pub(crate) use thread::ThreadState;
 
 #[cfg(not(everprof_loom))]
 mod blocked;
+#[cfg(not(everprof_loom))]
+mod chain;
 #[cfg(not(everprof_loom))]
 pub(crate) mod parts;
 #[cfg(not(everprof_loom))]

@@ -22,6 +22,7 @@
 //! what was charged. (One whose wake comes between its look at `last_wake` and its leaving
 //! leaves W behind by that little, and the next charges are less by it.)
 
+use super::waiters::{Site, Waiters};
 use super::word::{Units, Word, ahead};
 use crate::arena::{NewRecord, Offset, Region, Root, records};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -38,12 +39,8 @@ pub(crate) struct Record {
     charged: AtomicU64,
     /// On the monotonic clock; 0: none yet. As `charged`.
     last_wake_nanos: AtomicU64,
-    /// The stack that leads into the lock, as a number. Written by waiters.
-    site: AtomicU32,
-    spare: AtomicU32,
-    /// When the site was taken, on the monotonic clock. As `site`.
-    site_nanos: AtomicU64,
-    spares: [AtomicU64; 2],
+    /// Who they are.
+    waiters: Waiters,
 }
 
 /// The table's own record.
@@ -62,10 +59,7 @@ impl NewRecord for Record {
             address: AtomicU64::new(0),
             charged: AtomicU64::new(0),
             last_wake_nanos: AtomicU64::new(0),
-            site: AtomicU32::new(0),
-            spare: AtomicU32::new(0),
-            site_nanos: AtomicU64::new(0),
-            spares: [(); 2].map(|()| AtomicU64::new(0)),
+            waiters: Waiters::new_record(),
         }
     }
 }
@@ -85,8 +79,14 @@ records!(Record, AddressesRoot);
 pub struct Charge {
     /// Nanoseconds that waiters waited since the charge before.
     pub nanos: u64,
-    /// The site of the waiters; 0: not known.
-    pub site: u32,
+    /// When.
+    pub(crate) now_nanos: u64,
+    /// Where they wait.
+    pub(crate) site: Site,
+    /// The record that counts them.
+    pub(crate) record: u16,
+    /// Whether it is one thread, and no other ever waits there, as far as is known.
+    pub(crate) alone: bool,
 }
 
 /// All records, borrowed from their arena.
@@ -183,7 +183,7 @@ impl<'a> Addresses<'a> {
     /// waiters may be gone after it. `now` is asked only where somebody waits.
     #[inline]
     pub fn wake(&self, address: u64, now: impl FnOnce() -> u64) -> Option<Charge> {
-        let (_, record) = self.find(address)?;
+        let (index, record) = self.find(address)?;
         // Acquire: pairs with the Release that ended the claim.
         let word = Word(record.word.load(Ordering::Acquire));
         // Relaxed: looked at again by the swap.
@@ -191,7 +191,7 @@ impl<'a> Addresses<'a> {
         if word.waiters() == 0 && (word.is_claimed() || word.waited(Units(0)) == charged) {
             return None;
         }
-        charge(record, address, now())
+        charge(index, record, address, now())
     }
 
     /// The record's address; 0: none.
@@ -210,23 +210,12 @@ impl<'a> Addresses<'a> {
         })
     }
 
-    /// Whether the site of the record must be taken (anew), at the time `now`.
+    /// What is known of those who are counted in the record.
     #[inline]
-    pub(crate) fn wants_site(&self, record: u16, now_nanos: u64) -> bool {
-        self.records.get(record as usize).is_some_and(|record| {
-            // Relaxed, here and below: which site is a matter of what comes last.
-            let taken = record.site_nanos.load(Ordering::Relaxed);
-            record.site.load(Ordering::Relaxed) == 0
-                || now_nanos.saturating_sub(taken) > SITE_AGE_NANOS
-        })
-    }
-
-    /// Notes the site of a waiter of the record.
-    pub(crate) fn set_site(&self, record: u16, site: u32, now_nanos: u64) {
-        if let Some(record) = self.records.get(record as usize) {
-            record.site.store(site, Ordering::Relaxed);
-            record.site_nanos.store(now_nanos, Ordering::Relaxed);
-        }
+    pub(crate) fn waiters_of(&self, record: u16) -> Option<&'a Waiters> {
+        self.records
+            .get(record as usize)
+            .map(|record| &record.waiters)
     }
 
     /// Nobody waits, nothing is charged: in a fork's child, where only one thread is.
@@ -242,7 +231,7 @@ impl<'a> Addresses<'a> {
             record.address.store(0, Ordering::Relaxed);
             record.charged.store(0, Ordering::Relaxed);
             record.last_wake_nanos.store(0, Ordering::Relaxed);
-            record.site.store(0, Ordering::Relaxed);
+            record.waiters.forget();
         }
     }
 
@@ -293,7 +282,7 @@ impl<'a> Addresses<'a> {
         record.address.store(address, Ordering::Relaxed);
         record.charged.store(total.0, Ordering::Relaxed);
         record.last_wake_nanos.store(0, Ordering::Relaxed);
-        record.site.store(0, Ordering::Relaxed);
+        record.waiters.forget();
         // SeqCst: between this thread's store of the address and its loads of others',
         // pairs with the same fence of another that claims: one of both sees the other
         // (store buffering; modelled in `loom_waits`).
@@ -329,7 +318,7 @@ fn enter(record: &Record, address: u64, start: Units) -> bool {
     false
 }
 
-fn charge(record: &Record, address: u64, now_nanos: u64) -> Option<Charge> {
+fn charge(index: u16, record: &Record, address: u64, now_nanos: u64) -> Option<Charge> {
     let now = Units::of_nanos(now_nanos);
     // Release: pairs with the Acquire in `leave`: who was woken by this wake sees it.
     record
@@ -360,7 +349,10 @@ fn charge(record: &Record, address: u64, now_nanos: u64) -> Option<Charge> {
             Ok(_) => {
                 return Some(Charge {
                     nanos: more.nanos(),
-                    site: record.site.load(Ordering::Relaxed),
+                    now_nanos,
+                    site: record.waiters.site(),
+                    record: index,
+                    alone: word.waiters() == 1 && record.waiters.are_one(),
                 });
             }
             Err(seen) => charged = seen,
@@ -392,9 +384,6 @@ fn record_count(_capacity_bytes: usize) -> usize {
 /// addresses waited for at once one in 10⁵ finds it full.
 const WINDOW: usize = 8;
 const TRIES: usize = 3;
-/// A site is looked at again where memory may have become another lock: a capture of
-/// 0.2 µs in at least 100 µs is two thousandths.
-const SITE_AGE_NANOS: u64 = 100_000;
 
 #[cfg(not(everprof_loom))]
 const _: () = assert!(size_of::<Record>() == 64);

@@ -3,6 +3,7 @@
 //! Context: sampled. Invariant: as [`crate::parts`]: whole before it is found.
 
 use super::addresses::Addresses;
+use super::log::Log;
 use super::slots::Slots;
 use crate::arena::{Region, Root};
 use crate::ledger::{self, Ledger};
@@ -12,6 +13,7 @@ use crate::table::Table;
 pub(crate) fn create(region: Region<'_>) -> Option<()> {
     Slots::create(region)?;
     Addresses::create(region)?;
+    Log::create(region)?;
     Table::create(region, Root::WaitSites)?;
     Some(())
 }
@@ -24,6 +26,9 @@ pub(crate) fn disown(region: Region<'_>) {
     }
     if let Some(addresses) = Addresses::open(region) {
         addresses.reset();
+    }
+    if let Some(log) = Log::open(region) {
+        log.reset();
     }
 }
 

@@ -14,9 +14,13 @@
 //! to the waiting, and to the later of the two. So does what lies between the last
 //! yield and the futex wait that a spinning lock ends up in.
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, Charge};
+use super::chain::{self, Link};
 use super::chance::{Threshold, Weight, one_in};
+use super::log::Log;
 use super::slots::{Claimed, Entry, Place, Slots, what};
+use super::turns::Turns;
+use super::waiters::{Site, Waiters};
 use super::word::Units;
 use super::{Ended, Operation, Wait, parts, tally};
 use crate::arena::{Offset, Region};
@@ -87,7 +91,10 @@ pub struct Charged {
     generation: Generation,
     nanos: u64,
     site: u32,
-    chance: Chance,
+    /// How it was decided that it is recorded; none: it is not.
+    chance: Option<Chance>,
+    /// Its place in the chain, if it has one.
+    link: Option<Link>,
 }
 
 /// How it was decided that a wake is recorded.
@@ -208,9 +215,11 @@ impl<'s> Recorder<'s> {
             if let Some(record) = record {
                 place = Place::new(record, start);
                 begun.state = State::Whole;
-                if addresses.wants_site(record, now_nanos) {
-                    let site = self.site_of(region, wait, &mut capture);
-                    addresses.set_site(record, site, now_nanos);
+                if let Some(waiters) = addresses.waiters_of(record)
+                    && waiters.meet(local.waits.tid.get(), registers.sp, now_nanos)
+                {
+                    let site = self.site_of(region, wait, registers, &mut capture);
+                    waiters.note(site, registers.sp, now_nanos);
                 }
             }
         }
@@ -256,6 +265,9 @@ impl<'s> Recorder<'s> {
             local.waits.slot.set(begun.slot.slot_after());
             if !place.is_none() {
                 let woken = ended == Ended::Woken;
+                if let Some(waiters) = addresses.waiters_of(place.record()) {
+                    note_turn(local, waiters, woken);
+                }
                 addresses.leave(place.record(), place.start(), now_nanos, woken);
             }
         }
@@ -287,22 +299,24 @@ impl<'s> Recorder<'s> {
             self.lose_wait(local, region, charge.nanos);
             return None;
         }
-        let chance = match self.store.settings().get(Name::MutexFraction) {
+        let (period_nanos, fraction) = self.mutex_settings();
+        let chance = match fraction {
             0 => {
-                let period_nanos = self.store.settings().get(Name::MutexPeriod);
                 let threshold = Threshold::draw(local, period_nanos);
-                if charge.nanos <= threshold.nanos {
-                    return None;
-                }
-                Chance::Longer(threshold)
+                (charge.nanos > threshold.nanos).then_some(Chance::Longer(threshold))
             }
-            n => Chance::OneIn(n),
+            n => Some(Chance::OneIn(n)),
         };
+        let link = self.link(local, region, &charge);
+        if chance.is_none() && link.is_none() {
+            return None;
+        }
         Some(Charged {
             generation: self.store.generation(),
             nanos: charge.nanos,
-            site: charge.site,
+            site: charge.site.number,
             chance,
+            link,
         })
     }
 
@@ -316,12 +330,13 @@ impl<'s> Recorder<'s> {
         mut capture: impl FnMut(&mut [u64]) -> usize,
     ) {
         let count = u64::from(woken.max(1));
-        let weight = match charged.chance {
+        let weight = charged.chance.and_then(|chance| match chance {
             Chance::Longer(threshold) => threshold.weigh(local, charged.nanos, count),
             Chance::OneIn(n) => one_in(local, n, charged.nanos, count),
-        };
-        if let Some(weight) = weight {
-            self.record_wake(charged, local.labels.get(), &weight, &mut capture);
+        });
+        if weight.is_some() || charged.link.is_some() {
+            let labels = local.labels.get();
+            self.record_wake(charged, labels, weight.as_ref(), count, &mut capture);
         }
     }
 
@@ -376,30 +391,39 @@ impl<'s> Recorder<'s> {
     /// Whether wakes are charged at all.
     #[inline(always)]
     fn charges(self) -> bool {
-        let settings = self.store.settings();
-        settings.get(Name::MutexPeriod) | settings.get(Name::MutexFraction) != 0
+        let (period_nanos, fraction) = self.mutex_settings();
+        period_nanos | fraction != 0
     }
 
-    /// The number of the site that this thread waits at; 0: there is no room.
+    /// Where this thread waits.
     #[cold]
     #[inline(never)]
     fn site_of(
         self,
         region: Region<'_>,
         wait: &Wait,
+        registers: &Registers,
         capture: &mut impl FnMut(&mut [u64]) -> usize,
-    ) -> u32 {
+    ) -> Site {
         let mut scratch = [0; SITE_DEPTH];
         let depth = capture(&mut scratch);
         self.store.note_modules(region);
+        let stack = or_no_stack(scratch.get(..depth));
         let key = Key {
-            stack: or_no_stack(scratch.get(..depth)),
+            stack,
             extra: wait.operation as u64,
             labels: 0,
         };
-        parts::sites(region)
-            .and_then(|sites| sites.find_or_insert(&key))
-            .map_or(0, Offset::raw)
+        // The first frame is that of the C function, unless those are left out; entries are
+        // one more than an address in the frame (`stack`).
+        let mut frames = stack.iter().copied();
+        let kind = frames.find(|pc| pc.wrapping_sub(registers.pc) > 1);
+        Site {
+            number: parts::sites(region)
+                .and_then(|sites| sites.find_or_insert(&key))
+                .map_or(0, Offset::raw),
+            kind: kind.unwrap_or(0),
+        }
     }
 
     /// The bucket of who waits; 0: there is none.
@@ -440,13 +464,54 @@ impl<'s> Recorder<'s> {
         }
     }
 
+    /// Logs a wake, if it is of the one thread that waits on a word.
+    #[inline(always)]
+    fn link(self, local: &Local, region: Region<'_>, charge: &Charge) -> Option<Link> {
+        let waiters = Addresses::open(region)?.waiters_of(charge.record)?;
+        if charge.alone {
+            return self.log(local, region, waiters, charge);
+        }
+        // What it logged before says nothing of who is woken now.
+        if waiters.entry() != 0 {
+            waiters.set_entry(0);
+        }
+        None
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn log(
+        self,
+        local: &Local,
+        region: Region<'_>,
+        waiters: &Waiters,
+        charge: &Charge,
+    ) -> Option<Link> {
+        let (period_nanos, fraction) = self.mutex_settings();
+        let weight = match fraction {
+            0 => chain::weight_of(charge.nanos, period_nanos),
+            n => u32::try_from(n).unwrap_or(u32::MAX),
+        };
+        let link = Link::of(
+            &Log::open(region)?,
+            local,
+            (charge.now_nanos, charge.nanos),
+            weight,
+            local.waits.turns.get().wake(charge.site.kind),
+        );
+        // Before the call: who is woken by it looks here.
+        waiters.set_entry(link.number);
+        Some(link)
+    }
+
     #[cold]
     #[inline(never)]
     fn record_wake(
         self,
         charged: &Charged,
         labels: u32,
-        weight: &Weight,
+        weight: Option<&Weight>,
+        count: u64,
         capture: &mut impl FnMut(&mut [u64]) -> usize,
     ) {
         let Some(region) = self.store.own_region() else {
@@ -455,14 +520,41 @@ impl<'s> Recorder<'s> {
         if self.store.generation() != charged.generation {
             return;
         }
-        let Some(ledger) = parts::mutex(region) else {
+        let (Some(ledger), Some(log)) = (parts::mutex(region), Log::open(region)) else {
             return;
         };
-        let site = u64::from(charged.site);
-        if let Some(bucket) = bucket_of(&ledger, site, labels, capture) {
-            self.store.note_modules(region);
-            ledger.count(bucket, |cells| tally::add(cells, weight));
+        let own_nanos = charged.link.map_or(0, |link| link.lay(&log, &ledger));
+        let link = charged.link.filter(|link| link.recorded);
+        if weight.is_none() && link.is_none() {
+            return;
         }
+        let Some(bucket) = bucket_of(&ledger, u64::from(charged.site), labels, capture) else {
+            return;
+        };
+        self.store.note_modules(region);
+        let owed_nanos = link.map_or(0, |link| log.tell(link.number, bucket));
+        ledger.count(bucket, |cells| {
+            if let Some(weight) = weight {
+                tally::add(cells, weight);
+                // Where there is no chain it says the same.
+                if charged.link.is_none() {
+                    tally::add_chain(cells, weight);
+                }
+            }
+            if let Some(link) = link {
+                chain::count(cells, count, own_nanos + owed_nanos, link.weight);
+            }
+        });
+    }
+
+    /// The mutex profile's period, and its fraction.
+    #[inline(always)]
+    fn mutex_settings(self) -> (u64, u64) {
+        let settings = self.store.settings();
+        (
+            settings.get(Name::MutexPeriod),
+            settings.get(Name::MutexFraction),
+        )
     }
 
     /// Counts what was waited for an address, and cannot be charged to anybody.
@@ -507,6 +599,7 @@ fn meet(local: &Local, generation: u64) {
     let state = &local.waits;
     state.slot.set(0);
     state.yielded_nanos.set(0);
+    state.turns.set(Turns::NONE);
     state.tid.set(sys::thread_id());
     state.generation.set(generation + 1);
 }
@@ -523,6 +616,21 @@ fn since(local: &Local, sp: u64, now_nanos: u64) -> u64 {
         yielded_nanos
     } else {
         now_nanos
+    }
+}
+
+/// Remembers which wake ended this thread's wait, where wakes are logged.
+#[inline(always)]
+fn note_turn(local: &Local, waiters: &Waiters, woken: bool) {
+    let kind = waiters.site().kind;
+    if kind == 0 {
+        return;
+    }
+    let wake = if woken { waiters.entry() } else { 0 };
+    let mut turns = local.waits.turns.get();
+    if turns.wake(kind) != wake {
+        turns.note(kind, wake);
+        local.waits.turns.set(turns);
     }
 }
 

@@ -88,11 +88,11 @@ pub struct Entry {
 /// Which record of an address counts a waiter, and since when: the number of the record
 /// plus 1 in the low 16 bits, the time in the others. 0: none does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place(u64);
+pub struct Place(u64);
 
 /// A slot that was claimed, and for which wait.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Claimed {
+pub struct Claimed {
     slot: u32,
     /// The slot of the wait that this one interrupted; 0: none.
     outer: u32,
@@ -101,9 +101,12 @@ pub(crate) struct Claimed {
 }
 
 impl Place {
-    pub(crate) const NONE: Self = Self(0);
+    /// None.
+    pub const NONE: Self = Self(0);
 
-    pub(crate) fn new(record: u16, start: Units) -> Self {
+    /// In the record of that number, since `start`.
+    #[must_use]
+    pub fn new(record: u16, start: Units) -> Self {
         Self(start.0 << 16 | (u64::from(record) + 1))
     }
 
@@ -129,7 +132,8 @@ impl Claimed {
     };
 
     /// What the thread remembers while the slot is its own.
-    pub(crate) fn slot(self) -> u32 {
+    #[must_use]
+    pub fn slot(self) -> u32 {
         self.slot
     }
 
@@ -200,7 +204,7 @@ impl<'a> Slots<'a> {
     /// thread had last, `cached`. Waits of the thread that were left are told to
     /// `left`. `None`: there is no room.
     #[inline]
-    pub(crate) fn claim(
+    pub fn claim(
         &self,
         cached: u32,
         tid: u32,
@@ -259,7 +263,7 @@ impl<'a> Slots<'a> {
 
     /// Says what the claimed slot's wait is, and shows it to readers.
     #[inline]
-    pub(crate) fn publish(&self, claimed: Claimed, entry: &Entry, place: Place) -> Option<()> {
+    pub fn publish(&self, claimed: Claimed, entry: &Entry, place: Place) -> Option<()> {
         let slot = self.region.get::<Slot>(Offset::from_raw(claimed.slot)?)?;
         // Relaxed, all to the last: published by the sequence below; the fence of
         // `try_claim` keeps them from being seen with the sequence before.
@@ -283,7 +287,7 @@ impl<'a> Slots<'a> {
     /// The wait is over. Where its waiter was counted, if it still is: a slot that is
     /// not this wait's any more was taken by somebody who has seen to that.
     #[inline]
-    pub(crate) fn leave(&self, claimed: Claimed) -> Place {
+    pub fn leave(&self, claimed: Claimed) -> Place {
         let Some(slot) = Offset::from_raw(claimed.slot).and_then(|at| self.region.get::<Slot>(at))
         else {
             return Place::NONE;
@@ -312,13 +316,13 @@ impl<'a> Slots<'a> {
 
     /// Whether places may be moved from now on; not for the first who asks.
     #[cold]
-    pub(crate) fn may_move(&self) -> bool {
+    pub fn may_move(&self) -> bool {
         // Relaxed: see the module's head for who is late.
         self.root.moves.swap(1, Ordering::Relaxed) != 0
     }
 
     /// Calls `visit` with each wait there is. Cold.
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(Seen<'a>)) {
+    pub fn for_each(&self, mut visit: impl FnMut(Seen<'a>)) {
         for slot in self.all() {
             if let Some(seen) = read(slot) {
                 visit(seen);
@@ -413,21 +417,27 @@ impl<'a> Slots<'a> {
 
 /// A wait as it was read, and the slot it was read from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen<'a> {
+pub struct Seen<'a> {
     slot: &'a Slot,
     sequence: u64,
-    pub(crate) entry: Entry,
-    pub(crate) place: Place,
+    /// What the slot said.
+    pub entry: Entry,
+    /// Where its waiter is counted.
+    pub place: Place,
 }
 
 impl Seen<'_> {
     /// The wait's thread is gone: frees the slot. Where it was counted, if it was.
-    pub(crate) fn reap(&self) -> Place {
+    pub fn reap(&self) -> Place {
         free(self.slot, self.sequence)
     }
 
     /// The waiter waits elsewhere now. False: it left, or was moved, meanwhile.
-    pub(crate) fn move_to(&self, place: Place) -> bool {
+    pub fn move_to(&self, place: Place) -> bool {
+        // One that is taken out already stays so.
+        if self.place.is_none() {
+            return false;
+        }
         // Release: whoever takes the place out comes after the waiter was counted
         // there; pairs with the Acquire in `take_place`. A wait for the same address
         // in the same slot that began in the same 16 ns cannot be another one.

@@ -11,6 +11,8 @@
 use super::chance::Weight;
 use crate::table::{COUNTERS, Cells};
 
+const CHAIN: usize = 5;
+
 /// Sums over samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tally {
@@ -35,6 +37,18 @@ pub(super) fn add(cells: &Cells, weight: &Weight) {
             weight.contentions_q8,
             weight.delay_nanos,
             weight.contentions_variance,
+            weight.delay_variance_micros2,
+        ],
+    );
+}
+
+/// Counts what a recorded wake is charged with by the chain of wakes.
+pub(super) fn add_chain(cells: &Cells, weight: &Weight) {
+    cells.add(
+        CHAIN,
+        &[
+            weight.contentions_q8,
+            weight.delay_nanos,
             weight.delay_variance_micros2,
         ],
     );

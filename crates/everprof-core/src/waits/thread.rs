@@ -6,6 +6,8 @@
 
 use std::cell::Cell;
 
+use super::turns::Turns;
+
 /// Of one thread.
 #[derive(Debug)]
 pub(crate) struct ThreadState {
@@ -18,6 +20,8 @@ pub(crate) struct ThreadState {
     /// When the last yield ended; 0: none did. And where its caller's stack was.
     pub(crate) yielded_nanos: Cell<u64>,
     pub(crate) yielded_sp: Cell<u64>,
+    /// Which wakes ended its last waits.
+    pub(crate) turns: Cell<Turns>,
 }
 
 impl ThreadState {
@@ -28,6 +32,7 @@ impl ThreadState {
             slot: Cell::new(0),
             yielded_nanos: Cell::new(0),
             yielded_sp: Cell::new(0),
+            turns: Cell::new(Turns::NONE),
         }
     }
 }
