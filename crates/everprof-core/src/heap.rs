@@ -12,6 +12,7 @@
 //! ```
 
 use crate::arena::Offset;
+use crate::labels;
 use crate::ledger::Ledger;
 use crate::local::{self, Local};
 use crate::lost::Lost;
@@ -126,7 +127,8 @@ impl<'s> Recorder<'s> {
             parts.count_lost(Lost::InUseFull, &weight);
             return None;
         };
-        let (class, labels) = (size_class(size_bytes), local.labels.get());
+        let class = size_class(size_bytes);
+        let labels = labels::in_force(self.store, local);
         let bucket = if stack::depth_limit() <= SHALLOW {
             bucket_of::<SHALLOW>(&parts.ledger, class, labels, capture)
         } else {

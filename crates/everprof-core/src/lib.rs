@@ -12,7 +12,7 @@
 //! All of them write to a [`store`]: `ledger` is one profile's table and epochs,
 //! `parts` knows all that stands in one arena, `module_list` copies the modules
 //! into it. Below them stand [`arena`], [`epoch`], [`filter`], `fork`, [`modules`],
-//! [`lost`], [`settings`], [`local`], `sync` and `sys`, which call nothing above.
+//! [`lost`], [`settings`], [`labels`], [`local`], `sync` and `sys`, which call nothing above.
 //! [`global`] holds the one real store.
 
 #![cfg_attr(
@@ -60,6 +60,7 @@ pub mod filter;
 #[cfg(not(everprof_loom))]
 mod fork;
 pub mod gate;
+pub mod labels;
 pub mod local;
 pub mod lost;
 #[cfg(not(everprof_loom))]

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 
+use crate::labels::Labels;
 use crate::stack::ThreadMemory;
 use crate::waits::ThreadState;
 
@@ -34,11 +35,11 @@ pub struct Local {
     pub(crate) armed: Cell<bool>,
     /// This thread is everprof's own: nothing it does is recorded.
     pub(crate) excluded: Cell<bool>,
-    /// The label set in force; 0: none.
-    pub(crate) labels: Cell<u32>,
     /// The CPU profile's session that has seen this thread, in the upper half, and the
     /// timer it is seen by, in the lower. 0: none.
     pub(crate) cpu_timer: Cell<u64>,
+    /// The labels in force. One word: handlers see one set or the other.
+    pub(crate) labels: Cell<Labels>,
     /// What the stack walk remembers.
     pub(crate) stack: ThreadMemory,
     /// What the recorder of waits remembers.
@@ -57,8 +58,8 @@ impl Local {
             nested: Cell::new(0),
             armed: Cell::new(false),
             excluded: Cell::new(false),
-            labels: Cell::new(0),
             cpu_timer: Cell::new(0),
+            labels: Cell::new(Labels::NONE),
             stack: ThreadMemory::new(),
             waits: ThreadState::new(),
         }

@@ -24,6 +24,9 @@ pub enum Lost {
     Reentry = 4,
     /// The stack could not be walked at all.
     NoStack = 5,
+    /// The label set in force was one too many, or too large: the sample stands
+    /// under this in place of its labels.
+    Labels = 6,
     /// There was no place to keep what was waited for: the wait's delay, which
     /// nobody who ended it can be charged with.
     WaitUnattributed = 7,
@@ -33,12 +36,13 @@ pub enum Lost {
 }
 
 /// Every reason, in the order of its number.
-pub const ALL: [Lost; 7] = [
+pub const ALL: [Lost; 8] = [
     Lost::TableFull,
     Lost::InUseFull,
     Lost::Truncated,
     Lost::Reentry,
     Lost::NoStack,
+    Lost::Labels,
     Lost::WaitUnattributed,
     Lost::CpuUnseen,
 ];
@@ -62,6 +66,7 @@ impl Lost {
             Self::Truncated => "everprof::lost::truncated",
             Self::Reentry => "everprof::lost::reentry",
             Self::NoStack => "everprof::lost::no_stack",
+            Self::Labels => "everprof::lost::labels",
             Self::WaitUnattributed => "everprof::lost::wait_unattributed",
             Self::CpuUnseen => "everprof::lost::cpu_unseen",
         }

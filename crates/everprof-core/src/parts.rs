@@ -7,6 +7,7 @@
 
 use crate::arena::Region;
 use crate::inuse::InUse;
+use crate::labels::sets::Sets;
 use crate::ledger::{Ledger, Name};
 use crate::waits;
 
@@ -16,12 +17,13 @@ pub(crate) fn create(region: Region<'_>) -> Option<()> {
         Ledger::create(region, name)?;
     }
     InUse::create(region)?;
+    Sets::create(region)?;
     waits::parts::create(region)
 }
 
 /// Empties everything in a fork's child, whose parent's it is: nothing counted,
 /// nobody waiting. Objects keep their places, as their frees must still find
-/// their shift, and weigh nothing.
+/// their shift, and weigh nothing; label sets are facts, and stay.
 pub(crate) fn disown(region: Region<'_>) {
     for name in Name::ALL {
         if let Some(ledger) = Ledger::open(region, name) {

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use crate::arena::Arena;
 use crate::heap::{self, Parts};
+use crate::labels::sets::Sets;
 use crate::module_list;
 use crate::modules::ModuleInfo;
 use crate::settings;
@@ -62,6 +63,12 @@ impl Recording {
         let period_nanos = self.setting(settings::Name::MutexPeriod);
         let fraction = self.setting(settings::Name::MutexFraction);
         waits::MutexSnapshot::of_recording(self.arena.region(), period_nanos, fraction)
+    }
+
+    /// The label sets that buckets name.
+    #[must_use]
+    pub fn label_sets(&self) -> Option<Sets<'_>> {
+        Sets::open(self.arena.region())
     }
 
     /// A figure that was in force.

@@ -89,6 +89,11 @@ impl Generation {
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.made) << 32 | u64::from(self.disowned)
     }
+
+    /// How often everything was made anew.
+    pub(crate) fn made(self) -> u32 {
+        self.made
+    }
 }
 
 impl Store {

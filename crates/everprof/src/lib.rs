@@ -20,6 +20,7 @@
 //! - [`profile`] takes profiles in the program itself; [`heap`], [`block`] and [`mutex`]
 //!   have their settings and records.
 //! - [`cpu`] takes a profile of CPU time.
+//! - [`labels!`] says for whom a thread works, on all of its samples ([`label`]).
 //! - [`config`] tells what `EVERPROF` sets from outside.
 //!
 //! # Features
@@ -39,6 +40,7 @@ pub mod cpu;
 mod error;
 pub mod heap;
 mod http;
+pub mod label;
 pub mod mutex;
 pub mod profile;
 mod start;
@@ -49,3 +51,4 @@ mod waits;
 pub use alloc::Alloc;
 pub use error::Error;
 pub use http::{Options, Request, Response, Server, handle, serve, serve_insecurely};
+pub use label::WithLabels;

@@ -10,6 +10,7 @@ use everprof_core::recording::Recording;
 use everprof_profile::{ALLOCATOR_FRAMES, Label, Profile};
 
 use super::as_value;
+use super::labels::LabelSets;
 use super::modules::Modules;
 use super::places::Places;
 use crate::profile::Ask;
@@ -46,13 +47,15 @@ pub(crate) fn heap(default: DefaultType, ask: &Ask<'_>) -> Profile {
         }
         None => global::heap().snapshot(),
     };
-    assemble(&snapshot, &Modules::of_this_process(), default)
+    let sets = LabelSets::of_this_process();
+    assemble(&snapshot, &Modules::of_this_process(), &sets, default)
 }
 
 /// The heap of another process; none where it recorded no heap.
 pub(super) fn of_recording(recording: &Recording, modules: &Modules) -> Option<Profile> {
     let snapshot = recording.heap()?;
-    Some(assemble(&snapshot, modules, DefaultType::InUse))
+    let sets = LabelSets::of_recording(recording);
+    Some(assemble(&snapshot, modules, &sets, DefaultType::InUse))
 }
 
 /// The profile `allocs`, of the same samples as this one of `heap`.
@@ -62,7 +65,12 @@ pub(super) fn as_allocs(heap: &Profile) -> Profile {
     allocs
 }
 
-fn assemble(snapshot: &Snapshot, modules: &Modules, default: DefaultType) -> Profile {
+fn assemble(
+    snapshot: &Snapshot,
+    modules: &Modules,
+    sets: &LabelSets<'_>,
+    default: DefaultType,
+) -> Profile {
     let mut profile = Profile::new(&HEAP_TYPES);
     profile.set_default_sample_type(default.name());
     profile.set_period_type("space", "bytes");
@@ -78,7 +86,7 @@ fn assemble(snapshot: &Snapshot, modules: &Modules, default: DefaultType) -> Pro
     let mut places = Places::new(modules);
     places.add_program(&mut profile);
     profile.reserve_samples(snapshot.len());
-    let mut stack = Vec::new();
+    let (mut stack, mut labels) = (Vec::new(), Vec::new());
     for bucket in snapshot.iter() {
         stack.clear();
         stack.extend(
@@ -87,8 +95,12 @@ fn assemble(snapshot: &Snapshot, modules: &Modules, default: DefaultType) -> Pro
                 .iter()
                 .map(|pc| places.of_return(&mut profile, *pc)),
         );
-        let size = Label::number("bytes", as_value(bucket.size_class_bytes), "bytes");
-        profile.push_sample(&stack, &values(&bucket), &[size]);
+        labels.clear();
+        let size = as_value(bucket.size_class_bytes);
+        labels.push(Label::number("bytes", size, "bytes"));
+        let set = bucket.labels;
+        sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);
+        profile.push_sample(&stack, &values(&bucket), &labels);
     }
     profile
 }
