@@ -65,6 +65,12 @@ impl Local {
         }
     }
 
+    /// Puts labels in force on a thread that a test stands for.
+    #[doc(hidden)]
+    pub fn set_labels(&self, labels: Labels) {
+        self.labels.set(labels);
+    }
+
     /// A thread's first state, with a generator that begins at `seed`: what a
     /// test records can be had again.
     #[doc(hidden)]

@@ -261,6 +261,7 @@ impl Store {
     }
 
     /// The generation now.
+    #[inline]
     pub(crate) fn generation(&self) -> Generation {
         Generation {
             // Relaxed, both: change in a fork's child only, in `own_region` by

@@ -5,9 +5,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use everprof_core::heap::Recorder;
+use everprof_core::labels::{self, Labels};
 use everprof_core::local::Local;
 use everprof_core::recording::Recording;
 use everprof_core::store::Store;
@@ -40,12 +42,17 @@ fn record(path: &Path) {
         .open(path)
         .unwrap();
     file.set_len(LEN as u64).unwrap();
-    everprof_core::modules::refresh();
+    // Once: a refresh beside another thread's leaves it to that one, and is no wait.
+    static KNOWN: Once = Once::new();
+    KNOWN.call_once(everprof_core::modules::refresh);
     let (store, local) = (Box::new(Store::new()), Local::new());
     let recorder = Recorder::of(&store);
     recorder.set_period(1);
     assert!(store.init_shared(file.as_raw_fd(), LEN));
     for n in 0..50u64 {
+        let number = n.to_string();
+        let pairs = [("tenant", "t"), ("number", number.as_str())];
+        local.set_labels(labels::extend(&store, Labels::NONE, &pairs));
         local.countdown.set(-8);
         let ticket = recorder.sample_with(&local, 8, 1000, |out| {
             out[..2].copy_from_slice(&[100 + n, 99]);
@@ -55,17 +62,22 @@ fn record(path: &Path) {
     }
 }
 
-/// Reads all there is; how many buckets and modules.
+/// Reads all there is; how many buckets with two labels, and modules.
 fn read(path: &Path) -> (usize, usize) {
     let Ok(recording) = Recording::open(path) else {
         return (0, 0);
     };
+    let sets = recording.label_sets();
     let mut modules = 0;
     recording.for_each_module(|module| modules += usize::from(module.path.len() < LEN));
     let buckets = recording.heap().map_or(0, |snapshot| {
         snapshot
             .iter()
             .filter(|bucket| bucket.in_use().samples <= bucket.alloc.samples)
+            .filter(|bucket| {
+                let pairs = sets.and_then(|sets| sets.pairs(bucket.labels));
+                pairs.is_some_and(|pairs| pairs.count() == 2)
+            })
             .map(|bucket| bucket.stack.len().min(1))
             .sum()
     });

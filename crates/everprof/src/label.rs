@@ -13,7 +13,7 @@
 //! `-tagfocus=tenant=7` and `?label=tenant:7` keep what carries one.
 //!
 //! What is set within is added to what is set without, and wins where a key is in
-//! both. A thread starts with the labels of the thread that made it, where thread
+//! both; an empty value takes a label off. A thread starts with the labels of the thread that made it, where thread
 //! creation is seen (feature `interpose`, not in static programs); to hand them on
 //! by hand, take [`Labels::current`] along and [`enter`](Labels::enter) it there.
 //! Futures carry theirs [`with_labels`](WithLabels::with_labels).

@@ -24,11 +24,18 @@ pub(super) const MOST_WORDS: usize = MOST_BYTES / WORD;
 
 const WORD: usize = 8;
 
+/// How many words a text takes. Not `div_ceil`, which asks about the remainder; a
+/// length is far from the greatest number, a lie is 32 bits.
+#[inline(always)]
+fn words_in(len_bytes: usize) -> usize {
+    len_bytes.wrapping_add(WORD - 1) / WORD
+}
+
 /// How many words `pairs` take.
 #[inline]
 pub(super) fn words_of(pairs: &[(&str, &str)]) -> usize {
     pairs.iter().fold(0, |sum, (key, value)| {
-        sum + 1 + key.len().div_ceil(WORD) + value.len().div_ceil(WORD)
+        sum + 1 + words_in(key.len()) + words_in(value.len())
     })
 }
 
@@ -38,51 +45,54 @@ pub(super) fn pack<'o>(
     pairs: &[(&str, &str)],
     out: &'o mut [MaybeUninit<u64>],
 ) -> Option<&'o [u64]> {
-    let mut packer = Packer { out, len: 0 };
+    let len = words_of(pairs);
+    let out = out.get_mut(..len)?;
+    let mut to: *mut u64 = out.as_mut_ptr().cast();
     for (key, value) in pairs {
-        let lens = u64::from(u32::try_from(key.len()).ok()?)
-            | u64::from(u32::try_from(value.len()).ok()?) << 32;
-        packer.word(lens)?;
-        packer.text(key.as_bytes())?;
-        packer.text(value.as_bytes())?;
+        let lens = key.len() as u64 | (value.len() as u64) << 32;
+        // SAFETY: of the `len` words `words_of` counted one for each pair's lengths, and
+        // for each text those that `pack_text` writes, in this order.
+        unsafe { to.write(lens.to_le()) };
+        // SAFETY: as above: behind the word that was written, or at the end.
+        to = unsafe { to.add(1) };
+        // SAFETY: as above.
+        to = unsafe { pack_text(key.as_bytes(), to) };
+        // SAFETY: as above.
+        to = unsafe { pack_text(value.as_bytes(), to) };
     }
-    let Packer { out, len } = packer;
-    let written = out.get(..len)?;
-    // SAFETY: `word` wrote each of the first `len` words, and `MaybeUninit<u64>` has
-    // the layout of a `u64`.
-    Some(unsafe { std::slice::from_raw_parts(written.as_ptr().cast(), len) })
+    // SAFETY: all `len` words were written, see above; `MaybeUninit<u64>` has the layout
+    // of a `u64`.
+    Some(unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), len) })
 }
 
-struct Packer<'o> {
-    out: &'o mut [MaybeUninit<u64>],
-    len: usize,
-}
-
-impl Packer<'_> {
-    #[inline(always)]
-    fn word(&mut self, word: u64) -> Option<()> {
-        self.out.get_mut(self.len)?.write(word.to_le());
-        self.len += 1;
-        Some(())
-    }
-
-    #[inline(always)]
-    fn text(&mut self, text: &[u8]) -> Option<()> {
-        let mut rest = text;
-        while let Some((word, behind)) = rest.split_first_chunk::<WORD>() {
-            self.word(u64::from_le_bytes(*word))?;
-            rest = behind;
+/// Writes a text and zeroes behind it; gives the place behind these. Without bounds
+/// checks, which were half of its instructions.
+///
+/// # Safety
+/// `to` is good for writing as many words as `text` takes.
+#[inline(always)]
+unsafe fn pack_text(text: &[u8], to: *mut u64) -> *mut u64 {
+    let words = words_in(text.len());
+    let Some(tail) = text.last_chunk::<WORD>() else {
+        if words > 0 {
+            // SAFETY: one word, as the caller promises.
+            unsafe { to.write(short(text).to_le()) };
         }
-        if rest.is_empty() {
-            return Some(());
-        }
-        let last = match text.last_chunk::<WORD>() {
-            // The last eight bytes, without those that have been written.
-            Some(last) => u64::from_le_bytes(*last) >> (8 * (WORD - rest.len())),
-            None => short(text),
-        };
-        self.word(last)
+        return to.wrapping_add(words);
+    };
+    for (index, chunk) in text.as_chunks::<WORD>().0.iter().enumerate() {
+        // SAFETY: no more chunks than words, as the caller promises.
+        let to = unsafe { to.add(index) };
+        // SAFETY: as above.
+        unsafe { to.write(u64::from_ne_bytes(*chunk)) };
     }
+    // The last eight bytes, without those that stand in the word before.
+    let before = text.len().wrapping_neg() % WORD;
+    // SAFETY: eight bytes or more take a word.
+    let last = unsafe { to.add(words - 1) };
+    // SAFETY: as above.
+    unsafe { last.write((u64::from_le_bytes(*tail) >> (8 * before)).to_le()) };
+    to.wrapping_add(words)
 }
 
 /// One to seven bytes as a word, by loads that overlap in place of a loop.
@@ -108,7 +118,7 @@ impl<'a> Pairs<'a> {
     }
 
     fn text(&mut self, len: usize) -> Option<&'a str> {
-        let (text, rest) = self.words.split_at_checked(len.div_ceil(WORD))?;
+        let (text, rest) = self.words.split_at_checked(words_in(len))?;
         self.words = rest;
         // SAFETY: the same memory, seen as bytes, of which any is valid.
         let bytes =

@@ -2,7 +2,7 @@
 //!
 //! Context: any; no lock, no global allocator, no panic.
 //! Invariant: a linked record is never moved, unlinked or freed, and never changes.
-//! A set's pairs are sorted by key, and each key is there once.
+//! A set's pairs are sorted by key, each key is there once and has a value.
 //! Source: linking is that of [`table`](crate::table).
 //!
 //! ```text
@@ -27,7 +27,7 @@
 use std::mem::{self, MaybeUninit};
 use std::ptr;
 
-use super::packed::{MOST_PAIRS, MOST_WORDS, Pairs, pack, words_of};
+use super::packed::{MOST_PAIRS, MOST_WORDS, Pairs, pack};
 use super::{LOST, NONE};
 use crate::arena::{NewRecord, Offset, Region, Root, records};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -120,7 +120,8 @@ pub struct Sets<'a> {
 
 impl<'a> Sets<'a> {
     /// Makes them, empty. `None`: no room.
-    pub(crate) fn create(region: Region<'a>) -> Option<Self> {
+    #[must_use]
+    pub fn create(region: Region<'a>) -> Option<Self> {
         let count = head_count(region.capacity_bytes());
         let heads = region.alloc_array::<AtomicU32>(count)?;
         let at = region.alloc::<SetsRoot>(0)?;
@@ -149,10 +150,11 @@ impl<'a> Sets<'a> {
         })
     }
 
-    /// The set of `outer`'s pairs and these; the last of equal keys counts.
+    /// The set of `outer`'s pairs and these; the last of equal keys counts, and one
+    /// without a value takes the key off.
     #[must_use]
     #[inline]
-    pub(crate) fn extend(&self, outer: u32, pairs: &[(&str, &str)]) -> u32 {
+    pub fn extend(&self, outer: u32, pairs: &[(&str, &str)]) -> u32 {
         if outer == LOST || pairs.is_empty() {
             return outer;
         }
@@ -217,7 +219,11 @@ impl<'a> Sets<'a> {
             return LOST;
         };
         let direct = self.way(NONE, words);
-        let Some(set) = self.find_or_link(&direct, None) else {
+        let set = match words {
+            [] => Some(NONE),
+            _ => self.find_or_link(&direct, None),
+        };
+        let Some(set) = set else {
             return LOST;
         };
         if (way.outer, way.pairs) != (NONE, words) {
@@ -226,7 +232,8 @@ impl<'a> Sets<'a> {
         set
     }
 
-    /// The pairs of `outer` and `pairs`, sorted, each key once. `None`: too many.
+    /// The pairs of `outer` and `pairs`, sorted, each key once and none without a
+    /// value. `None`: too many.
     fn join<'o>(
         &self,
         outer: u32,
@@ -247,9 +254,12 @@ impl<'a> Sets<'a> {
             }
         }
         let all = all.get_mut(..len)?;
-        all.sort_unstable_by_key(|(key, _)| *key);
-        debug_assert!(words_of(all) <= MOST_WORDS || out.len() == MOST_WORDS);
-        pack(all, out)
+        // Those without a value first, to be left out.
+        all.sort_unstable_by_key(|(key, value)| (!value.is_empty(), *key));
+        pack(
+            all.get(all.partition_point(|(_, value)| value.is_empty())..)?,
+            out,
+        )
     }
 
     #[inline(always)]

@@ -37,11 +37,24 @@ fn inner_value_of_a_key_and_the_last_of_equal_keys_count() {
     let arena = Arena::anonymous(ROOM).unwrap();
     let sets = sets(&arena);
     let outer = sets.extend(NONE, &[("a", "1"), ("b", "2")]);
-    let inner = sets.extend(outer, &[("b", "3"), ("c", ""), ("b", "4")]);
-    let expected = pairs(&[("a", "1"), ("b", "4"), ("c", "")]);
+    let inner = sets.extend(outer, &[("b", "3"), ("c", "5"), ("b", "4")]);
+    let expected = pairs(&[("a", "1"), ("b", "4"), ("c", "5")]);
     assert_eq!(read(&sets, inner), expected);
     assert_eq!(read(&sets, outer), pairs(&[("a", "1"), ("b", "2")]));
     assert_eq!(sets.extend(outer, &[]), outer);
+}
+
+#[test]
+fn empty_value_takes_a_label_off() {
+    let arena = Arena::anonymous(ROOM).unwrap();
+    let sets = sets(&arena);
+    let outer = sets.extend(NONE, &[("a", "1"), ("b", "2")]);
+    let inner = sets.extend(outer, &[("a", ""), ("c", "")]);
+    assert_eq!(read(&sets, inner), pairs(&[("b", "2")]));
+    for _ in 0..2 {
+        assert_eq!(sets.extend(inner, &[("b", "")]), NONE);
+        assert_eq!(sets.extend(NONE, &[("d", "")]), NONE);
+    }
 }
 
 #[test]
@@ -104,7 +117,7 @@ fn too_many_pairs_and_too_long_ones_are_lost() {
     let arena = Arena::anonymous(ROOM).unwrap();
     let sets = sets(&arena);
     let keys: Vec<String> = (0..=MOST_PAIRS).map(|n| format!("k{n}")).collect();
-    let many: Vec<(&str, &str)> = keys.iter().map(|k| (&**k, "")).collect();
+    let many: Vec<(&str, &str)> = keys.iter().map(|k| (&**k, "1")).collect();
     assert!(sets.extend(NONE, &many[1..]) > LOST);
     assert_eq!(sets.extend(NONE, &many), LOST);
     let long = "x".repeat(crate::labels::MOST_BYTES);
