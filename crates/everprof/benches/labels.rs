@@ -11,7 +11,10 @@ use everprof::labels;
 const TURNS: u32 = 100_000;
 const ROUNDS: u32 = 50;
 
-const ROWS: [(&str, fn(u32)); 6] = [
+/// A row's name, and its loop of so many turns.
+type Row = (&'static str, fn(u32));
+
+const ROWS: [Row; 6] = [
     ("one label", one),
     ("two labels", two),
     ("one in another", nested),
