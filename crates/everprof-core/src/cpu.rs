@@ -47,6 +47,7 @@ use std::ptr;
 
 use crate::arena::Region;
 use crate::gate::Gate;
+use crate::labels;
 use crate::local::{self, Local};
 use crate::lost::Lost;
 use crate::sampler;
@@ -253,7 +254,10 @@ fn add<const DEPTH: usize>(
     // Nothing to skip: these registers are the interrupted code's, not the handler's.
     let depth = stack::capture(registers, &local.stack, &mut scratch, &(0..0)).depth;
     match scratch.get(..depth) {
-        Some(stack) if depth > 0 => buckets.add(stack, local.labels.get(), weight),
+        Some(stack) if depth > 0 => {
+            let labels = labels::in_force(crate::global::store(), local);
+            buckets.add(stack, labels, weight);
+        }
         _ => buckets.add_lost(Lost::NoStack, weight),
     }
 }

@@ -7,6 +7,7 @@ use everprof_core::modules;
 use everprof_profile::Profile;
 
 use super::as_value;
+use super::labels::LabelSets;
 use super::modules::Modules;
 use super::places::Places;
 
@@ -34,7 +35,8 @@ pub(crate) fn cpu(snapshot: &Snapshot) -> Profile {
     }
     let mut places = Places::new(&modules);
     places.add_program(&mut profile);
-    let mut stack = Vec::new();
+    let sets = LabelSets::of_this_process();
+    let (mut stack, mut labels) = (Vec::new(), Vec::new());
     snapshot.for_each(|bucket| {
         stack.clear();
         stack.extend(
@@ -43,8 +45,11 @@ pub(crate) fn cpu(snapshot: &Snapshot) -> Profile {
                 .iter()
                 .map(|pc| places.of_return(&mut profile, *pc)),
         );
+        labels.clear();
+        let set = bucket.labels;
+        sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);
         let values = [as_value(bucket.samples), as_value(bucket.nanos)];
-        profile.push_sample(&stack, &values, &[]);
+        profile.push_sample(&stack, &values, &labels);
     });
     profile
 }
