@@ -444,6 +444,17 @@ impl<'a> Region<'a> {
         self.base.as_ptr().wrapping_add(at.bytes())
     }
 
+    /// The offset of the record at an address, as [`Region::pointer`] gave it; `None` if
+    /// that is not in this arena.
+    #[must_use]
+    pub fn offset_of(&self, address: *const u8) -> Option<Offset> {
+        let bytes = address.addr().checked_sub(self.base.addr().get())?;
+        let units = u32::try_from(bytes / UNIT_BYTES).ok()?;
+        (bytes < self.len)
+            .then_some(units)
+            .and_then(Offset::from_raw)
+    }
+
     /// The named record.
     #[must_use]
     #[inline]

@@ -8,7 +8,7 @@ use crate::cpu::{Profiler, Session, StartError};
 use crate::heap::Recorder;
 use crate::signal::Arrival;
 use crate::store::Store;
-use crate::{local, modules, sampler, waits};
+use crate::{local, modules, sampler, spawn, waits};
 
 static STORE: Store = Store::new();
 static CPU: Profiler = Profiler::new();
@@ -48,6 +48,12 @@ fn on_cpu_signal(arrival: &Arrival<'_>) -> bool {
 #[inline(always)]
 pub fn waits() -> waits::Recorder<'static> {
     waits::Recorder::of(&STORE)
+}
+
+/// The recorder of threads.
+#[must_use]
+pub fn spawn() -> spawn::Recorder<'static> {
+    spawn::Recorder::of(&STORE)
 }
 
 /// Counts `size_bytes` towards the next sample; true when it is due.

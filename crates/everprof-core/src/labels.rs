@@ -57,6 +57,18 @@ impl Labels {
         Self(set as u64 | (made as u64) << 32)
     }
 
+    /// As one word.
+    #[cfg(not(everprof_loom))]
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// From the word that `to_bits` gave.
+    #[cfg(not(everprof_loom))]
+    pub(crate) fn from_bits(word: u64) -> Self {
+        Self(word)
+    }
+
     /// The set's number in the store as it was made for the `made`th time.
     fn set_in(self, made: u32) -> u32 {
         match self.0 as u32 {

@@ -36,6 +36,8 @@ mod ledger;
 #[cfg(not(everprof_loom))]
 pub mod recording;
 #[cfg(not(everprof_loom))]
+pub mod spawn;
+#[cfg(not(everprof_loom))]
 pub mod store;
 #[cfg(not(everprof_loom))]
 pub mod threads;

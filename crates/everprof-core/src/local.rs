@@ -7,6 +7,8 @@
 use std::cell::Cell;
 
 use crate::labels::Labels;
+#[cfg(not(everprof_loom))]
+use crate::spawn::Own;
 use crate::stack::ThreadMemory;
 use crate::waits::ThreadState;
 
@@ -40,6 +42,9 @@ pub struct Local {
     pub(crate) cpu_timer: Cell<u64>,
     /// The labels in force. One word: handlers see one set or the other.
     pub(crate) labels: Cell<Labels>,
+    /// The thread's record of its creation and end.
+    #[cfg(not(everprof_loom))]
+    pub(crate) thread: Cell<Own>,
     /// What the stack walk remembers.
     pub(crate) stack: ThreadMemory,
     /// What the recorder of waits remembers.
@@ -60,6 +65,8 @@ impl Local {
             excluded: Cell::new(false),
             cpu_timer: Cell::new(0),
             labels: Cell::new(Labels::NONE),
+            #[cfg(not(everprof_loom))]
+            thread: Cell::new(Own::NONE),
             stack: ThreadMemory::new(),
             waits: ThreadState::new(),
         }

@@ -47,6 +47,12 @@ pub const ALL: [Lost; 8] = [
     Lost::CpuUnseen,
 ];
 
+/// Stands for a thread's creator where that is the system: the process's first thread.
+pub const MAIN_THREAD: u64 = 32;
+
+/// Stands for a thread's creator where nobody was seen to create it.
+pub const UNKNOWN_CREATOR: u64 = 33;
+
 /// The first number that may be an address.
 pub const FIRST_ADDRESS: u64 = 64;
 
@@ -85,6 +91,8 @@ pub fn of_pc(pc: u64) -> Option<Lost> {
 pub fn name(pc: u64) -> Option<&'static str> {
     match of_pc(pc) {
         Some(lost) => Some(lost.name()),
+        None if pc == MAIN_THREAD => Some("everprof::spawn::main"),
+        None if pc == UNKNOWN_CREATOR => Some("everprof::spawn::unknown"),
         None if pc < FIRST_ADDRESS => Some("everprof::lost::unknown"),
         None => None,
     }

@@ -9,6 +9,7 @@ use crate::arena::Region;
 use crate::inuse::InUse;
 use crate::labels::sets::Sets;
 use crate::ledger::{Ledger, Name};
+use crate::spawn::Pool;
 use crate::waits;
 
 /// Makes everything in a fresh arena. `None`: no room.
@@ -18,6 +19,7 @@ pub(crate) fn create(region: Region<'_>) -> Option<()> {
     }
     InUse::create(region)?;
     Sets::create(region)?;
+    Pool::create(region)?;
     waits::parts::create(region)
 }
 
@@ -32,6 +34,9 @@ pub(crate) fn disown(region: Region<'_>) {
     }
     if let Some(in_use) = InUse::open(region) {
         in_use.disown_all();
+    }
+    if let Some(pool) = Pool::open(region) {
+        pool.reset();
     }
     waits::parts::disown(region);
 }

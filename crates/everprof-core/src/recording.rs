@@ -19,6 +19,7 @@ use crate::labels::sets::Sets;
 use crate::module_list;
 use crate::modules::ModuleInfo;
 use crate::settings;
+use crate::spawn;
 use crate::sync::Ordering;
 use crate::waits;
 
@@ -63,6 +64,13 @@ impl Recording {
         let period_nanos = self.setting(settings::Name::MutexPeriod);
         let fraction = self.setting(settings::Name::MutexFraction);
         waits::MutexSnapshot::of_recording(self.arena.region(), period_nanos, fraction)
+    }
+
+    /// Who created threads; nothing, where the process recorded none.
+    #[must_use]
+    pub fn spawn(&self) -> Option<spawn::Snapshot<'_>> {
+        let parts = spawn::Parts::open(self.arena.region())?;
+        Some(spawn::Snapshot::of_recording(parts))
     }
 
     /// The label sets that buckets name.

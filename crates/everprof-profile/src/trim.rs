@@ -82,8 +82,11 @@ fn is_profiler_frame(name: &str) -> bool {
         .iter()
         .any(|name| strip_crate(path, name).is_some())
     {
-        // A loss is no call of ours: it stands for what the program did.
-        return !matches!(strip_crate(path, "everprof"), Some(rest) if rest.starts_with("lost::"));
+        // These are no calls of ours: they stand for what the program did.
+        return !matches!(
+            strip_crate(path, "everprof"),
+            Some(rest) if rest.starts_with("lost::") || rest.starts_with("spawn::")
+        );
     }
     let shim = strip_crate(path, "__rustc").unwrap_or(path);
     let allocates = |name: &str| {

@@ -1,0 +1,305 @@
+//! Spawn: who creates threads, how many of them are there, and what they cost.
+//!
+//! Context: sampled (`begin`, `start`, `end`); what says cold is cold.
+//! Invariant: of each thread that was created, the beginning is counted once, after the
+//! creation succeeded, and its end once, by whoever retires its record ([`pool`]).
+//! No time of a thread is counted twice.
+//! Source: Go's threadcreate profile, which has had no stacks since 2013 (golang#6104).
+//!
+//! ```text
+//! creator                                   the thread
+//! begin: capture → bucket, record
+//! the C library's pthread_create ─────────▶ start: labels, number, exit notice
+//!   failed: give the record back            the program's routine
+//!   succeeded: count `created`              end: count `ended` and its CPU time
+//! ```
+//!
+//! **CPU time** of those that live is read from their clocks by each snapshot, and what is
+//! new is added to their creator's counter ([`Pool::claim`]); so the counter only grows.
+//!
+//! **Threads nobody was seen to create**: the first, those made before everprof's
+//! `pthread_create` was there or without it (raw `clone`). A snapshot counts them by
+//! the kernel's list, under frames that say so ([`others`]).
+
+use crate::arena::{Offset, Region};
+use crate::labels;
+use crate::ledger::{Ledger, Name};
+use crate::local::{self, Local};
+use crate::lost::Lost;
+use crate::stack::{self, MAX_DEPTH, Registers};
+use crate::store::Store;
+use crate::sys;
+use crate::table::Key;
+use pool::{Birth, Entry, Known, Seen};
+
+mod others;
+pub(crate) mod pool;
+mod snapshot;
+mod tally;
+
+pub use others::Others;
+pub(crate) use pool::Pool;
+pub use snapshot::{Bucket, Snapshot};
+
+/// Records the threads of a process in a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorder<'s> {
+    store: &'s Store,
+}
+
+/// A thread that is being created. Dropped without [`Created::succeeded`], it was not.
+#[derive(Debug)]
+#[must_use]
+pub struct Created<'s> {
+    parts: Parts<'s>,
+    entry: Entry,
+    bucket: Option<Offset>,
+}
+
+/// What a thread remembers of itself: its record, and of which making of the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Own {
+    at: u32,
+    tag: u32,
+    made: u32,
+}
+
+impl Own {
+    pub(crate) const NONE: Self = Self {
+        at: 0,
+        tag: 0,
+        made: 0,
+    };
+}
+
+impl<'s> Recorder<'s> {
+    /// The recorder that writes to `store`.
+    #[must_use]
+    pub const fn of(store: &'s Store) -> Self {
+        Self { store }
+    }
+
+    /// A thread is about to be created, which is to run `routine` with `argument`. `None`: it
+    /// cannot be recorded, and is counted so.
+    pub fn begin(
+        self,
+        routine: usize,
+        argument: usize,
+        registers: &Registers,
+    ) -> Option<Created<'s>> {
+        let skip = self.store.own_text();
+        local::with(|local| {
+            self.begin_with(local, routine, argument, |stack| {
+                stack::capture(registers, &local.stack, stack, &skip).depth
+            })
+        })
+    }
+
+    /// As [`Recorder::begin`], with any thread state and any source of stacks.
+    pub fn begin_with(
+        self,
+        local: &Local,
+        routine: usize,
+        argument: usize,
+        capture: impl FnOnce(&mut [u64]) -> usize,
+    ) -> Option<Created<'s>> {
+        let parts = self.store.region_or_make().and_then(Parts::open)?;
+        let bucket = if local.excluded.get() {
+            // Everprof's own, to be in no profile.
+            None
+        } else {
+            let labels = labels::in_force(self.store, local);
+            let bucket = if stack::depth_limit() <= SHALLOW {
+                bucket_of::<SHALLOW>(&parts.ledger, labels, capture)
+            } else {
+                bucket_of::<MAX_DEPTH>(&parts.ledger, labels, capture)
+            };
+            Some(bucket?)
+        };
+        let birth = Birth {
+            bucket,
+            labels: local.labels.get(),
+            routine,
+            argument,
+        };
+        if !parts.pool.has_free() {
+            parts.pool.for_some(STEPS, |known| parts.look_at(known));
+        }
+        let Some(entry) = parts.pool.acquire(&birth) else {
+            parts.ledger.count_lost(Lost::TableFull, tally::add_created);
+            return None;
+        };
+        self.store.note_modules(parts.region);
+        Some(Created {
+            parts,
+            entry,
+            bucket,
+        })
+    }
+
+    /// This thread begins, with the record that its creator had: now its labels are
+    /// its creator's. False: that is no record of this store.
+    pub fn start(self, local: &Local, record: *const u8) -> bool {
+        let parts = self.store.own_region().and_then(Parts::open);
+        let made = self.store.generation().made();
+        let tid = sys::thread_id();
+        let started = parts.and_then(|parts| parts.pool.start(record, tid));
+        let Some((entry, labels)) = started else {
+            return false;
+        };
+        local.labels.set(labels);
+        local.thread.set(Own {
+            at: entry.at.raw(),
+            tag: entry.tag,
+            made,
+        });
+        true
+    }
+
+    /// This thread ends: what it has not counted yet of its CPU time is counted.
+    pub fn end(self, local: &Local) {
+        let own = local.thread.replace(Own::NONE);
+        let Some(at) = Offset::from_raw(own.at) else {
+            return;
+        };
+        let parts = self.store.own_region().and_then(Parts::open);
+        let Some(parts) = parts.filter(|_| self.store.generation().made() == own.made) else {
+            return;
+        };
+        let Some(known) = parts.pool.known(at).filter(|k| k.entry.tag == own.tag) else {
+            return;
+        };
+        let cpu_nanos = sys::thread_cpu_nanos(known.tid).unwrap_or(0);
+        if let Some(counted_nanos) = parts.pool.retire(known.entry) {
+            let rest = cpu_nanos.saturating_sub(counted_nanos);
+            parts.count(known, |cells| tally::add_ended(cells, rest));
+        }
+    }
+
+    /// The addresses, leaf first, of the stack that created the thread `tid`, if that was
+    /// seen and the thread has not ended. Cold.
+    #[must_use]
+    pub fn creator_of(self, tid: u32) -> Option<&'s [u64]> {
+        let parts = self.store.own_region().and_then(Parts::open)?;
+        let known = parts.find(tid)?;
+        parts.ledger.table.stack(known.bucket?)
+    }
+
+    /// The threads that were created, by who created them, and the others. Cold.
+    #[must_use]
+    pub fn snapshot(self) -> Snapshot<'s> {
+        Snapshot::of(self.store.own_region().and_then(Parts::open))
+    }
+}
+
+impl Created<'_> {
+    /// The address that the thread is to be given: that of its record.
+    #[must_use]
+    pub fn record(&self) -> *mut u8 {
+        self.parts.pool.address(self.entry.at)
+    }
+
+    /// The thread was created.
+    pub fn succeeded(self) {
+        let created = std::mem::ManuallyDrop::new(self);
+        if let Some(bucket) = created.bucket {
+            created.parts.ledger.count(bucket, tally::add_created);
+        }
+    }
+}
+
+impl Drop for Created<'_> {
+    fn drop(&mut self) {
+        self.parts.pool.abandon(self.entry);
+    }
+}
+
+/// What of an arena this recorder writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts<'a> {
+    region: Region<'a>,
+    ledger: Ledger<'a>,
+    pool: Pool<'a>,
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn open(region: Region<'a>) -> Option<Self> {
+        Some(Self {
+            region,
+            ledger: Ledger::open(region, Name::SPAWN)?,
+            pool: Pool::open(region)?,
+        })
+    }
+
+    fn count(&self, known: Known, count: impl FnOnce(&crate::table::Cells)) {
+        if let Some(bucket) = known.bucket {
+            self.ledger.count(bucket, count);
+        }
+    }
+
+    /// The thread on record with this number. Cold where the index has forgotten it.
+    fn find(&self, tid: u32) -> Option<Known> {
+        if let Seen::At(at) = self.pool.seen(tid) {
+            return self.pool.known(at).filter(|known| known.tid == tid);
+        }
+        let mut found = None;
+        self.pool.for_each(|known| {
+            if known.tid == tid {
+                found = Some(known);
+            }
+        });
+        found
+    }
+
+    /// Counts the CPU time that a thread took since somebody looked, or its end.
+    fn look_at(&self, known: Known) {
+        let is_another = match self.pool.seen(known.tid) {
+            Seen::At(at) => at != known.entry.at,
+            Seen::Unknown => false,
+        };
+        match sys::thread_cpu_nanos(known.tid).filter(|_| !is_another) {
+            Some(cpu_nanos) => {
+                let new = self.pool.claim(known.entry, cpu_nanos);
+                if new > 0 {
+                    self.count(known, |cells| tally::add_cpu(cells, new));
+                }
+            }
+            // Gone, and nobody told: the rest of its time is not known.
+            None => {
+                if self.pool.retire(known.entry).is_some() {
+                    self.count(known, tally::add_unseen_end);
+                }
+            }
+        }
+    }
+}
+
+/// Records looked at by a creation: more than one, so that ends are found faster than
+/// threads are made, and no more than a microsecond or so of system calls.
+const STEPS: usize = 4;
+
+/// Depth up to which a capture's scratch is 1 KiB of stack.
+const SHALLOW: usize = stack::DEFAULT_DEPTH;
+
+/// Apart from its caller, so that the scratch is not on the stack of what follows.
+#[inline(never)]
+fn bucket_of<const DEPTH: usize>(
+    ledger: &Ledger<'_>,
+    labels: u32,
+    capture: impl FnOnce(&mut [u64]) -> usize,
+) -> Option<Offset> {
+    let mut scratch = [0; DEPTH];
+    let depth = capture(&mut scratch);
+    let stack = match scratch.get(..depth) {
+        Some(stack) if depth > 0 => stack,
+        _ => &[Lost::NoStack.pc()],
+    };
+    ledger.bucket(&Key {
+        stack,
+        extra: 0,
+        labels,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::labels::Labels;
+
+fn store() -> Box<Store> {
+    Box::new(Store::new())
+}
+
+fn create<'s>(recorder: Recorder<'s>, local: &Local, site: u64) -> Created<'s> {
+    let created = recorder.begin_with(local, 1, 2, |out| {
+        out[..2].copy_from_slice(&[site, 99]);
+        2
+    });
+    created.unwrap()
+}
+
+/// `[created, live, unseen ends]` by the leaf of the creator's stack.
+fn counts(recorder: Recorder<'_>) -> Vec<(u64, [u64; 3])> {
+    let snapshot = recorder.snapshot();
+    let mut counts: Vec<_> = snapshot
+        .iter()
+        .map(|b| (b.stack[0], [b.created, b.live, b.unseen_ends]))
+        .collect();
+    counts.sort_unstable();
+    counts
+}
+
+#[test]
+fn created_live_and_ended_are_counted_by_who_created() {
+    let (store, creator) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
+    let first = create(recorder, &creator, 100);
+    let record = first.record();
+    assert_eq!(counts(recorder), []);
+    first.succeeded();
+    assert_eq!(counts(recorder), [(100, [1, 1, 0])]);
+    let thread = Local::new();
+    assert!(recorder.start(&thread, record));
+    create(recorder, &creator, 100).succeeded();
+    create(recorder, &creator, 200).succeeded();
+    assert_eq!(counts(recorder), [(100, [2, 2, 0]), (200, [1, 1, 0])]);
+    recorder.end(&thread);
+    recorder.end(&thread);
+    assert_eq!(counts(recorder), [(100, [2, 1, 0]), (200, [1, 1, 0])]);
+}
+
+#[test]
+fn creation_that_failed_counts_nothing() {
+    let (store, creator) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
+    drop(create(recorder, &creator, 100));
+    assert_eq!(counts(recorder), []);
+}
+
+#[test]
+fn thread_that_ends_before_its_creator_counts_it_is_never_negative() {
+    let (store, creator, thread) = (store(), Local::new(), Local::new());
+    let recorder = Recorder::of(&store);
+    let created = create(recorder, &creator, 100);
+    assert!(recorder.start(&thread, created.record()));
+    recorder.end(&thread);
+    assert!(counts(recorder).iter().all(|(_, counts)| counts[1] == 0));
+    created.succeeded();
+    assert_eq!(counts(recorder), [(100, [1, 0, 0])]);
+}
+
+#[test]
+fn labels_are_inherited_and_those_of_everprofs_own_threads_are_in_no_profile() {
+    let (store, creator, thread) = (store(), Local::new(), Local::new());
+    let recorder = Recorder::of(&store);
+    let labels = labels::extend(&store, Labels::NONE, &[("a", "1")]);
+    creator.labels.set(labels);
+    let created = create(recorder, &creator, 100);
+    assert!(recorder.start(&thread, created.record()));
+    created.succeeded();
+    assert_eq!(thread.labels.get(), labels);
+    let snapshot = recorder.snapshot();
+    let sets = labels::sets_of(&store).unwrap();
+    let of = snapshot.iter().next().unwrap().labels;
+    assert!(sets.pairs(of).unwrap().eq([("a", "1")]));
+
+    creator.excluded.set(true);
+    create(recorder, &creator, 300).succeeded();
+    assert_eq!(recorder.snapshot().iter().count(), 1);
+}
+
+/// The threads here are real: their numbers and clocks are asked for.
+#[cfg(all(target_os = "linux", not(miri)))]
+mod real {
+    use super::*;
+
+    fn cpu_nanos(recorder: Recorder<'_>) -> u64 {
+        recorder.snapshot().iter().map(|b| b.cpu_nanos).sum()
+    }
+
+    fn burn(nanos: u64) {
+        let clock = || sys::thread_cpu_nanos(sys::thread_id()).unwrap();
+        let until = clock() + nanos;
+        while clock() < until {}
+    }
+
+    /// A thread that begins on this record, does `work`, and is gone without a word.
+    fn ends_untold(recorder: Recorder<'_>, record: usize, work: impl FnOnce() + Send) {
+        let tid = std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                assert!(recorder.start(&Local::new(), record as *const u8));
+                work();
+                sys::thread_id()
+            });
+            thread.join().unwrap()
+        });
+        // Joined, it may still be on the kernel's list for a moment.
+        while sys::thread_cpu_nanos(tid).is_some() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn cpu_time_grows_while_a_thread_lives_and_is_whole_at_its_end() {
+        let (store, creator) = (store(), Local::new());
+        let recorder = Recorder::of(&store);
+        let created = create(recorder, &creator, 100);
+        let record = created.record() as usize;
+        created.succeeded();
+        let used = std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                let local = Local::new();
+                let tid = sys::thread_id();
+                assert!(recorder.start(&local, record as *const u8));
+                burn(3_000_000);
+                let first = cpu_nanos(recorder);
+                assert!(first >= 3_000_000);
+                burn(2_000_000);
+                assert!(cpu_nanos(recorder) >= first + 2_000_000);
+                assert_eq!(recorder.creator_of(tid), Some(&[100, 99][..]));
+                recorder.end(&local);
+                assert_eq!(recorder.creator_of(tid), None);
+                sys::thread_cpu_nanos(tid).unwrap()
+            });
+            thread.join().unwrap()
+        });
+        let counted = cpu_nanos(recorder);
+        assert!((5_000_000..=used).contains(&counted), "{counted} of {used}");
+        assert_eq!(cpu_nanos(recorder), counted);
+    }
+
+    #[test]
+    fn end_that_nobody_told_is_found_by_a_snapshot() {
+        let (store, creator) = (store(), Local::new());
+        let recorder = Recorder::of(&store);
+        let created = create(recorder, &creator, 100);
+        let record = created.record() as usize;
+        created.succeeded();
+        ends_untold(recorder, record, || {
+            assert_eq!(counts(recorder), [(100, [1, 1, 0])]);
+        });
+        assert_eq!(counts(recorder), [(100, [1, 0, 1])]);
+        assert!(cpu_nanos(recorder) > 0, "what was seen of it stays");
+    }
+
+    #[test]
+    fn ends_that_nobody_told_do_not_fill_the_arena() {
+        let (store, creator) = (store(), Local::new());
+        let recorder = Recorder::of(&store);
+        let mut used = 0;
+        for turn in 0..400 {
+            let created = create(recorder, &creator, 100);
+            let record = created.record() as usize;
+            created.succeeded();
+            ends_untold(recorder, record, || ());
+            match turn {
+                100 => used = store.memory_used(),
+                _ if turn > 100 => assert_eq!(store.memory_used(), used),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn others_are_those_that_nobody_was_seen_to_create() {
+        let (store, creator) = (store(), Local::new());
+        let recorder = Recorder::of(&store);
+        let others = |recorder: Recorder<'_>| recorder.snapshot().others;
+        assert!(others(recorder).main_cpu_nanos.unwrap() > 0);
+        let created = create(recorder, &creator, 100);
+        let record = created.record() as usize;
+        created.succeeded();
+        let known = std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                let (local, tid) = (Local::new(), sys::thread_id());
+                let pool = recorder.store.own_region().and_then(Pool::open).unwrap();
+                let before = pool.seen(tid);
+                assert!(recorder.start(&local, record as *const u8));
+                let during = pool.seen(tid);
+                recorder.end(&local);
+                (before, during, pool.seen(tid))
+            });
+            thread.join().unwrap()
+        });
+        assert_eq!(known.0, Seen::Unknown);
+        assert!(known.1 != Seen::Unknown && known.1 == known.2);
+    }
+}
