@@ -278,6 +278,15 @@ impl<'a> Parts<'a> {
 /// threads are made, and no more than a microsecond or so of system calls.
 const STEPS: usize = 4;
 
+/// The routine, and its argument, that the calling thread was created for.
+///
+/// # Safety
+/// `record` is that of a [`Created`] whose thread this is.
+pub(crate) unsafe fn routine_of(record: *const u8) -> (usize, usize) {
+    // SAFETY: the caller's promise.
+    unsafe { pool::routine_at(record.cast()) }
+}
+
 /// Depth up to which a capture's scratch is 1 KiB of stack.
 const SHALLOW: usize = stack::DEFAULT_DEPTH;
 

@@ -54,6 +54,8 @@ pub(crate) fn spawn(
     body: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     let blocked = BlockedSignals::new();
+    // What starts it is not the program.
+    let _left_out = LeftOut::new();
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
         global::exclude_this_thread(true);
         let _own = OwnThread::register();

@@ -15,6 +15,7 @@ mod next;
 mod poll;
 mod sleep;
 mod socket;
+mod thread;
 
 use crate::stack::Registers;
 use crate::waits::{self, Ended, Operation, Wait};
@@ -30,6 +31,7 @@ extern "C" fn resolve() {
     poll::resolve();
     sleep::resolve();
     socket::resolve();
+    thread::resolve();
     #[cfg(feature = "preload")]
     locks::resolve();
 }

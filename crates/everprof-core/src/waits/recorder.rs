@@ -24,6 +24,7 @@ use super::waiters::{Site, Waiters};
 use super::word::Units;
 use super::{Ended, Operation, Wait, parts, tally};
 use crate::arena::{Offset, Region};
+use crate::labels;
 use crate::ledger::Ledger;
 use crate::local::{self, Local};
 use crate::lost::Lost;
@@ -180,7 +181,7 @@ impl<'s> Recorder<'s> {
         begun.generation = self.store.generation().to_bits();
         identify(local, begun.generation);
         begun.threshold = Threshold::draw(local, period_nanos);
-        begun.labels = local.labels.get();
+        begun.labels = labels::in_force(self.store, local);
         if begun.threshold.is_likely() {
             begun.bucket = self.bucket_of_wait(region, wait, begun.labels, &mut capture);
         }
@@ -335,7 +336,7 @@ impl<'s> Recorder<'s> {
             Chance::OneIn(n) => one_in(local, n, charged.nanos, count),
         });
         if weight.is_some() || charged.link.is_some() {
-            let labels = local.labels.get();
+            let labels = labels::in_force(self.store, local);
             self.record_wake(charged, labels, weight.as_ref(), count, &mut capture);
         }
     }
