@@ -41,6 +41,18 @@ pub use others::Others;
 pub(crate) use pool::Pool;
 pub use snapshot::{Bucket, Snapshot};
 
+/// Whether this build sees threads being created (`interpose/displaced/thread.rs`). Else
+/// all but the first are threads that nobody was seen to create.
+pub const CREATIONS_ARE_SEEN: bool = cfg!(all(
+    feature = "interpose",
+    target_os = "linux",
+    any(target_env = "gnu", target_env = "musl"),
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_pointer_width = "64",
+    not(target_feature = "crt-static"),
+    not(miri)
+));
+
 /// Records the threads of a process in a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Recorder<'s> {

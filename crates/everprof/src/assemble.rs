@@ -12,6 +12,7 @@ mod labels;
 mod modules;
 mod named;
 mod places;
+mod spawn;
 mod threads;
 mod waits;
 
@@ -24,6 +25,7 @@ pub(crate) use self::cpu::cpu;
 pub(crate) use self::heap::{DefaultType, heap};
 use self::modules::Modules;
 use self::places::Places;
+pub(crate) use self::spawn::spawn;
 pub(crate) use self::threads::threads;
 pub(crate) use self::waits::{block, block_records, mutex, mutex_records};
 use crate::error::{Error, Kind};
@@ -52,6 +54,9 @@ pub fn recording(path: &Path) -> Result<Vec<(&'static str, Profile)>, Error> {
     }
     for (name, profile) in waits::of_recording(&recording, &modules) {
         profiles.push((name, finish(profile, Names::Table, &[])));
+    }
+    if let Some(spawn) = spawn::of_recording(&recording, &modules) {
+        profiles.push(("threadcreate", finish(spawn, Names::Table, &[])));
     }
     Ok(profiles)
 }

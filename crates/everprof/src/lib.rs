@@ -44,8 +44,8 @@ pub mod label;
 pub mod mutex;
 pub mod profile;
 mod start;
+pub mod threadcreate;
 mod threads;
-mod unsupported;
 mod waits;
 
 pub use alloc::Alloc;

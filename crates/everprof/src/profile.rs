@@ -14,7 +14,7 @@ use everprof_profile::{pprof, symbolize, text};
 
 use crate::error::{Error, Kind};
 use crate::start::LeftOut;
-use crate::{assemble, block, cpu, heap, mutex, threads, unsupported};
+use crate::{assemble, block, cpu, heap, mutex, threadcreate, threads};
 
 /// A profile as it was when it was taken: `heap`, `block`, `threads`, ….
 ///
@@ -264,7 +264,7 @@ pub(crate) fn registry() -> &'static [&'static Source] {
         &heap::HEAP,
         &mutex::MUTEX,
         &cpu::CPU,
-        &unsupported::THREADCREATE,
+        &threadcreate::THREADCREATE,
         &threads::THREADS,
     ];
     &REGISTRY
