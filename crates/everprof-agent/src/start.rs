@@ -25,7 +25,7 @@ use std::ffi::c_char;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use everprof_core::local;
+use everprof_core::{global, local};
 
 use crate::announce::Socket;
 use crate::environment::{self, Traces};
@@ -133,6 +133,11 @@ unsafe fn begin(environment: *mut *mut c_char) -> Option<()> {
 }
 
 fn enter(state: u8) {
+    if state == DORMANT {
+        // Threads and waits ask it, and no state of ours. Nobody else runs: this is the
+        // start of a process, or of a fork's child.
+        global::store().close();
+    }
     // Release: publishes the recorder's setting up. Pairs with `is_recording`.
     STATE.store(state, Ordering::Release);
 }

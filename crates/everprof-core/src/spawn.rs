@@ -294,7 +294,8 @@ const STEPS: usize = 4;
 ///
 /// # Safety
 /// `record` is that of a [`Created`] whose thread this is.
-pub(crate) unsafe fn routine_of(record: *const u8) -> (usize, usize) {
+#[must_use]
+pub unsafe fn routine_of(record: *const u8) -> (usize, usize) {
     // SAFETY: the caller's promise.
     unsafe { pool::routine_at(record.cast()) }
 }

@@ -71,7 +71,7 @@ const UNMADE: u32 = 0;
 const MAKING: u32 = 1;
 /// There is one.
 const READY: u32 = 2;
-/// There is no memory for one.
+/// There is none, for want of memory or will, and never will be.
 const FAILED: u32 = 3;
 /// Where the process id begins in `MAKING`. Linux' go up to 2²².
 const MAKER_SHIFT: u32 = 2;
@@ -230,6 +230,13 @@ impl Store {
         moved
     }
 
+    /// Records nothing from here on: for a process that is not to be recorded, which
+    /// may be a child with its parent's arena. Cold; only one thread may be running.
+    pub fn close(&self) {
+        // Relaxed: final, and publishes nothing.
+        self.state.store(FAILED, Ordering::Relaxed);
+    }
+
     /// The arena, if it is made and is this process's own.
     pub(crate) fn own_region(&self) -> Option<Region<'_>> {
         if !self.is_ready() {
@@ -286,7 +293,7 @@ impl Store {
         Some(unsafe { Region::from_parts(base, len) })
     }
 
-    /// There was no memory for an arena, and never will be.
+    /// There is no arena, and never will be.
     pub(crate) fn has_failed(&self) -> bool {
         // Relaxed: FAILED is final and publishes nothing.
         self.state.load(Ordering::Relaxed) == FAILED

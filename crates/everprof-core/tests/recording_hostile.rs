@@ -12,6 +12,7 @@ use everprof_core::heap::Recorder;
 use everprof_core::labels::{self, Labels};
 use everprof_core::local::Local;
 use everprof_core::recording::Recording;
+use everprof_core::spawn;
 use everprof_core::store::Store;
 
 const LEN: usize = 256 * 1024;
@@ -59,6 +60,12 @@ fn record(path: &Path) {
             2
         });
         ticket.unwrap().commit(16 * (n as usize + 1), 0);
+        let spawn = spawn::Recorder::of(&store);
+        let created = spawn.begin_with(&local, 1, 2, |out| {
+            out[..2].copy_from_slice(&[100 + n, 99]);
+            2
+        });
+        created.unwrap().succeeded();
     }
 }
 
@@ -68,6 +75,12 @@ fn read(path: &Path) -> (usize, usize) {
         return (0, 0);
     };
     let sets = recording.label_sets();
+    if let Some(snapshot) = recording.spawn() {
+        let threads = snapshot
+            .iter()
+            .filter(|bucket| bucket.live <= bucket.created);
+        assert!(threads.count() <= LEN);
+    }
     let mut modules = 0;
     recording.for_each_module(|module| modules += usize::from(module.path.len() < LEN));
     let buckets = recording.heap().map_or(0, |snapshot| {
@@ -90,6 +103,10 @@ fn true_recording_is_read_whole() {
     record(&file.0);
     let (buckets, modules) = read(&file.0);
     assert_eq!(buckets, 50);
+    let recording = Recording::open(&file.0).unwrap();
+    let threads = recording.spawn().unwrap();
+    let created = threads.iter().map(|bucket| (bucket.created, bucket.live));
+    assert!(created.eq([(1, 1); 50]));
     assert!(modules > 0);
 }
 
