@@ -221,8 +221,25 @@ fn mutexes_of_every_kind_answer_alike() {
     }
 }
 
+/// Whether the end of a thread is told to who waits for its mutexes: not by qemu's user
+/// emulation, under which such a wait never ends.
+fn deaths_are_told() -> bool {
+    let family = Family::new(false);
+    let mut mutex = mutex(libc::PTHREAD_MUTEX_NORMAL, true, libc::PTHREAD_PRIO_NONE);
+    let mutex = mutex.as_mut_ptr();
+    elsewhere(|| unsafe { (family.lock)(mutex) });
+    let error = unsafe { (family.timedlock)(mutex, &PAST) };
+    if error == libc::EOWNERDEAD {
+        unsafe { (family.unlock)(mutex) };
+    }
+    error == libc::EOWNERDEAD
+}
+
 #[test]
 fn robust_mutex_tells_of_its_dead_owner() {
+    if !deaths_are_told() {
+        return;
+    }
     for protocol in [libc::PTHREAD_PRIO_NONE, libc::PTHREAD_PRIO_INHERIT] {
         for heal in [false, true] {
             same(|family| {

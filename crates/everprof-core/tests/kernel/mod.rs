@@ -29,13 +29,13 @@ pub fn kernel(number: c_long, words: [usize; 6]) -> isize {
     result
 }
 
-/// `syscall(SYS_clone, flags, stack)` whose child stores 1 to `seen` and exits by
-/// `syscall(SYS_exit, 23)`, as a C program's would; the child's number, or −1.
+/// `syscall(SYS_clone, flags, stack)` whose child ends by `syscall(SYS_exit, 23)`, as a C
+/// program's would; the child's number, or −1.
 #[cfg(target_arch = "x86_64")]
-pub fn clone_and_exit(flags: usize, stack: usize, seen: *mut u32) -> isize {
+pub fn clone_and_exit(flags: usize, stack: usize) -> isize {
     let result: isize;
-    // SAFETY: the child touches `seen` and its own stack, or pushes below ours while this
-    // thread waits; what returns here is the parent.
+    // SAFETY: the child touches its own stack, or pushes below ours while this thread waits;
+    // what returns here is the parent.
     unsafe {
         asm!(
             // Where it shares our stack, the child must not write over what the parent
@@ -58,7 +58,6 @@ pub fn clone_and_exit(flags: usize, stack: usize, seen: *mut u32) -> isize {
             "test rax, rax",
             "jnz 2f",
             "sub rsp, 4096",
-            "mov dword ptr [r13], 1",
             "mov edi, {exit}",
             "mov esi, 23",
             "call {syscall}",
@@ -69,7 +68,6 @@ pub fn clone_and_exit(flags: usize, stack: usize, seen: *mut u32) -> isize {
             in("rdi") libc::SYS_clone,
             in("rsi") flags,
             in("rdx") stack,
-            in("r13") seen,
             out("r12") _,
             lateout("rax") result,
             clobber_abi("C"),
@@ -80,7 +78,7 @@ pub fn clone_and_exit(flags: usize, stack: usize, seen: *mut u32) -> isize {
 
 /// As the other one.
 #[cfg(target_arch = "aarch64")]
-pub fn clone_and_exit(flags: usize, stack: usize, seen: *mut u32) -> isize {
+pub fn clone_and_exit(flags: usize, stack: usize) -> isize {
     let result: isize;
     // SAFETY: as the other one's.
     unsafe {
@@ -91,8 +89,6 @@ pub fn clone_and_exit(flags: usize, stack: usize, seen: *mut u32) -> isize {
             "bl {syscall}",
             "cbnz x0, 2f",
             "sub sp, sp, #4096",
-            "mov w1, #1",
-            "str w1, [x20]",
             "mov x0, {exit}",
             "mov x1, #23",
             "bl {syscall}",
@@ -102,7 +98,6 @@ pub fn clone_and_exit(flags: usize, stack: usize, seen: *mut u32) -> isize {
             inlateout("x0") libc::SYS_clone as usize => result,
             in("x1") flags,
             in("x2") stack,
-            in("x20") seen,
             clobber_abi("C"),
         );
     }
