@@ -9,6 +9,9 @@
 //! from another process. [`cpu`] samples what threads run, into an arena of each
 //! profile's own.
 //!
+//! `interpose` (a feature) stands in front: C functions in which programs wait, which it
+//! tells [`waits`] of.
+//!
 //! All of them write to a [`store`]: `ledger` is one profile's table and epochs,
 //! `parts` knows all that stands in one arena, `module_list` copies the modules
 //! into it. Below them stand [`arena`], [`epoch`], [`filter`], `fork`, [`modules`],

@@ -137,6 +137,8 @@ mod tests {
             "everprof[1f]::alloc::slow",
             "everprof_core::heap::Recorder::sample",
             "<everprof_core::heap::Recorder>::sample",
+            "everprof_core::interpose::futex::futex",
+            "everprof_core[1f]::interpose::displaced::join::pthread_join",
             "everprof_agent::malloc",
             "<everprof::Alloc<std::alloc::System> as core::alloc::global::GlobalAlloc>::alloc",
             "<everprof::alloc::Alloc as core::alloc::global::GlobalAlloc>::realloc",
