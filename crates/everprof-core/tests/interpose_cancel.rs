@@ -10,13 +10,29 @@
 ))]
 #![allow(clippy::unwrap_used)]
 
+mod seen;
+
 use std::ffi::{CString, c_int, c_void};
 use std::path::Path;
 use std::process::Command;
 
-use everprof_core::waits::{self, Operation, told};
+use everprof_core::waits::Operation::{self, Condition, Io, Join, Sleep};
+use seen::{is_blocked, want_all};
 
-type CancelledIn = unsafe extern "C" fn(c_int, c_int) -> c_int;
+type Asleep = extern "C" fn(c_int, c_int) -> c_int;
+type CancelledIn = unsafe extern "C" fn(c_int, Option<Asleep>, *mut c_int) -> c_int;
+
+/// In the order of `cancel.c`'s list. The last two are ours under the agent only.
+const KINDS: [Operation; 10] = [Io, Io, Io, Io, Io, Sleep, Sleep, Join, Condition, Condition];
+
+fn is_ours(kind: Operation) -> bool {
+    kind != Condition || cfg!(feature = "preload")
+}
+
+extern "C" fn asleep(tid: c_int, what: c_int) -> c_int {
+    let kind = KINDS[what as usize];
+    c_int::from(!is_ours(kind) || is_blocked(tid.cast_unsigned(), kind))
+}
 
 fn cancelled_in() -> CancelledIn {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interpose/cancel.c");
@@ -43,22 +59,16 @@ fn cancelled_in() -> CancelledIn {
 }
 
 #[test]
-fn cancelled_waits_unwind_through_us() {
-    use Operation::{Io, Join, Sleep};
-    waits::want_all();
+fn cancelled_waits_unwind_through_us_and_leave_no_waiter() {
+    want_all();
     let cancelled_in = cancelled_in();
-    // In the order of `cancel.c`'s list. The last two are ours under the agent only.
-    let kinds = [Io, Io, Io, Io, Io, Sleep, Sleep, Join].map(Some);
-    let kinds = kinds.iter().chain(&[None, None]);
-    for (what, kind) in kinds.enumerate() {
-        for asleep in [0, 1] {
-            let kind = kind.unwrap_or(Operation::Condition);
-            let before = told(kind);
+    for (what, kind) in KINDS.into_iter().enumerate() {
+        for asleep in [None, Some(asleep as Asleep)] {
+            let mut tid = 0;
             // SAFETY: as `cancel.c` has it.
-            let cleaned = unsafe { cancelled_in(what as c_int, asleep) };
-            assert_eq!(cleaned, 1, "{what} {asleep}");
-            let ours = kind != Operation::Condition || cfg!(feature = "preload");
-            assert!(told(kind) > before || !ours, "{what} {asleep}");
+            let cleaned = unsafe { cancelled_in(what as c_int, asleep, &raw mut tid) };
+            assert_eq!(cleaned, 1, "{what} {asleep:?}");
+            assert!(!is_blocked(tid.cast_unsigned(), kind), "{what} {asleep:?}");
         }
     }
 }

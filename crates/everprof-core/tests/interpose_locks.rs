@@ -18,14 +18,17 @@
     reason = "the stories are C: each operates on locks made at its begin"
 )]
 
+mod seen;
+
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::{MaybeUninit, transmute};
 use std::ptr::null;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::thread;
 
-use everprof_core::waits::{Operation, told, wakes_told};
+use everprof_core::waits::Operation;
 use libc::{pthread_cond_t, pthread_mutex_t, pthread_rwlock_t, sem_t, timespec};
+use seen::{is_blocked, own_tid, wakes, want_all};
 
 type Mutex = *mut pthread_mutex_t;
 type Lock = *mut pthread_rwlock_t;
@@ -411,54 +414,62 @@ fn semaphores_answer_alike_and_leave_errno() {
 
 #[test]
 fn who_waits_and_who_wakes_is_told() {
+    want_all();
     let family = Family::new(true);
     let mut mutex = mutex(libc::PTHREAD_MUTEX_NORMAL, false, 0);
     let mutex = mutex.as_mut_ptr();
-    let mut condition: pthread_cond_t = libc::PTHREAD_COND_INITIALIZER;
-    let condition = &raw mut condition;
+    let mut lock: pthread_rwlock_t = libc::PTHREAD_RWLOCK_INITIALIZER;
+    let lock = &raw mut lock;
+    let mut condition = condition(libc::CLOCK_REALTIME);
+    let condition = condition.as_mut_ptr();
     let mut barrier = MaybeUninit::uninit();
     let barrier = barrier.as_mut_ptr();
     let mut semaphore = MaybeUninit::uninit();
     let semaphore: Semaphore = semaphore.as_mut_ptr();
+    let (theirs, ready) = (AtomicU32::new(0), AtomicBool::new(false));
+    // The waiter goes on only after it has been seen.
+    let until_blocked = |operation| {
+        while !is_blocked(theirs.load(Ordering::Relaxed), operation) {
+            std::hint::spin_loop();
+        }
+    };
+    let before = wakes();
     unsafe {
         libc::pthread_barrier_init(barrier, null(), 2);
         libc::sem_init(semaphore, 0, 0);
-        let before = (
-            told(Operation::Lock),
-            told(Operation::Condition),
-            wakes_told(),
-        );
         (family.lock)(mutex);
-        let ready = AtomicBool::new(false);
+        (family.write)(lock);
         elsewhere_after(
             || {
-                // Comes to a busy mutex, then waits for the flag.
+                theirs.store(own_tid(), Ordering::Relaxed);
                 (family.lock)(mutex);
                 while !ready.load(Ordering::Relaxed) {
                     (family.wait)(condition, mutex);
                 }
                 (family.unlock)(mutex);
+                (family.read)(lock);
                 (family.sem_wait)(semaphore);
                 (family.barrier)(barrier);
             },
             || {
-                while told(Operation::Lock) == before.0 {
-                    thread::yield_now();
-                }
+                until_blocked(Operation::Lock);
                 (family.unlock)(mutex);
-                while told(Operation::Condition) == before.1 {
-                    thread::yield_now();
-                }
+                until_blocked(Operation::Condition);
                 (family.lock)(mutex);
                 ready.store(true, Ordering::Relaxed);
                 (family.broadcast)(condition);
                 (family.unlock)(mutex);
+                until_blocked(Operation::Lock);
+                (family.unlock_rw)(lock);
+                until_blocked(Operation::Condition);
                 (family.post)(semaphore);
+                until_blocked(Operation::Condition);
                 (family.barrier)(barrier);
             },
         );
-        assert!(wakes_told() >= before.2 + 2);
     }
+    // Of the mutex, the condition, the lock and the semaphore.
+    assert!(wakes() >= before + 4);
 }
 
 /// Runs `there` in another thread and `here` in this one.

@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod kernel;
+mod seen;
 
 use std::ffi::{c_int, c_long, c_void};
 use std::mem::MaybeUninit;
@@ -17,8 +18,9 @@ use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use everprof_core::waits::{Operation, told, wakes_told};
+use everprof_core::waits::Operation;
 use kernel::kernel;
+use seen::{ended, wakes, want_all};
 
 fn errno() -> c_int {
     // SAFETY: no preconditions.
@@ -211,7 +213,8 @@ fn every_futex_error_is_exact_and_success_keeps_errno() {
 fn waits_and_wakes_are_told_and_counted_by_the_kernel() {
     static WORD: AtomicU32 = AtomicU32::new(0);
     static OTHER: AtomicU32 = AtomicU32::new(0);
-    let before = (told(Operation::Futex), wakes_told());
+    want_all();
+    let before = (ended(Operation::Futex), wakes());
     let at = word(&WORD);
     let waiters: Vec<_> = (0..3)
         .map(|_| std::thread::spawn(move || ours(libc::SYS_futex, [at, PRIVATE, 0, 0, 0, 0])))
@@ -230,8 +233,8 @@ fn waits_and_wakes_are_told_and_counted_by_the_kernel() {
     for waiter in waiters {
         assert_eq!(waiter.join().unwrap(), (0, 77));
     }
-    assert!(told(Operation::Futex) >= before.0 + 3);
-    assert!(wakes_told() > before.1);
+    assert!(ended(Operation::Futex) >= before.0 + 3);
+    assert!(wakes() > before.1);
 }
 
 #[test]
@@ -343,12 +346,13 @@ fn signal_without_restart_ends_a_wait_and_with_it_does_not() {
 
 #[test]
 fn yielding_returns_what_it_always_has() {
+    want_all();
     set_errno(77);
-    let before = told(Operation::Yield);
+    let before = ended(Operation::Yield);
     // SAFETY: no preconditions.
     assert_eq!(unsafe { libc::sched_yield() }, 0);
     assert_eq!(errno(), 77);
-    assert!(told(Operation::Yield) > before);
+    assert!(ended(Operation::Yield) > before);
 }
 
 /// Ran before `main`, by the loader: 1 if a futex call was right there.
@@ -407,7 +411,8 @@ fn threads_are_joined_with_what_they_return() {
     extern "C" fn start(argument: *mut c_void) -> *mut c_void {
         argument
     }
-    let before = told(Operation::Join);
+    want_all();
+    let before = ended(Operation::Join);
     let (mut thread, mut value) = (MaybeUninit::uninit(), null_mut());
     // SAFETY: a function that returns its argument.
     let made =
@@ -427,5 +432,5 @@ fn threads_are_joined_with_what_they_return() {
     // SAFETY: this very thread.
     let refused = unsafe { libc::pthread_join(own, null_mut()) };
     assert_eq!(refused, libc::EDEADLK);
-    assert!(told(Operation::Join) >= before + 2);
+    assert!(ended(Operation::Join) > before);
 }

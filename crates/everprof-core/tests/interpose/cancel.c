@@ -12,7 +12,7 @@
 enum { POLL, SELECT, EPOLL, RECV, ACCEPT, NANOSLEEP, CLOCK_NANOSLEEP, JOIN, CONDITION, SEMAPHORE };
 
 struct waiter {
-    int what, cleaned;
+    int what, tid, cleaned;
     pthread_t sleeper;
     pthread_mutex_t mutex;
     pthread_cond_t condition;
@@ -38,6 +38,7 @@ static void *wait_long(void *argument) {
     char byte;
     socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
     pthread_cleanup_push(clean, self);
+    self->tid = gettid();
     sem_post(&self->begun);
     switch (self->what) {
     case POLL: poll(0, 0, -1); break;
@@ -65,8 +66,9 @@ static void *wait_long(void *argument) {
     return 0;
 }
 
-/* How many of the thread's cleanup handlers ran; -1: it was not cancelled. */
-int cancelled_in(int what, int asleep) {
+/* How many of the thread's cleanup handlers ran; -1: it was not cancelled. Which thread it
+   was is left in `tid`. It is cancelled as soon as `asleep` says that it waits, or at once. */
+int cancelled_in(int what, int (*asleep)(int tid, int what), int *tid) {
     struct waiter self = {.what = what};
     pthread_t thread;
     void *result;
@@ -77,7 +79,8 @@ int cancelled_in(int what, int asleep) {
     pthread_create(&self.sleeper, 0, sleep_long, 0);
     pthread_create(&thread, 0, wait_long, &self);
     sem_wait(&self.begun);
-    if (asleep) usleep(20000);
+    while (asleep && !asleep(self.tid, what)) usleep(100);
+    *tid = self.tid;
     pthread_cancel(thread);
     pthread_join(thread, &result);
     pthread_cancel(self.sleeper);
