@@ -105,6 +105,16 @@ fn agent_and_command_line_take_the_facade_without_its_defaults() {
 }
 
 #[test]
+fn agent_stands_in_for_c_functions_and_command_line_does_not() {
+    // The command line reads profiles; its own waits are nobody's business.
+    for (package, expected) in [("everprof-agent", true), ("everprof-cli", false)] {
+        let tree = cargo(&["tree", "-p", package, "-e", "features", "--prefix=none"]);
+        let has = tree.contains("everprof-core feature \"interpose\"");
+        assert_eq!(has, expected, "{package}");
+    }
+}
+
+#[test]
 fn recorded_and_readable_meet_in_one_file() {
     for (path, code) in sources("crates/everprof/src") {
         let meets = code.contains("everprof_core") && code.contains("everprof_profile");
