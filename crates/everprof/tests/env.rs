@@ -23,6 +23,13 @@ fn main() {
     match std::env::var("EVERPROF_TEST_ROLE").as_deref() {
         Ok("profile") => print_text("heap"),
         Ok("period") => println!("{}", everprof::heap::period()),
+        Ok("waits") => {
+            everprof::block::set_period(5);
+            everprof::mutex::set_period(6);
+            everprof::mutex::set_fraction(7);
+            let (block, mutex) = (everprof::block::period(), everprof::mutex::period());
+            println!("{block} {mutex} {}", everprof::mutex::fraction());
+        }
         Ok("override") => {
             everprof::heap::set_period(77);
             println!("{}", everprof::heap::period());
@@ -135,15 +142,18 @@ fn it_overrides_the_code() {
     assert_eq!(run("override", "heap=64KiB").0, "65536\n");
     assert_eq!(run("override", "").0, "77\n");
     assert_eq!(run("period", "").0, "524288\n");
+    assert_eq!(run("waits", "").0, "5 6 7\n");
+    let told = "block=10us,mutex=off,mutex_fraction=100";
+    assert_eq!(run("waits", told).0, "10000 0 100\n");
 }
 
 fn what_cannot_be_read_is_one_line_and_the_program_goes_on() {
-    let (period, complaints) = run("period", "heap=0x,block=1ms,haep=1,memory_limit=1GiB");
+    let (period, complaints) = run("period", "heap=0x,tasks=1,haep=1,memory_limit=1GiB");
     assert_eq!(period, "524288\n");
     let lines: Vec<_> = complaints.lines().collect();
     assert_eq!(lines.len(), 3, "{complaints}");
     assert!(lines[0].contains("`heap=0x`: expected a size"));
-    assert!(lines[1].contains("this version of everprof has no `block`"));
+    assert!(lines[1].contains("this version of everprof has no `tasks`"));
     assert!(lines[2].contains("`haep=1`: no such setting"));
 }
 
