@@ -30,6 +30,7 @@ fn threads() -> Profile {
     let main = at(1, "app::main", 10);
     let lock = at(2, "std::sync::Mutex<T>::lock", 20);
     let work = at(3, "app::work", 30);
+    let start = at(4, "std::sys::backtrace::__rust_begin_short_backtrace", 40);
     for (id, name, state) in [
         (7, "worker-1", "mutex 0x7f10, 3.2 s"),
         (8, "worker-2", "mutex 0x7f10, 17 ms"),
@@ -41,7 +42,7 @@ fn threads() -> Profile {
             Label::string(CREATOR_LABEL, "app::main\n\tsrc/app.rs:11 +0x5011"),
             Label::string("tenant", "blue"),
         ];
-        profile.push_sample(&[lock, work], &[1], &labels);
+        profile.push_sample(&[lock, work, start], &[1], &labels);
     }
     let labels = [
         Label::number(ID_LABEL, 6, ""),
@@ -85,6 +86,18 @@ threads.pb.gz: 3 threads at 2 places, taken 2026-11-23 13:40:05 UTC
 }
 
 #[test]
+fn the_start_of_a_thread_is_shown_when_asked_for() {
+    let place = place();
+    let start = "__rust_begin_short_backtrace";
+    assert!(!place.stdout(&["stacks", "threads.pb.gz"]).contains(start));
+    assert!(
+        place
+            .stdout(&["stacks", "--full", "threads.pb.gz"])
+            .contains(start)
+    );
+}
+
+#[test]
 fn what_the_limit_leaves_out_is_counted() {
     let text = place().stdout(&["stacks", "-n", "1", "threads.pb.gz"]);
     assert!(
@@ -104,6 +117,8 @@ std::sync::Mutex<T>::lock
 \tsrc/app.rs:20
 app::work
 \tsrc/app.rs:30
+std::sys::backtrace::__rust_begin_short_backtrace
+\tsrc/app.rs:40
 created by app::main
 \tsrc/app.rs:11 +0x5011
 
@@ -112,6 +127,8 @@ std::sync::Mutex<T>::lock
 \tsrc/app.rs:20
 app::work
 \tsrc/app.rs:30
+std::sys::backtrace::__rust_begin_short_backtrace
+\tsrc/app.rs:40
 created by app::main
 \tsrc/app.rs:11 +0x5011
 

@@ -32,6 +32,10 @@ impl Profile {
     /// also where they were inlined into one location with the program's functions. Frames
     /// that stand for lost samples (`everprof::lost::…`) stay.
     ///
+    /// A thread that is seen within a call that everprof passes on has our frames beneath
+    /// those of the C library, as `clock_nanosleep` < ours < `std::thread::sleep`. All of
+    /// them go: the call is the one that the program made of the function that is ours.
+    ///
     /// Locations must have been named. Samples that become equal are added up.
     pub fn trim(&mut self) {
         let is_ours: Vec<bool> = self
@@ -57,10 +61,21 @@ impl Profile {
         if trims.iter().all(|&(ours, _)| ours == 0) {
             return;
         }
+        let roles: Vec<Role> = (0..trims.len())
+            .map(|place| self.role(LocationId::from_index(place)))
+            .collect();
         self.shorten_stacks(|stack| {
             let whole = stack.clone().take_while(|at| trims[at.index()].1).count();
+            let mut through = 0;
+            for (n, at) in stack.clone().enumerate() {
+                match roles[at.index()] {
+                    Role::PassesOn => through = n + usize::from(trims[at.index()].1),
+                    Role::C if through == 0 && n < MOST_BENEATH => {}
+                    _ => break,
+                }
+            }
             // A stack of nothing else keeps its root, or its values would stand nowhere.
-            whole.min(stack.depth().saturating_sub(1))
+            whole.max(through).min(stack.depth().saturating_sub(1))
         });
         // Only a leaf can bear such a frame: these functions are called in place of the
         // allocator, and do not call the program.
@@ -72,6 +87,48 @@ impl Profile {
             }
         }
     }
+}
+
+/// What a location is to the call that a thread is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The C library's, or nobody knows.
+    C,
+    /// Ours, and calls what it stands in for.
+    PassesOn,
+    Other,
+}
+
+/// A call into the C library takes two or three frames.
+const MOST_BENEATH: usize = 6;
+
+impl Profile {
+    fn role(&self, at: LocationId) -> Role {
+        let lines = self.location(at).lines;
+        let names = || lines.iter().map(|line| self.function(line.function).name);
+        if names().any(passes_on) {
+            Role::PassesOn
+        } else if names().all(|name| !name.contains("::")) {
+            Role::C
+        } else {
+            Role::Other
+        }
+    }
+}
+
+/// Whether a function stands in for one of the C library's that waits, and calls it.
+fn passes_on(name: &str) -> bool {
+    let path = name.trim_start_matches(['<', '&']);
+    strip_crate(path, "everprof_core").is_some_and(|rest| {
+        [
+            "interpose::displaced::",
+            "interpose::futex",
+            "interpose::yields",
+            "waits::",
+        ]
+        .iter()
+        .any(|own| rest.starts_with(own))
+    })
 }
 
 /// Whether a function's name is of the profiler or of a shim between it and the program.
@@ -247,6 +304,43 @@ mod tests {
             [
                 ("app::f < main".to_owned(), 2),
                 ("app::g < __rust_alloc < main".to_owned(), 1),
+            ]
+        );
+    }
+
+    #[test]
+    fn calls_that_are_passed_on_are_the_programs_own() {
+        let mut profile = profile(&[
+            &[
+                &["__GI___clock_nanosleep"],
+                &["everprof_core::interpose::displaced::sleep::clock_nanosleep::{{closure}}"],
+                &["everprof_core::interpose::displaced::sleep::clock_nanosleep"],
+                &["std::thread::functions::sleep"],
+                &["main"],
+            ],
+            // Ours at the root, or behind the program's own, is another matter.
+            &[
+                &["app::work"],
+                &["everprof_core::interpose::displaced::sleep::clock_nanosleep"],
+                &["main"],
+            ],
+            &[
+                &["work"],
+                &["main"],
+                &["everprof_core::interpose::thread::start"],
+                &["clone"],
+            ],
+        ]);
+        profile.trim();
+        assert_eq!(
+            stacks(&profile)
+                .iter()
+                .map(|(stack, _)| stack.as_str())
+                .collect::<Vec<_>>(),
+            [
+                "std::thread::functions::sleep < main",
+                "app::work < everprof_core::interpose::displaced::sleep::clock_nanosleep < main",
+                "work < main < everprof_core::interpose::thread::start < clone",
             ]
         );
     }

@@ -8,6 +8,8 @@
 //! reason why it has none.
 //! Source: Go's goroutine profile, for threads.
 
+use everprof_core::own_threads;
+
 use crate::assemble;
 use crate::profile::{LongText, Source, Time};
 
@@ -32,7 +34,11 @@ pub(crate) static GOROUTINE: Source = Source {
     ..THREADS
 };
 
-/// Threads of the process, everprof's own among them: to leave these out takes a dump.
+/// Not taken, since that costs something a thread.
 fn count() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
+        return 0;
+    };
+    let ids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok());
+    ids.filter(|id| !own_threads::contains(*id)).count()
 }

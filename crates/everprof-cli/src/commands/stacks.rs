@@ -32,9 +32,22 @@ pub struct StacksArgs {
     #[arg(long, conflicts_with = "limit")]
     each: bool,
 
+    /// Show the frames of a thread's start, too
+    #[arg(long, conflicts_with = "each")]
+    full: bool,
+
     /// How many groups to show; 0 for all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     limit: usize,
+}
+
+impl StacksArgs {
+    fn groups(&self) -> usize {
+        match self.limit {
+            0 => usize::MAX,
+            limit => limit,
+        }
+    }
 }
 
 fn source(given: &str) -> Result<Source, String> {
@@ -60,21 +73,16 @@ pub fn main(args: &StacksArgs) -> Result<(), Error> {
     }
     let stacks = Stacks::of(&profile);
     let groups = groups(&stacks);
-    let limit = if args.limit == 0 {
-        usize::MAX
-    } else {
-        args.limit
-    };
     match args.format {
         Format::Text if args.each => output::print(&output::printable_lines(&stacks.to_string())),
-        Format::Text => output::print(&text(&input, &profile, &groups, limit, output::columns())),
+        Format::Text => output::print(&text(&input, &profile, &groups, args, output::columns())),
         Format::Json => output::print_json(&to_json(&input, &profile, &groups)),
         Format::Md if args.each => {
             let head = head(&input, &profile, &groups);
             let each = fenced(&output::printable_lines(&stacks.to_string()));
             output::print(&format!("{head}\n\n{each}"))
         }
-        Format::Md => output::print(&markdown(&input, &profile, &groups, limit)),
+        Format::Md => output::print(&markdown(&input, &profile, &groups, args)),
     }
 }
 
@@ -153,14 +161,14 @@ fn text(
     input: &str,
     profile: &Profile,
     groups: &[Group<'_>],
-    limit: usize,
+    args: &StacksArgs,
     columns: Option<usize>,
 ) -> String {
     let mut out = head(input, profile, groups);
     out.push('\n');
-    for group in groups.iter().take(limit) {
+    for group in groups.iter().take(args.groups()) {
         let _ = writeln!(out, "\n{}", title(group));
-        let (places, width) = laid_out(group);
+        let (places, width) = laid_out(group, args.full);
         for (name, at) in places {
             let name = output::printable(&name);
             let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(2));
@@ -175,15 +183,15 @@ fn text(
             let _ = writeln!(out, "  {}", line.trim_end());
         }
     }
-    out.push_str(&rest(groups, limit));
+    out.push_str(&rest(groups, args.groups()));
     out
 }
 
-fn markdown(input: &str, profile: &Profile, groups: &[Group<'_>], limit: usize) -> String {
+fn markdown(input: &str, profile: &Profile, groups: &[Group<'_>], args: &StacksArgs) -> String {
     let mut out = head(input, profile, groups);
     out.push('\n');
-    for group in groups.iter().take(limit) {
-        let (places, width) = laid_out(group);
+    for group in groups.iter().take(args.groups()) {
+        let (places, width) = laid_out(group, args.full);
         let lines: String = places
             .iter()
             .map(|(name, at)| {
@@ -193,7 +201,7 @@ fn markdown(input: &str, profile: &Profile, groups: &[Group<'_>], limit: usize) 
             .collect();
         let _ = write!(out, "\n**{}**\n\n{}", title(group), fenced(&lines));
     }
-    match rest(groups, limit) {
+    match rest(groups, args.groups()) {
         rest if rest.is_empty() => {}
         rest => {
             let _ = write!(out, "\n{}", rest.trim_start());
@@ -204,11 +212,13 @@ fn markdown(input: &str, profile: &Profile, groups: &[Group<'_>], limit: usize) 
 
 /// The frames as name and place, then where the first of the group was created, and how
 /// wide the names are.
-fn laid_out(group: &Group<'_>) -> (Vec<(String, String)>, usize) {
+fn laid_out(group: &Group<'_>, full: bool) -> (Vec<(String, String)>, usize) {
     let mut places: Vec<(String, String)> = group
         .first
         .frames
         .iter()
+        // As std's own backtraces: what is below was there before the program.
+        .take_while(|frame| full || !frame.name.contains("__rust_begin_short_backtrace"))
         .map(|frame| (frame.name.replace('\n', " "), place(frame)))
         .collect();
     let mut created = group.first.created_by.lines();
