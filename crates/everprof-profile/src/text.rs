@@ -21,7 +21,7 @@
 //! ```
 //!
 //! In the last two layouts, samples of one stack and equal strings as labels are one: how
-//! much a wait weighs and which thread it was has no place there.
+//! sure a delay is and which thread it was has no place there.
 //!
 //! Our values are estimates of the whole already. The header's `heap/2` keeps readers
 //! from scaling them again: they halve the number, for reasons older than Go, and take a
@@ -415,12 +415,12 @@ heap profile: 3: 36 [14: 170] @ heap/2
     }
 
     #[test]
-    fn waits_of_all_weights_are_one_line_and_those_of_other_labels_are_not() {
+    fn measured_and_extrapolated_waits_are_one_line_and_those_of_other_labels_are_not() {
         let mut profile = Profile::new(&[("contentions", "count"), ("delay", "nanoseconds")]);
         let stack = stack(&mut profile);
-        for (weight, wait) in [(1, "mutex"), (8, "mutex"), (1, "join")] {
+        for (period, wait) in [(1, "mutex"), (8, "mutex"), (1, "join")] {
             let labels = [
-                Label::number("weight", weight, ""),
+                Label::number("period", period, "nanoseconds"),
                 Label::string("wait", wait),
             ];
             profile.push_sample(&stack[1..], &[3, 1_000], &labels);

@@ -14,7 +14,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use everprof_profile::errorbars::WEIGHT_LABEL;
+use everprof_profile::errorbars::PERIOD_LABEL;
 use everprof_profile::pprof;
 use everprof_profile::{Function, LOCK_FRAMES, Label, Line, Mapping, Profile, stacks, text};
 use flate2::read::GzDecoder;
@@ -251,9 +251,9 @@ fn waits() -> Profile {
         at
     })
     .collect();
-    for (weight, values) in [(1, [7, 9_000_000]), (16, [160, 10_000_000])] {
+    for (period, values) in [(1, [7, 9_000_000]), (1_000_000, [160, 10_000_000])] {
         let labels = [
-            Label::number(WEIGHT_LABEL, weight, ""),
+            Label::number(PERIOD_LABEL, period, "nanoseconds"),
             Label::string("wait", "mutex"),
         ];
         profile.push_sample(&stack, &values, &labels);

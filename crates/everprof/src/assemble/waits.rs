@@ -4,6 +4,9 @@
 //! Context: cold. Invariant: what a wait was for is told by the waiter's frames; what
 //! no name tells is `other`, and is not taken for a lock's.
 //!
+//! What was measured of a delay and what was extrapolated are samples of their own, which
+//! is what error bars are computed from (`everprof_profile::errorbars`).
+//!
 //! The recorders know addresses only. So names come first here: the stacks of who
 //! waited are named as far as the profile is to be, and their names decide the label
 //! `wait`, which waits are those of idle workers, and which wakes were unlocks.
@@ -11,6 +14,7 @@
 use everprof_core::global;
 use everprof_core::recording::Recording;
 use everprof_core::waits::{BlockSnapshot, MutexBucket, MutexSnapshot, Operation, Tally};
+use everprof_profile::errorbars::PERIOD_LABEL;
 use everprof_profile::wait_kind::{WaitKind, parks_on_own_word};
 use everprof_profile::{Filter, LOCK_FRAMES, Label, LocationId, Profile};
 
@@ -94,6 +98,7 @@ fn of_block(snapshot: &BlockSnapshot, modules: &Modules, names: Names, idle: boo
     let stacks: Vec<_> = buckets.iter().map(|b| named.stack(b.stack)).collect();
     named.finish();
     let mut profile = Assembly::new(named, snapshot.taken_at_unix_nanos(), snapshot.is_torn());
+    profile.period_nanos = Some(snapshot.period_nanos);
     for (bucket, stack) in buckets.iter().zip(stacks) {
         let kind = profile.named.kind(&stack, known(bucket.operation));
         if kind != WaitKind::Idle || idle {
@@ -109,6 +114,7 @@ fn of_mutex(snapshot: &MutexSnapshot, modules: &Modules, names: Names) -> Profil
     let sites: Vec<_> = buckets.iter().map(|b| named.stack(b.site)).collect();
     named.finish();
     let mut profile = Assembly::new(named, snapshot.taken_at_unix_nanos(), snapshot.is_torn());
+    profile.period_nanos = (snapshot.fraction == 0).then_some(snapshot.period_nanos);
     for (bucket, site) in buckets.iter().zip(sites) {
         let kind = profile.named.kind(&site, known(bucket.operation));
         if is_of_unlock(kind, bucket.site) {
@@ -152,6 +158,8 @@ struct Assembly<'a> {
     /// With the names of `named`, or anew without any.
     profile: Profile,
     places: Places<'a>,
+    /// What the delays were sampled with; none where something else decided.
+    period_nanos: Option<u64>,
 }
 
 impl<'a> Assembly<'a> {
@@ -172,6 +180,7 @@ impl<'a> Assembly<'a> {
             named,
             profile,
             places,
+            period_nanos: None,
         }
     }
 
@@ -180,16 +189,100 @@ impl<'a> Assembly<'a> {
             .iter()
             .map(|pc| self.places.of_return(&mut self.profile, *pc))
             .collect();
-        let values = [
-            waits.contentions.round() as i64,
-            as_value(waits.delay_nanos),
-        ];
-        let label = Label::string(WAIT, kind.name());
-        self.profile.push_sample(&stack, &values, &[label]);
+        let wait = Label::string(WAIT, kind.name());
+        let parts = Parts::of(waits, self.period_nanos);
+        for (values, period) in [parts.measured, parts.extrapolated] {
+            if values == [0; 2] {
+                continue;
+            }
+            match period {
+                None => self.profile.push_sample(&stack, &values, &[wait]),
+                Some(nanos) => {
+                    let period = Label::number(PERIOD_LABEL, as_value(nanos), "nanoseconds");
+                    self.profile.push_sample(&stack, &values, &[wait, period]);
+                }
+            }
+        }
     }
 
     /// Without the locations of stacks that were named and then left out.
     fn finish(self) -> Profile {
         self.profile.filter(&Filter::new())
+    }
+}
+
+/// Contentions and delay of a stack, each with the period of its label, if it has one.
+struct Parts {
+    measured: ([i64; 2], Option<u64>),
+    extrapolated: ([i64; 2], Option<u64>),
+}
+
+impl Parts {
+    /// The variance of the delay is the period times what was extrapolated of it.
+    fn of(waits: &Tally, period_nanos: Option<u64>) -> Self {
+        let contentions = waits.contentions.round() as i64;
+        let delay = as_value(waits.delay_nanos);
+        // Below a microsecond the variance is too coarse a number, but that all is exact.
+        let period = period_nanos.filter(|nanos| *nanos == 1 || *nanos >= 1_000);
+        let Some(nanos) = period else {
+            return Self {
+                measured: ([contentions, delay], None),
+                extrapolated: ([0; 2], None),
+            };
+        };
+        let extrapolated = (waits.delay_variance_nanos2 / nanos as f64).round() as i64;
+        let extrapolated = extrapolated.clamp(0, delay);
+        let more = match extrapolated {
+            0 => 0,
+            _ => contentions.saturating_sub(as_value(waits.samples)).max(0),
+        };
+        Self {
+            measured: ([contentions - more, delay - extrapolated], Some(1)),
+            extrapolated: ([more, extrapolated], Some(nanos)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: u64 = 1_000_000;
+
+    fn tally(waits: &[u64]) -> Tally {
+        let mut sum = Tally::default();
+        for &nanos in waits {
+            let weight = (PERIOD as f64 / nanos as f64).max(1.0);
+            sum.samples += 1;
+            sum.contentions += weight;
+            sum.delay_nanos += nanos.max(PERIOD);
+            sum.contentions_variance += weight * (weight - 1.0);
+            sum.delay_variance_nanos2 += (nanos as f64).powi(2) * weight * (weight - 1.0);
+        }
+        sum
+    }
+
+    #[test]
+    fn what_was_measured_is_the_sum_of_what_was_recorded() {
+        let parts = Parts::of(&tally(&[250_000, 500_000, 7_000_000]), Some(PERIOD));
+        assert_eq!(parts.measured, ([3, 7_750_000], Some(1)));
+        assert_eq!(parts.extrapolated, ([4, 1_250_000], Some(PERIOD)));
+    }
+
+    #[test]
+    fn long_waits_are_measured_all() {
+        let parts = Parts::of(&tally(&[PERIOD, 9_000_000]), Some(PERIOD));
+        assert_eq!(parts.measured, ([2, 10_000_000], Some(1)));
+        assert_eq!(parts.extrapolated.0, [0, 0]);
+    }
+
+    #[test]
+    fn where_something_else_decided_nothing_is_said_of_it() {
+        let waits = tally(&[250_000]);
+        for period in [None, Some(0), Some(999)] {
+            let parts = Parts::of(&waits, period);
+            assert_eq!(parts.measured, ([4, 1_000_000], None));
+            assert_eq!(parts.extrapolated.0, [0, 0]);
+        }
     }
 }
