@@ -667,6 +667,9 @@ mod tests {
     fn threads_may_insert_and_remove_at_once() {
         let arena = Arena::anonymous(16 << 20).unwrap();
         let store = InUse::create(arena.region()).unwrap();
+        // Room for all of them beforehand, as nobody waits for one who makes more.
+        let places: Vec<Place> = (0..8).map(|_| store.reserve().unwrap()).collect();
+        places.into_iter().for_each(|place| store.unreserve(place));
         let rounds = if cfg!(miri) { 20 } else { 20_000 };
         std::thread::scope(|scope| {
             for thread in 0..4usize {
