@@ -25,6 +25,7 @@ use crate::table::Key;
 pub(crate) use parts::Parts;
 
 mod parts;
+mod period;
 mod snapshot;
 mod tally;
 mod ticket;

@@ -3,12 +3,15 @@
 //! Context: cold. Invariant: no bucket has more freed than allocated.
 
 use super::{Parts, Tally, tally};
+use crate::inuse::InUse;
 use crate::snapshot::{self, Row};
 
 /// All buckets of a heap at an instant.
 #[derive(Debug)]
 pub struct Snapshot<'a> {
     buckets: snapshot::Snapshot<'a>,
+    /// The objects themselves, as they come and go: see `recorded_period_bytes`.
+    pub(super) in_use: Option<InUse<'a>>,
     /// Mean bytes between samples at that time.
     pub period_bytes: u64,
 }
@@ -47,6 +50,7 @@ impl<'a> Snapshot<'a> {
         let buckets = snapshot::of_ledger(parts.map(|parts| parts.ledger), tally::clamp);
         Self {
             buckets,
+            in_use: parts.map(|parts| parts.in_use),
             period_bytes,
         }
     }
@@ -55,6 +59,7 @@ impl<'a> Snapshot<'a> {
     pub(crate) fn of_recording(parts: Parts<'a>, period_bytes: u64) -> Self {
         Self {
             buckets: snapshot::of_recording(parts.ledger, tally::clamp),
+            in_use: Some(parts.in_use),
             period_bytes,
         }
     }
@@ -84,6 +89,7 @@ impl<'a> Snapshot<'a> {
         buckets.merge();
         Self {
             buckets,
+            in_use: parts.map(|parts| parts.in_use),
             period_bytes,
         }
     }

@@ -204,12 +204,14 @@ fn size_classes_are_close_above() {
 /// Each thinned sample of weight w stands for w objects with variance w(w − 1);
 /// weights reach 2^k as the store fills: the measured spread over seeds is 11 %.
 /// The mean of 16 is held to 4σ: one false alarm in 16,000; the seeds are fixed.
+/// Error bars by the recorded period are as long as the errors: their squares by
+/// the variance have a mean of 1, and with 16 seeds a spread of about 0.4.
 // Under Miri so many samples take hours.
 #[cfg(not(miri))]
 #[test]
 fn totals_stay_unbiased_at_the_memory_cap() {
     let (size, count, seeds) = (64, 400_000, 16);
-    let mut bytes = 0;
+    let (mut bytes, mut squares) = (0, 0.0);
     for seed in 1..=seeds {
         let (store, local) = (store(), Local::new());
         let recorder = Recorder::of(&store);
@@ -229,7 +231,15 @@ fn totals_stay_unbiased_at_the_memory_cap() {
             "nothing is lost"
         );
         assert!(store.memory_used() <= 1 << 20);
+        let period = snapshot.recorded_period_bytes() as f64;
+        let estimate = snapshot.iter().map(|b| b.in_use().bytes).sum::<u64>() as f64;
+        let hazard = size as f64 / period;
+        let variance = estimate * size as f64 * (-hazard).exp() / -(-hazard).exp_m1();
+        squares += (estimate - (size * count) as f64).powi(2) / variance;
     }
+    // By the period that was set it would be some 8,000.
+    let mean_square = squares / seeds as f64;
+    assert!((0.3..3.0).contains(&mean_square), "{mean_square}");
     let error = bytes as f64 / (seeds as usize * size * count) as f64 - 1.0;
     assert!(error.abs() < 0.11, "{error}");
 }

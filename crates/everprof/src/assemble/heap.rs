@@ -74,7 +74,15 @@ fn assemble(
     let mut profile = Profile::new(&HEAP_TYPES);
     profile.set_default_sample_type(default.name());
     profile.set_period_type("space", "bytes");
-    profile.period = as_value(snapshot.period_bytes);
+    let period_bytes = snapshot.recorded_period_bytes();
+    profile.period = as_value(period_bytes);
+    if period_bytes > snapshot.period_bytes {
+        profile.add_comment(&format!(
+            "sampled once in {period_bytes} bytes on the average, not in {}: memory for the \
+             records ran short (memory_limit), or the period was changed; error bars allow for it",
+            snapshot.period_bytes
+        ));
+    }
     profile.time_nanos = as_value(snapshot.taken_at_unix_nanos());
     profile.set_drop_frames(ALLOCATOR_FRAMES);
     if snapshot.is_torn() {
