@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, mem, ptr, thread};
 
-use everprof_core::cpu::Snapshot;
+use everprof_core::cpu::{Snapshot, StartError};
 use everprof_core::lost::Lost;
 use everprof_core::{global, modules};
 
@@ -367,4 +367,28 @@ fn errno_is_kept() {
         assert_eq!(unsafe { errno.read_volatile() }, 77);
     }
     drop(session);
+}
+
+#[test]
+fn limit_of_timers_is_named_and_leaves_nothing_behind() {
+    let _alone = alone();
+    assert!(in_child(|| {
+        let none = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 1000,
+        };
+        // SAFETY: a valid limit.
+        unsafe { libc::setrlimit(libc::RLIMIT_SIGPENDING, &raw const none) };
+        let Err(error) = global::start_cpu(100) else {
+            return false;
+        };
+        let some = libc::rlimit {
+            rlim_cur: 1000,
+            ..none
+        };
+        // SAFETY: as above.
+        unsafe { libc::setrlimit(libc::RLIMIT_SIGPENDING, &raw const some) };
+        let named = error == StartError::NoTimers && error.to_string().contains("SIGPENDING");
+        named && global::start_cpu(100).is_ok() && timers() == 0
+    }));
 }

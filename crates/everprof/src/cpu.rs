@@ -98,7 +98,7 @@ fn refused(hz: u32, error: StartError) -> Error {
     let kind = match error {
         StartError::InUse => Kind::Busy,
         StartError::Frequency => Kind::Invalid,
-        StartError::NoMemory => Kind::Io,
+        StartError::NoMemory | StartError::NoTimers => Kind::Io,
         _ => Kind::Unsupported,
     };
     let message = match error {

@@ -41,6 +41,8 @@ pub struct Session<'p> {
     /// Threads that got a timer, or were refused one.
     threads: u64,
     refused: u64,
+    /// Not for want of room.
+    denied: bool,
     ended: bool,
 }
 
@@ -54,6 +56,8 @@ pub enum StartError {
     Frequency,
     /// No memory for another table.
     NoMemory,
+    /// The user has as many timers as `RLIMIT_SIGPENDING` allows.
+    NoTimers,
     /// There are no such timers here, no `/proc`, or SIGPROF cannot be handled.
     Unsupported,
 }
@@ -134,13 +138,17 @@ impl<'p> Session<'p> {
             began_cpu_nanos: program_cpu_nanos(),
             threads: 0,
             refused: 0,
+            denied: false,
             ended: false,
         };
         profiler.gate.open();
         session.cover();
-        if session.covered.is_empty() && session.refused > 0 {
-            // The session's end closes the gate; its holder's mark is the caller's.
+        // What has begun ends as the session is dropped.
+        if session.denied {
             return Err(StartError::Unsupported);
+        }
+        if session.covered.is_empty() && session.refused != 0 {
+            return Err(StartError::NoTimers);
         }
         Ok(session)
     }
@@ -173,7 +181,11 @@ impl<'p> Session<'p> {
             match Timer::begin(tid, value, self.period_nanos) {
                 Ok(timer) => self.keep(tid, timer),
                 Err(Refused::Gone) => {}
-                Err(Refused::Denied) => self.refused += 1,
+                Err(Refused::Full) => self.refused += 1,
+                Err(Refused::Denied) => {
+                    self.refused += 1;
+                    self.denied = true;
+                }
             }
         }
     }
@@ -208,6 +220,10 @@ impl<'p> Session<'p> {
         }
         if self.process_id != sys::process_id() {
             // The parent's timers are not here, and what it counted is not this one's.
+            // Relaxed: only the forking thread's copy is here, and what came after it.
+            if self.profiler.holder.load(Ordering::Relaxed) == self.process_id {
+                self.profiler.gate.reset();
+            }
             self.arena = None;
             return false;
         }
@@ -295,6 +311,9 @@ impl fmt::Display for StartError {
             Self::InUse => "cpu profiling already in use",
             Self::Frequency => "expected 1 to 1000 samples in a second of CPU time",
             Self::NoMemory => "no memory for the table of stacks",
+            Self::NoTimers => {
+                "no timer can be made: there are as many as RLIMIT_SIGPENDING allows (`ulimit -i`)"
+            }
             Self::Unsupported => {
                 "CPU time of threads cannot be sampled here: expected Linux, with /proc, on \
                  x86_64 or aarch64"

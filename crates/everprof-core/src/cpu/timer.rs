@@ -22,7 +22,9 @@ pub(super) struct Timer(u32);
 pub(super) enum Refused {
     /// The thread has ended.
     Gone,
-    /// The process has as many timers as `RLIMIT_SIGPENDING` lets it, or no such call.
+    /// The user has as many timers and queued signals as `RLIMIT_SIGPENDING` allows.
+    Full,
+    /// There is no such call, or a filter forbids it.
     Denied,
 }
 
@@ -63,12 +65,11 @@ impl Timer {
         let result =
             unsafe { syscall4(libc::SYS_timer_create, clock, event as u64, place as u64, 0) };
         if result != 0 {
-            // No thread of this number in this process: then its clock is unknown.
-            let is_gone = result == -i64::from(libc::EINVAL);
-            return Err(if is_gone {
-                Refused::Gone
-            } else {
-                Refused::Denied
+            return Err(match i32::try_from(-result) {
+                // No thread of this number in this process: then its clock is unknown.
+                Ok(libc::EINVAL) => Refused::Gone,
+                Ok(libc::EAGAIN) => Refused::Full,
+                _ => Refused::Denied,
             });
         }
         let timer = Self(number);

@@ -18,6 +18,9 @@ pub(super) enum Refused {
     /// The thread has ended.
     #[expect(dead_code, reason = "the twin's")]
     Gone,
+    /// There are too many.
+    #[expect(dead_code, reason = "the twin's")]
+    Full,
     /// There is no such call.
     Denied,
 }
