@@ -83,7 +83,7 @@ fn busy_function_is_named_with_its_time() {
     assert!(profile.duration_nanos >= 1_000_000_000);
     let (samples, nanos) = with(&profile, "burn_visibly");
     // However busy the machine is, some of it was this thread's.
-    assert!(samples > 5, "{samples}");
+    assert!(samples > 0);
     assert_eq!(nanos, samples * 10_000_000);
     assert!(samples * 10 > profile.totals()[0] * 9);
     assert_eq!(profile.drop_frames(), "");
@@ -143,7 +143,7 @@ fn heap_at_period_one_and_cpu_at_1000_hz_go_together() {
         "{samples} of {}",
         cpu.totals()[0]
     );
-    assert!(samples > 100);
+    assert!(samples > 20);
     // The profiler's own work is seen, and not hidden.
     assert!(with(&cpu, "everprof_core::").0 > 0);
     let in_use: i64 = heap
@@ -159,4 +159,42 @@ fn heap_at_period_one_and_cpu_at_1000_hz_go_together() {
         .map(|sample| sample.values()[2])
         .sum();
     assert_eq!(in_use, 0, "all was freed");
+}
+
+#[test]
+fn endpoint_takes_as_many_seconds_as_are_asked_for_and_says_so_in_its_name() {
+    let _alone = alone();
+    let response = beside(burn_visibly, || {
+        everprof::handle(&everprof::Request::get("/debug/pprof/profile?seconds=1"))
+    });
+    assert_eq!(response.status, 200);
+    assert_eq!(
+        response.header("Content-Disposition"),
+        Some("attachment; filename=\"profile\"")
+    );
+    let profile = pprof::decode(&response.body, &pprof::Limits::default()).unwrap();
+    assert!((1_000_000_000..5_000_000_000).contains(&profile.duration_nanos));
+    assert!(with(&profile, "burn_visibly").0 > 0);
+    // Go's text for a profile that is being taken already.
+    let first = everprof_core::global::start_cpu(100).unwrap();
+    let response = everprof::handle(&everprof::Request::get("/debug/pprof/profile?seconds=1"));
+    drop(first);
+    assert_eq!(response.status, 500);
+    assert_eq!(
+        String::from_utf8_lossy(&response.body),
+        "Could not enable CPU profiling: cpu profiling already in use\n"
+    );
+}
+
+#[test]
+fn threads_of_the_program_are_seen_and_everprofs_own_are_not() {
+    let _alone = alone();
+    let server = everprof::serve("127.0.0.1:0").unwrap();
+    let profile = beside(burn_visibly, || {
+        profile(Duration::from_millis(300)).unwrap()
+    });
+    drop(server);
+    let profile = read(&profile);
+    assert_eq!(with(&profile, "everprof::http").0, 0);
+    assert_eq!(with(&profile, "cpu_unseen").0, 0);
 }
