@@ -14,8 +14,8 @@
 //!
 //! **Which timers.** Each thread has one, on its own CPU clock. A single one for the
 //! process (`ITIMER_PROF`) is served one signal at a time, to whichever thread comes
-//! first: with several threads running some are seen too seldom (golang/go issue 35057,
-//! its design document 36821).
+//! first: with several threads running, some are seen too seldom, and the total is short
+//! (golang/go issue 35057).
 //!
 //! **What an expiry weighs.** The kernel looks at CPU timers when its clock ticks and
 //! the thread is running, every 1 to 10 ms, and not between: an expiry is noticed late,
