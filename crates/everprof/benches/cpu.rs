@@ -10,8 +10,12 @@
 //! cargo's `--bench` there is one round, so that a test run over all targets stays quick.
 
 use std::hint::black_box;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Instant;
 
 use everprof_core::global;
+use everprof_core::own_threads::OwnThread;
 
 /// Of each side.
 const ROUNDS: u32 = 40;
@@ -32,6 +36,60 @@ fn main() {
             descend(depth, &mut || compare(depth, hz, rounds));
         }
     }
+    println!();
+    println!(
+        "{:<12}{:>10}{:>12}{:>12}{:>10}",
+        "us, threads", "start", "no births", "a birth", "stop"
+    );
+    for threads in [10, 100, 1000] {
+        keep_up(threads, rounds);
+    }
+}
+
+/// What the thread that takes a profile does for others that wait: microseconds, the
+/// least of the rounds. Every eighth look reads the list of threads all the same.
+fn keep_up(threads: usize, rounds: u32) {
+    let _own = OwnThread::register();
+    let mut ends = Vec::new();
+    let mut waiting = Vec::new();
+    for _ in 0..threads {
+        let (end, ended) = channel::<()>();
+        ends.push(end);
+        let small = thread::Builder::new().stack_size(64 << 10);
+        match small.spawn(move || ended.recv()) {
+            Ok(thread) => waiting.push(thread),
+            Err(e) => println!("{e}"),
+        }
+    }
+    let mut least = [f64::INFINITY; 4];
+    for _ in 0..rounds {
+        let mut session = None;
+        let started = micros(|| session = global::start_cpu(100).ok());
+        let Some(mut session) = session else { return };
+        let idle = (0..7).map(|_| micros(|| session.cover()));
+        let idle = idle.fold(f64::INFINITY, f64::min);
+        let (end, ended) = channel::<()>();
+        let born = thread::spawn(move || ended.recv());
+        let birth = micros(|| session.cover());
+        drop(end);
+        drop(born.join());
+        let stopped = micros(|| drop(session));
+        for (least, now) in least.iter_mut().zip([started, idle, birth, stopped]) {
+            *least = least.min(now);
+        }
+    }
+    let [start, idle, birth, stop] = least;
+    println!("{threads:<12}{start:>10.1}{idle:>12.1}{birth:>12.1}{stop:>10.1}");
+    drop(ends);
+    for thread in waiting {
+        drop(thread.join());
+    }
+}
+
+fn micros(work: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    work();
+    began.elapsed().as_nanos() as f64 / 1e3
 }
 
 fn compare(depth: u32, hz: u32, rounds: u32) {
