@@ -44,7 +44,6 @@ pub mod spawn;
 pub mod store;
 #[cfg(not(everprof_loom))]
 pub mod threads;
-#[cfg(not(everprof_loom))]
 pub mod waits;
 
 #[cfg(all(

@@ -16,6 +16,7 @@ use everprof_core::local::{self, Local};
 use everprof_core::lost::Lost;
 use everprof_core::stack::{self, Registers};
 use everprof_core::store::Store;
+use everprof_core::waits;
 
 struct Watched;
 
@@ -138,6 +139,49 @@ fn first_sample_and_its_free_allocate_nothing() {
         in_use
     });
     assert!(in_use);
+}
+
+#[test]
+fn waits_and_wakes_allocate_nothing() {
+    let store = store();
+    let recorder = waits::Recorder::of(&store);
+    recorder.set_block_period(1);
+    recorder.set_mutex_period(1);
+    // Of more addresses than there are places, one within another, and chains of wakes.
+    strictly(|| {
+        for n in 0..10_000 {
+            let mut begun = [waits::Begun::NOTHING; 3];
+            let wait = |level: usize| waits::Wait {
+                operation: waits::Operation::Futex,
+                address: (n % 7_000 + level + 1) * 64,
+                timed: false,
+            };
+            for (level, begun) in begun.iter_mut().enumerate() {
+                let here = Registers::here();
+                let registers = Registers {
+                    sp: here.sp - 64 * level as u64,
+                    ..here
+                };
+                recorder.begin(&wait(level), &registers, begun);
+            }
+            for level in 0..3 {
+                if let Some(charged) = recorder.before_wake(wait(level).address) {
+                    recorder.after_wake(&charged, &Registers::here(), 1);
+                }
+            }
+            for (level, begun) in begun.iter().enumerate().rev() {
+                let ended = waits::Ended::Woken;
+                recorder.end(&wait(level), &Registers::here(), begun, ended);
+            }
+            recorder.requeued(64, 128, 1, 1);
+        }
+    });
+    let waits: u64 = recorder
+        .block()
+        .iter()
+        .map(|bucket| bucket.waits.samples)
+        .sum();
+    assert_eq!(waits, 30_000);
 }
 
 /// `depth_limit` is the process's.

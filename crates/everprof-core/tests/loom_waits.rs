@@ -222,7 +222,7 @@ fn what_is_owed_to_a_wake_is_paid_once() {
         let number = log.add(10, 0, 1, true);
         // Any place but the first ones.
         let bucket = Offset::from_raw(99).unwrap();
-        let charge = |arena: &Arena, nanos| {
+        let charge = move |arena: &Arena, nanos| {
             let log = Log::open(arena.region()).unwrap();
             log.charge(number, nanos).map_or(0, |(_, nanos)| nanos)
         };

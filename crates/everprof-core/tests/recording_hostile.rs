@@ -13,7 +13,9 @@ use everprof_core::labels::{self, Labels};
 use everprof_core::local::Local;
 use everprof_core::recording::Recording;
 use everprof_core::spawn;
+use everprof_core::stack::Registers;
 use everprof_core::store::Store;
+use everprof_core::waits::{self, Begun, Ended, Operation, Wait};
 
 const LEN: usize = 256 * 1024;
 
@@ -67,6 +69,39 @@ fn record(path: &Path) {
         });
         created.unwrap().succeeded();
     }
+    waits(&store);
+}
+
+/// A wait and the wake that ended it, ten times, each of a stack of its own.
+fn waits(store: &Store) {
+    let recorder = waits::Recorder::of(store);
+    recorder.set_block_period(1);
+    recorder.set_mutex_period(1);
+    let (waiter, waker) = (Local::new(), Local::new());
+    for n in 0..10u64 {
+        let stack = |out: &mut [u64]| {
+            out[..2].copy_from_slice(&[100 + n, 99]);
+            2
+        };
+        let wait = Wait {
+            operation: Operation::Futex,
+            address: 0x40,
+            timed: false,
+        };
+        let registers = Registers {
+            pc: 100,
+            sp: 1000,
+            fp: 0,
+            lr: 0,
+        };
+        let mut begun = Begun::NOTHING;
+        let clock = || 1_000_000 * n;
+        recorder.begin_with(&waiter, &wait, &registers, &mut begun, clock, stack);
+        let charged = recorder.before_wake_with(&waker, 0x40, || 1_000_000 * n + 800);
+        recorder.after_wake_with(&waker, &charged.unwrap(), 1, stack);
+        let end = 1_000_000 * n + 900;
+        recorder.end_with(&waiter, &wait, &begun, Ended::Woken, end, stack);
+    }
 }
 
 /// Reads all there is; how many buckets with two labels, and modules.
@@ -81,6 +116,14 @@ fn read(path: &Path) -> (usize, usize) {
             .filter(|bucket| bucket.live <= bucket.created);
         assert!(threads.count() <= LEN);
     }
+    let block = recording
+        .block()
+        .map_or(0, |snapshot| snapshot.iter().count());
+    let mutex = recording.mutex().map_or(0, |snapshot| {
+        let sites = snapshot.iter().map(|bucket| bucket.site.len().min(1));
+        sites.sum()
+    });
+    assert!(block <= LEN && mutex <= LEN);
     let mut modules = 0;
     recording.for_each_module(|module| modules += usize::from(module.path.len() < LEN));
     let buckets = recording.heap().map_or(0, |snapshot| {
@@ -107,6 +150,21 @@ fn true_recording_is_read_whole() {
     let threads = recording.spawn().unwrap();
     let created = threads.iter().map(|bucket| (bucket.created, bucket.live));
     assert!(created.eq([(1, 1); 50]));
+    let (block, mutex) = (recording.block().unwrap(), recording.mutex().unwrap());
+    assert_eq!(block.period_nanos, 1);
+    assert!(
+        block
+            .iter()
+            .map(|bucket| bucket.waits.delay_nanos)
+            .eq([900; 10])
+    );
+    assert!(
+        mutex
+            .iter()
+            .map(|bucket| bucket.waits.delay_nanos)
+            .eq([800; 10])
+    );
+    assert!(mutex.iter().all(|bucket| bucket.site.last() == Some(&99)));
     assert!(modules > 0);
 }
 
