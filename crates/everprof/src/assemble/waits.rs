@@ -19,6 +19,7 @@ use everprof_profile::wait_kind::{WaitKind, parks_on_own_word};
 use everprof_profile::{Filter, LOCK_FRAMES, Label, LocationId, Profile};
 
 use super::as_value;
+use super::labels::LabelSets;
 use super::modules::Modules;
 use super::named::Named;
 use super::places::Places;
@@ -33,14 +34,16 @@ const WAIT: &str = "wait";
 pub(crate) fn block(ask: &Ask<'_>) -> Profile {
     everprof_core::modules::refresh();
     let snapshot = global::waits().block();
-    of_block(&snapshot, &Modules::of_this_process(), ask.names, ask.idle)
+    let (modules, sets) = (Modules::of_this_process(), LabelSets::of_this_process());
+    of_block(&snapshot, &modules, sets, ask.names, ask.idle)
 }
 
 /// This process's waits now, by who ended them.
 pub(crate) fn mutex(ask: &Ask<'_>) -> Profile {
     everprof_core::modules::refresh();
     let snapshot = global::waits().mutex();
-    of_mutex(&snapshot, &Modules::of_this_process(), ask.names)
+    let (modules, sets) = (Modules::of_this_process(), LabelSets::of_this_process());
+    of_mutex(&snapshot, &modules, sets, ask.names)
 }
 
 /// Another process's waits; none where it recorded none.
@@ -50,8 +53,9 @@ pub(super) fn of_recording(
 ) -> Vec<(&'static str, Profile)> {
     let block = recording.block();
     let mutex = recording.mutex();
-    let block = block.map(|snapshot| of_block(&snapshot, modules, Names::Table, false));
-    let mutex = mutex.map(|snapshot| of_mutex(&snapshot, modules, Names::Table));
+    let sets = || LabelSets::of_recording(recording);
+    let block = block.map(|snapshot| of_block(&snapshot, modules, sets(), Names::Table, false));
+    let mutex = mutex.map(|snapshot| of_mutex(&snapshot, modules, sets(), Names::Table));
     [("block", block), ("mutex", mutex)]
         .into_iter()
         .filter_map(|(name, profile)| Some((name, profile?)))
@@ -92,34 +96,47 @@ pub(crate) fn mutex_records(mut visit: impl FnMut(&[u64], &Tally)) {
     }
 }
 
-fn of_block(snapshot: &BlockSnapshot, modules: &Modules, names: Names, idle: bool) -> Profile {
+fn of_block(
+    snapshot: &BlockSnapshot,
+    modules: &Modules,
+    sets: LabelSets<'_>,
+    names: Names,
+    idle: bool,
+) -> Profile {
     let buckets: Vec<_> = snapshot.iter().collect();
     let mut named = Named::new(&TYPES, modules, names);
     let stacks: Vec<_> = buckets.iter().map(|b| named.stack(b.stack)).collect();
     named.finish();
-    let mut profile = Assembly::new(named, snapshot.taken_at_unix_nanos(), snapshot.is_torn());
+    let (taken, is_torn) = (snapshot.taken_at_unix_nanos(), snapshot.is_torn());
+    let mut profile = Assembly::new(named, sets, taken, is_torn);
     profile.period_nanos = Some(snapshot.period_nanos);
     for (bucket, stack) in buckets.iter().zip(stacks) {
         let kind = profile.named.kind(&stack, known(bucket.operation));
         if kind != WaitKind::Idle || idle {
-            profile.push(bucket.stack, &bucket.waits, kind);
+            profile.push(bucket.stack, bucket.labels, &bucket.waits, kind);
         }
     }
     profile.finish()
 }
 
-fn of_mutex(snapshot: &MutexSnapshot, modules: &Modules, names: Names) -> Profile {
+fn of_mutex(
+    snapshot: &MutexSnapshot,
+    modules: &Modules,
+    sets: LabelSets<'_>,
+    names: Names,
+) -> Profile {
     let buckets: Vec<_> = snapshot.iter().collect();
     let mut named = Named::new(&TYPES, modules, names);
     let sites: Vec<_> = buckets.iter().map(|b| named.stack(b.site)).collect();
     named.finish();
-    let mut profile = Assembly::new(named, snapshot.taken_at_unix_nanos(), snapshot.is_torn());
+    let (taken, is_torn) = (snapshot.taken_at_unix_nanos(), snapshot.is_torn());
+    let mut profile = Assembly::new(named, sets, taken, is_torn);
     profile.period_nanos = (snapshot.fraction == 0).then_some(snapshot.period_nanos);
     for (bucket, site) in buckets.iter().zip(sites) {
         let kind = profile.named.kind(&site, known(bucket.operation));
         if is_of_unlock(kind, bucket.site) {
             let charge = *charge(&profile.named, &site, bucket);
-            profile.push(bucket.stack, &charge, kind);
+            profile.push(bucket.stack, bucket.labels, &charge, kind);
         }
     }
     profile.finish()
@@ -158,12 +175,13 @@ struct Assembly<'a> {
     /// With the names of `named`, or anew without any.
     profile: Profile,
     places: Places<'a>,
+    sets: LabelSets<'a>,
     /// What the delays were sampled with; none where something else decided.
     period_nanos: Option<u64>,
 }
 
 impl<'a> Assembly<'a> {
-    fn new(named: Named<'a>, taken_at_unix_nanos: u64, is_torn: bool) -> Self {
+    fn new(named: Named<'a>, sets: LabelSets<'a>, taken_at_unix_nanos: u64, is_torn: bool) -> Self {
         let (mut profile, places) = named.begin(&TYPES);
         profile.set_default_sample_type("delay");
         profile.set_period_type("contentions", "count");
@@ -181,27 +199,29 @@ impl<'a> Assembly<'a> {
             profile,
             places,
             period_nanos: None,
+            sets,
         }
     }
 
-    fn push(&mut self, stack: &[u64], waits: &Tally, kind: WaitKind) {
-        let stack: Vec<_> = stack
+    fn push(&mut self, stack: &[u64], set: u32, waits: &Tally, kind: WaitKind) {
+        let mut stack: Vec<_> = stack
             .iter()
             .map(|pc| self.places.of_return(&mut self.profile, *pc))
             .collect();
-        let wait = Label::string(WAIT, kind.name());
+        let mut labels = vec![Label::string(WAIT, kind.name())];
+        let (places, profile) = (&mut self.places, &mut self.profile);
+        self.sets.add(set, &mut labels, &mut stack, places, profile);
         let parts = Parts::of(waits, self.period_nanos);
         for (values, period) in [parts.measured, parts.extrapolated] {
             if values == [0; 2] {
                 continue;
             }
-            match period {
-                None => self.profile.push_sample(&stack, &values, &[wait]),
-                Some(nanos) => {
-                    let period = Label::number(PERIOD_LABEL, as_value(nanos), "nanoseconds");
-                    self.profile.push_sample(&stack, &values, &[wait, period]);
-                }
-            }
+            let period =
+                period.map(|nanos| Label::number(PERIOD_LABEL, as_value(nanos), "nanoseconds"));
+            let known = labels.len();
+            labels.extend(period);
+            profile.push_sample(&stack, &values, &labels);
+            labels.truncate(known);
         }
     }
 
