@@ -30,15 +30,27 @@ fn handle(signal: c_int, handler: usize, flags: c_int) {
     assert_eq!(failed, 0);
 }
 
-/// Queues `signal` with `value` for this thread; it is handled on return.
-fn queue(signal: c_int, value: usize) {
-    let value = libc::sigval {
-        sival_ptr: ptr::without_provenance_mut(value),
+/// Queues `signal` with `value` for this thread; it is handled on return. (Not by
+/// `pthread_sigqueue`, which musl has not.)
+fn queue(signal: c_int, value: u64) {
+    // Number, error and code in front, then sender and value: `siginfo_t` of a queued signal.
+    let mut queued = [0_u64; 16];
+    queued[0] = u64::from(signal.cast_unsigned());
+    queued[1] = u64::from(libc::SI_QUEUE.cast_unsigned());
+    queued[2] = u64::from(std::process::id());
+    queued[3] = value;
+    // SAFETY: takes no argument.
+    let this = unsafe { libc::gettid() };
+    // SAFETY: reads a siginfo; the signal is handled.
+    let failed = unsafe {
+        libc::syscall(
+            libc::SYS_rt_tgsigqueueinfo,
+            std::process::id(),
+            this,
+            signal,
+            queued.as_ptr(),
+        )
     };
-    // SAFETY: has no preconditions.
-    let this = unsafe { libc::pthread_self() };
-    // SAFETY: the signal is handled.
-    let failed = unsafe { libc::pthread_sigqueue(this, signal, value) };
     assert_eq!(failed, 0);
 }
 
@@ -178,6 +190,10 @@ fn the_registers_are_those_of_the_interrupted_code() {
     let expected = oracle::ours(&mut here).depth;
     queue(signal(9), 0);
     let (found, depth, end) = WALKED.get().unwrap();
+    // musl's own code, which is interrupted here, has no tables.
+    if cfg!(target_env = "musl") {
+        return;
+    }
     assert_eq!(end, StackEnd::Root);
     // Below this function: `queue` and the C library's functions that sent the signal.
     // Of the interrupted code, that is, and nothing of the handler.

@@ -18,6 +18,10 @@ mod lookup;
 mod outside;
 pub(crate) mod probe;
 
+#[cfg_attr(
+    everprof_loom,
+    allow(unused_imports, reason = "threads are absent there")
+)]
 pub(crate) use outside::{Leaf, Reader};
 
 /// Writes the stack that `registers` stand in to `out`, leaf first.
