@@ -18,8 +18,8 @@
 //! program's handler asked for its signal stack, it keeps it. Its mask is kept as well.
 //!
 //! What is not as it would be without us: a handler that the program installed
-//! without SA_RESTART has it now, and whoever replaces our handler without calling
-//! it takes the signal from us ([`is_installed`] tells).
+//! without SA_RESTART has it now. Whoever replaces our handler without calling it takes
+//! the signal from us ([`is_installed`] tells), and we do not take it back.
 //!
 //! Source: the chain is what Go's runtime does for handlers of C code
 //! (`sigfwdgo`, runtime/signal_unix.go).

@@ -65,6 +65,8 @@ pub use dump::{Dump, Missing, Source, State, Thread};
 /// waits for it, since it may have passed by what is new; all who wait share the next
 /// one, and its first one's patience.
 ///
+/// Not to be called in a signal handler: it allocates, and waits.
+///
 /// Threads of everprof's own ([`crate::own_threads`]) are left out. Where the platform does not
 /// tell of threads the dump says so ([`Dump::is_supported`]).
 ///

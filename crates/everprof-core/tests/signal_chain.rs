@@ -160,13 +160,19 @@ fn errno_is_as_before() {
 }
 
 #[test]
-fn who_replaces_our_handler_is_noticed() {
+fn who_replaces_our_handler_is_noticed_and_not_fought() {
     assert!(install(signal(8), odd));
     handle(signal(8), full as *const () as usize, libc::SA_SIGINFO);
     assert!(!is_installed(signal(8)));
-    assert!(install(signal(8), odd));
+    // It may call ours for what is not its own: in front of it, ours would call it again.
+    assert!(!install(signal(8), odd));
     queue(signal(8), 2);
-    assert_eq!((OURS.get(), THEIRS.get()), (2, 2));
+    assert_eq!((OURS.get(), THEIRS.get()), (0, 2));
+    // One that was there before, or none, knows nothing of ours.
+    handle(signal(8), libc::SIG_DFL, 0);
+    assert!(install(signal(8), odd));
+    queue(signal(8), 1);
+    assert_eq!((OURS.get(), THEIRS.get()), (1, 2));
 }
 
 thread_local! {

@@ -7,7 +7,7 @@ use core::ffi::{c_int, c_void};
 use core::mem;
 use core::ops::Range;
 use core::ptr;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 
 use super::Ours;
 use crate::stack::Registers;
@@ -72,7 +72,10 @@ impl Arrival<'_> {
 }
 
 /// Puts `ours` in front of whatever handles `signal`; again is the same as once.
-/// False if the system refuses. It stays: a late signal of ours must find it.
+/// It stays: a late signal of ours must find it.
+///
+/// False if the system refuses, or if somebody has put a handler in front of ours since:
+/// that one may call ours for what is not its own, and ours calling it would be a ring.
 ///
 /// `signal`'s default action must be to end the process, as is that of all realtime
 /// signals and SIGPROF: a foreign one that finds no handler of the program restores it.
@@ -89,6 +92,9 @@ pub fn install(signal: i32, ours: Ours) -> bool {
     if is_entry(&before) {
         return true;
     }
+    if !slot.may_stand_behind(&before) {
+        return false;
+    }
     slot.keep(&before);
     let mut wanted = before;
     wanted.sa_sigaction = entry as *const () as usize;
@@ -101,6 +107,8 @@ pub fn install(signal: i32, ours: Ours) -> bool {
     if failed != 0 {
         return false;
     }
+    // Relaxed: read by `install` alone.
+    slot.installed.store(true, Ordering::Relaxed);
     // The program changed its handler in between: it counts.
     if !is_entry(&replaced) && replaced.sa_sigaction != before.sa_sigaction {
         slot.keep(&replaced);
@@ -129,6 +137,8 @@ struct Slot {
     /// is, and by `entry` for SA_RESETHAND; read by `entry`.
     before: AtomicUsize,
     flags: AtomicI32,
+    /// `entry` has been this signal's handler. Written and read by `install`.
+    installed: AtomicBool,
 }
 
 /// By number. Linux has 64 signals on both architectures.
@@ -137,6 +147,7 @@ static SLOTS: [Slot; 65] = [const {
         ours: AtomicPtr::new(ptr::null_mut()),
         before: AtomicUsize::new(libc::SIG_DFL),
         flags: AtomicI32::new(0),
+        installed: AtomicBool::new(false),
     }
 }; 65];
 
@@ -149,6 +160,17 @@ impl Slot {
         // Relaxed: `sigaction` comes after it, and the kernel runs no `entry` before.
         self.flags.store(action.sa_flags, Ordering::Relaxed);
         self.before.store(action.sa_sigaction, Ordering::Relaxed);
+    }
+
+    /// Whether the handler cannot know of ours: ours was never there before, or it is the
+    /// one that was there before ours, or none.
+    fn may_stand_behind(&self, action: &libc::sigaction) -> bool {
+        // Relaxed, both: `install` runs on one thread at a time.
+        let handler = action.sa_sigaction;
+        !self.installed.load(Ordering::Relaxed)
+            || handler == libc::SIG_DFL
+            || handler == libc::SIG_IGN
+            || handler == self.before.load(Ordering::Relaxed)
     }
 
     fn ours(&self) -> Option<Ours> {

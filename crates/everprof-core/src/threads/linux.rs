@@ -314,15 +314,20 @@ impl Collection {
     /// Brings every pending thread to its row.
     fn settle(&mut self, deadline: u64) {
         let mut pending = std::mem::take(&mut self.pending);
+        let start = sys::monotonic_nanos();
         loop {
             for thread in &mut pending {
                 self.go_on(thread);
             }
             pending.retain(|thread| !matches!(thread.phase, Phase::Over));
-            if pending.is_empty() || sys::monotonic_nanos() >= deadline {
+            let now = sys::monotonic_nanos();
+            if pending.is_empty() || now >= deadline {
                 break;
             }
-            sys::pause_briefly();
+            // An eighth of the time waited so far, and at most a millisecond.
+            for _ in 0..((now - start) / 8 / 50_000).clamp(1, 20) {
+                sys::pause_briefly();
+            }
         }
         for thread in &mut pending {
             self.give_up(thread);
