@@ -31,20 +31,16 @@ fn used(work: impl FnOnce() + Send) -> usize {
         ss_size: STACK_BYTES,
     };
     // SAFETY: the memory outlives the use: it is taken off below.
-    assert_eq!(
-        unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) },
-        0
-    );
+    let on = unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
+    assert_eq!(on, 0);
     work();
     let off = libc::stack_t {
         ss_flags: libc::SS_DISABLE,
         ..stack
     };
     // SAFETY: as above.
-    assert_eq!(
-        unsafe { libc::sigaltstack(&raw const off, ptr::null_mut()) },
-        0
-    );
+    let gone = unsafe { libc::sigaltstack(&raw const off, ptr::null_mut()) };
+    assert_eq!(gone, 0);
     let untouched = memory.iter().take_while(|byte| **byte == PAINT);
     STACK_BYTES - untouched.count()
 }

@@ -19,6 +19,15 @@ pub(super) struct Named<'a> {
     names: Names,
 }
 
+/// One function on a stack.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame<'s> {
+    pub(super) function: &'s str,
+    /// Empty if not known.
+    pub(super) file: &'s str,
+    pub(super) line: i64,
+}
+
 impl<'a> Named<'a> {
     /// Names as far as `names` says, and at least by the symbol tables.
     pub(super) fn new(types: &[(&str, &str)], modules: &'a Modules, names: Names) -> Self {
@@ -50,17 +59,27 @@ impl<'a> Named<'a> {
         name(&mut self.profile, least);
     }
 
+    /// The frames of a stack, innermost first. After `finish`.
+    pub(super) fn frames<'s>(&'s self, stack: &'s [LocationId]) -> impl Iterator<Item = Frame<'s>> {
+        stack.iter().flat_map(|id| {
+            let lines = self.profile.location(*id).lines;
+            lines.iter().map(|line| {
+                let function = self.profile.function(line.function);
+                Frame {
+                    function: function.name,
+                    file: function.file,
+                    line: line.line,
+                }
+            })
+        })
+    }
+
     /// The functions of a stack, innermost first. After `finish`.
     pub(super) fn functions<'s>(
         &'s self,
         stack: &'s [LocationId],
     ) -> impl Iterator<Item = &'s str> {
-        stack.iter().flat_map(|id| {
-            let lines = self.profile.location(*id).lines;
-            lines
-                .iter()
-                .map(|line| self.profile.function(line.function).name)
-        })
+        self.frames(stack).map(|frame| frame.function)
     }
 
     /// What a thread with this stack waits for, if it waits; `known` is what its call

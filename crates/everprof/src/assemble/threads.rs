@@ -15,11 +15,12 @@ use everprof_core::threads::{Dump, Source, State, Thread, collect};
 use everprof_core::waits::{Blocked, Operation};
 use everprof_core::{global, modules};
 use everprof_profile::report::units;
-use everprof_profile::stacks::{ID_LABEL, NAME_LABEL, STATE_LABEL};
+use everprof_profile::stacks::{CREATOR_LABEL, ID_LABEL, NAME_LABEL, STATE_LABEL};
 use everprof_profile::wait_kind::WaitKind;
 use everprof_profile::{Filter, Function, Label, Line, LocationId, Profile};
 
 use super::as_value;
+use super::labels::LabelSets;
 use super::modules::Modules;
 use super::named::Named;
 use crate::error::{Error, Kind};
@@ -62,6 +63,11 @@ fn assemble(kind: &str, dump: &Dump, blocked: &HashMap<u32, Blocked>, ask: &Ask<
     let modules = Modules::of_this_process();
     let mut named = Named::new(&types, &modules, ask.names);
     let stacks: Vec<_> = dump.iter().map(|t| named.stack(t.stack)).collect();
+    let spawn = global::spawn();
+    let creators: HashMap<u32, Vec<LocationId>> = dump
+        .iter()
+        .filter_map(|t| Some((t.id, named.stack(spawn.creator_of(t.id)?))))
+        .collect();
     named.finish();
     let (mut profile, mut places) = named.begin(&types);
     profile.set_period_type(kind, "count");
@@ -73,6 +79,7 @@ fn assemble(kind: &str, dump: &Dump, blocked: &HashMap<u32, Blocked>, ask: &Ask<
         );
     }
     let now_nanos = everprof_core::waits::now_nanos();
+    let sets = LabelSets::of_this_process();
     for (thread, stack) in dump.iter().zip(&stacks) {
         let wait = blocked.get(&thread.id);
         let state = state(&named, &thread, stack, wait, now_nanos);
@@ -85,14 +92,55 @@ fn assemble(kind: &str, dump: &Dump, blocked: &HashMap<u32, Blocked>, ask: &Ask<
             stack.push(missing(&mut profile));
         }
         let name = String::from_utf8_lossy(thread.name);
-        let labels = [
+        let creator = creator(&named, &creators, thread.id);
+        let mut labels = vec![
             Label::number(ID_LABEL, i64::from(thread.id), ""),
             Label::string(NAME_LABEL, &name),
             Label::string(STATE_LABEL, &state),
         ];
+        if !creator.is_empty() {
+            labels.push(Label::string(CREATOR_LABEL, &creator));
+        }
+        if let Some(wait) = wait {
+            sets.add(
+                wait.labels,
+                &mut labels,
+                &mut stack,
+                &mut places,
+                &mut profile,
+            );
+        }
         profile.push_sample(&stack, &[1], &labels);
     }
     profile.filter(&Filter::new())
+}
+
+/// Where a thread was created, as lines of text: the first function of the program, or
+/// of a library that it uses, and where it stands; empty where that is not known.
+fn creator(named: &Named<'_>, creators: &HashMap<u32, Vec<LocationId>>, thread: u32) -> String {
+    let Some(stack) = creators.get(&thread) else {
+        return String::new();
+    };
+    let mut frames = named.frames(stack).peekable();
+    while frames
+        .next_if(|frame| is_of_creation(frame.function))
+        .is_some()
+    {}
+    match frames.next() {
+        None => String::new(),
+        Some(frame) if frame.file.is_empty() => frame.function.to_owned(),
+        Some(frame) => format!("{}\n\t{}:{}", frame.function, frame.file, frame.line),
+    }
+}
+
+/// Whether a function only passes the creation of a thread on: ours, the C library's,
+/// std's.
+fn is_of_creation(name: &str) -> bool {
+    let path = name.trim_start_matches('<');
+    ["everprof", "std::", "core::", "alloc::"]
+        .iter()
+        .any(|part| path.starts_with(part))
+        || matches!(name, "pthread_create" | "")
 }
 
 /// `running`, `sleep`, `mutex 0x7f2a10, 3.2 s`, or why there is no stack.
