@@ -1,8 +1,8 @@
-//! `cargo xtask fast-path`: what `everprof::Alloc` adds to an unsampled
-//! allocation and its free, in instructions, loads, stores, branches, calls and
+//! `cargo xtask fast-path`: what everprof adds to an unsampled allocation and its free, and
+//! to a lock that nobody waits for, in instructions, loads, stores, branches, calls and
 //! locked operations; with `--check`, compared with the golden file.
 //!
-//! Two programs that differ in their `#[global_allocator]` alone run under
+//! Pairs of programs that differ in their `#[global_allocator]` alone run under
 //! callgrind, each twice. The difference of the two runs has start and end
 //! removed, so that what is left is a whole number a pair and the same on
 //! every run, whatever else the machine does. The golden file holds only what
@@ -18,14 +18,50 @@ use serde_json::Value;
 use crate::report::{Outcome, Report, output};
 use crate::{tools, workspace};
 
-/// The cases of `examples/fast_path/workload.rs`, each with what it means.
-const CASES: &[(&str, &str)] = &[
-    ("align8", "alloc and free, 64 B, align 8"),
-    ("unknown", "the same, layout not known to the compiler"),
-    ("even16", "alloc and free, 64 B, align 16, even multiple"),
-    ("odd16", "alloc and free, 64 B, align 16, odd multiple"),
-    ("zeroed", "alloc_zeroed and free, 64 B, align 8"),
-    ("grow", "alloc, realloc 64 B to 96 B, free, align 8"),
+/// The cases: the pair of programs that does each (`fast_path_bare` and
+/// `fast_path_everprof`, and so on), its name there, and what it means.
+const CASES: &[(&str, &str, &str)] = &[
+    ("fast_path", "align8", "alloc and free, 64 B, align 8"),
+    (
+        "fast_path",
+        "unknown",
+        "the same, layout not known to the compiler",
+    ),
+    (
+        "fast_path",
+        "even16",
+        "alloc and free, 64 B, align 16, even multiple",
+    ),
+    (
+        "fast_path",
+        "odd16",
+        "alloc and free, 64 B, align 16, odd multiple",
+    ),
+    (
+        "fast_path",
+        "zeroed",
+        "alloc_zeroed and free, 64 B, align 8",
+    ),
+    (
+        "fast_path",
+        "grow",
+        "alloc, realloc 64 B to 96 B, free, align 8",
+    ),
+    (
+        "fast_path_locks",
+        "mutex",
+        "Mutex, lock and unlock, nobody waits",
+    ),
+    (
+        "fast_path_locks",
+        "rwlock",
+        "RwLock, read and write, nobody waits",
+    ),
+    (
+        "fast_path_locks",
+        "parking_lot",
+        "parking_lot::Mutex, the same",
+    ),
 ];
 
 /// How the programs are built: as cargo does without being told, where the allocator
@@ -35,12 +71,22 @@ const BUILDS: &[(&str, &str, &[&str])] = &[
     (
         "",
         "",
-        &["align8", "unknown", "even16", "odd16", "zeroed", "grow"],
+        &[
+            "align8",
+            "unknown",
+            "even16",
+            "odd16",
+            "zeroed",
+            "grow",
+            "mutex",
+            "rwlock",
+            "parking_lot",
+        ],
     ),
     ("fat", "fat LTO: ", &["align8", "unknown"]),
 ];
 
-/// The settings that the path of an unsampled allocation may depend on. A period
+/// The settings that the path of an unsampled event may depend on. A period
 /// of 1 TiB does what one of 512 KiB does, and samples nothing of so short a run.
 const SETTINGS: &[(&str, &str)] = &[("heap=1099511627776", "sampling"), ("heap=0", "heap=0")];
 
@@ -107,13 +153,14 @@ fn measure_build(
     rows: &mut Vec<(String, Counts)>,
 ) -> Outcome {
     let programs = build(lto)?;
-    let program = |name: &str| {
+    let program = |name: String| {
         programs
-            .get(name)
+            .get(&name)
             .ok_or_else(|| format!("no example {name}"))
     };
-    let (bare, ours) = (program("fast_path_bare")?, program("fast_path_everprof")?);
-    for (case, meaning) in CASES.iter().filter(|(case, _)| cases.contains(case)) {
+    for (pair, case, meaning) in CASES.iter().filter(|(_, case, _)| cases.contains(case)) {
+        let bare = program(format!("{pair}_bare"))?;
+        let ours = program(format!("{pair}_everprof"))?;
         let base = per_pair(bare, case, "")?;
         for (setting, words) in SETTINGS {
             let with = per_pair(ours, case, setting)?;
@@ -128,7 +175,7 @@ fn measure_build(
     Ok(())
 }
 
-/// Builds both programs as a user would, with `lto` if it is not empty, and finds them.
+/// Builds the programs as a user would, with `lto` if it is not empty, and finds them.
 fn build(lto: &str) -> Outcome<BTreeMap<String, PathBuf>> {
     let mut cargo = workspace::cargo();
     if !lto.is_empty() {
@@ -244,7 +291,7 @@ fn table(rows: &[(String, Counts)]) -> Outcome<String> {
     )?;
     let rustc = rustc.split_whitespace().nth(1).unwrap_or("unknown");
     let mut text = format!(
-        "Added by everprof::Alloc<System> to what System costs, per case, on {}.\n\
+        "Added by everprof to what System and the locks cost, per case, on {}.\n\
          Written by `cargo xtask fast-path`. A difference is argued in its commit.\n\
          A subtraction in memory counts as one store.\n\
          rustc {rustc}\n\n{:<62}",

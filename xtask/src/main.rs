@@ -43,7 +43,7 @@ const CHORES: &[Chore] = &[
     ),
     (
         "fast-path",
-        "count the instructions of unsampled alloc and free [--check]",
+        "count instructions of unsampled alloc, free and locks [--check]",
         fast_path::run,
     ),
     (
