@@ -31,8 +31,8 @@ const UNSAFE_ROOMS: &[&str] = &[
     "crates/everprof/src/start",
 ];
 
-/// The only place where recorded and readable meet.
-const BRIDGE: &str = "crates/everprof/src/assemble.rs";
+/// The only room where recorded and readable meet: `assemble.rs` and what is in it.
+const BRIDGE: &str = "crates/everprof/src/assemble";
 
 #[test]
 fn crates_stand_only_on_what_the_arrows_allow() {
@@ -115,11 +115,11 @@ fn agent_stands_in_for_c_functions_and_command_line_does_not() {
 }
 
 #[test]
-fn recorded_and_readable_meet_in_one_file() {
+fn recorded_and_readable_meet_in_one_room() {
     for (path, code) in sources("crates/everprof/src") {
         let meets = code.contains("everprof_core") && code.contains("everprof_profile");
         assert!(
-            !meets || path == BRIDGE,
+            !meets || path.starts_with(BRIDGE),
             "{path} names both crates; only {BRIDGE} may"
         );
     }

@@ -21,6 +21,9 @@ use std::path::Path;
 use everprof_core::recording::Recording;
 use everprof_profile::{Filter, LocationId, Profile, symbolize};
 
+/// What comes of it.
+pub(crate) use everprof_profile::Profile as Assembled;
+
 pub(crate) use self::cpu::cpu;
 pub(crate) use self::heap::{DefaultType, heap};
 use self::modules::Modules;

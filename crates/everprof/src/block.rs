@@ -14,6 +14,7 @@
 
 use std::borrow::Cow;
 
+use crate::assemble;
 use crate::config;
 use crate::profile::{LongText, Source, Time};
 use crate::waits::{self, Whose};
@@ -73,7 +74,7 @@ pub(crate) static BLOCK: Source = Source {
     has_idle: true,
     long_text: LongText::None,
     count: || waits::count(Whose::Waiters),
-    take: |ask| Ok(waits::profile(Whose::Waiters, ask)),
+    take: |ask| Ok(assemble::block(ask)),
 };
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ pub(crate) fn take(
     hz: u32,
     duration: Duration,
     wait: &dyn Fn(Duration) -> bool,
-) -> Result<everprof_profile::Profile, Error> {
+) -> Result<assemble::Assembled, Error> {
     let _own = OwnThread::register();
     let began = Instant::now();
     let mut session = global::start_cpu(hz).map_err(|e| refused(hz, e))?;

@@ -8,6 +8,7 @@
 //! Context: cold. Invariant: the figures only grow.
 //! Source: Go's `runtime.MutexProfile` and `SetMutexProfileFraction`.
 
+use crate::assemble;
 pub use crate::block::ContentionRecord;
 use crate::config;
 use crate::profile::{LongText, Source, Time};
@@ -73,7 +74,7 @@ pub(crate) static MUTEX: Source = Source {
     has_idle: false,
     long_text: LongText::None,
     count: || waits::count(Whose::Unlockers),
-    take: |ask| Ok(waits::profile(Whose::Unlockers, ask)),
+    take: |ask| Ok(assemble::mutex(ask)),
 };
 
 #[cfg(test)]

@@ -10,13 +10,11 @@ use everprof_core::settings::Name;
 #[cfg(feature = "environment")]
 use everprof_core::waits::Operation;
 use everprof_core::waits::Tally;
-use everprof_profile::Profile;
 
 use crate::assemble;
 use crate::block::ContentionRecord;
 #[cfg(feature = "environment")]
 use crate::config::Config;
-use crate::profile::Ask;
 
 /// Whose stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,12 +102,4 @@ pub(crate) fn records(whose: Whose) -> Vec<ContentionRecord<'static>> {
         Whose::Unlockers => assemble::mutex_records(visit),
     }
     records
-}
-
-/// The profile of this instant, by addresses.
-pub(crate) fn profile(whose: Whose, ask: &Ask<'_>) -> Profile {
-    match whose {
-        Whose::Waiters => assemble::block(ask),
-        Whose::Unlockers => assemble::mutex(ask),
-    }
 }
