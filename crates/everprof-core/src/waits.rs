@@ -50,17 +50,23 @@ pub(crate) mod parts;
 #[cfg(not(everprof_loom))]
 mod recorder;
 #[cfg(not(everprof_loom))]
+mod scratch;
+#[cfg(not(everprof_loom))]
 mod snapshot;
 #[cfg(not(everprof_loom))]
 mod tally;
 #[cfg(not(everprof_loom))]
+mod wakes;
+#[cfg(not(everprof_loom))]
 pub use blocked::Blocked;
 #[cfg(not(everprof_loom))]
-pub use recorder::{Begun, Charged, Recorder};
+pub use recorder::{Begun, Recorder};
 #[cfg(not(everprof_loom))]
 pub use snapshot::{BlockBucket, BlockSnapshot, MutexBucket, MutexSnapshot};
 #[cfg(not(everprof_loom))]
 pub use tally::Tally;
+#[cfg(not(everprof_loom))]
+pub use wakes::Charged;
 
 /// What is waited in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

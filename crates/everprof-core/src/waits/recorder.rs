@@ -1,4 +1,5 @@
-//! The recorder of waits: chance, slots, addresses, stacks and ledgers joined.
+//! The recorder of waits: chance, slots, addresses, stacks and ledgers joined. Its
+//! other half, of wakes, stands in `wakes`.
 //!
 //! Context: sampled. Invariant: what `begin` adds to a slot and an address, `end` takes
 //! off exactly once, or whoever took the slot back has; after a fork neither does.
@@ -6,7 +7,6 @@
 //! ```text
 //! begin: draw → (capture) → clock → claim a slot → come to the address → publish
 //! end:   clock → leave the slot → leave the address → recorded? (capture) → count
-//! wake:  look up → clock → charge │ the call │ sampled? capture → count
 //! ```
 //!
 //! Yields are waits in a spinning lock: where a thread yields again within
@@ -14,10 +14,9 @@
 //! to the waiting, and to the later of the two. So does what lies between the last
 //! yield and the futex wait that a spinning lock ends up in.
 
-use super::addresses::{Addresses, Charge};
-use super::chain::{self, Link};
-use super::chance::{Threshold, Weight, one_in};
-use super::log::Log;
+use super::addresses::Addresses;
+use super::chance::{Threshold, Weight};
+use super::scratch::{bucket_of, or_no_stack};
 use super::slots::{Claimed, Entry, Place, Slots, what};
 use super::turns::Turns;
 use super::waiters::{Site, Waiters};
@@ -25,12 +24,10 @@ use super::word::Units;
 use super::{Ended, Operation, Wait, parts, tally};
 use crate::arena::{Offset, Region};
 use crate::labels;
-use crate::ledger::Ledger;
 use crate::local::{self, Local};
-use crate::lost::Lost;
 use crate::settings::Name;
-use crate::stack::{self, MAX_DEPTH, Registers};
-use crate::store::{Generation, Store};
+use crate::stack::{self, Registers};
+use crate::store::Store;
 use crate::sys;
 use crate::table::Key;
 
@@ -85,26 +82,6 @@ impl Begun {
     }
 }
 
-/// A wake that is charged with what others waited.
-#[derive(Clone, Copy, Debug)]
-#[must_use]
-pub struct Charged {
-    generation: Generation,
-    nanos: u64,
-    site: u32,
-    /// How it was decided that it is recorded; none: it is not.
-    chance: Option<Chance>,
-    /// Its place in the chain, if it has one.
-    link: Option<Link>,
-}
-
-/// How it was decided that a wake is recorded.
-#[derive(Clone, Copy, Debug)]
-enum Chance {
-    Longer(Threshold),
-    OneIn(u64),
-}
-
 impl<'s> Recorder<'s> {
     /// The recorder that writes to `store`.
     #[must_use]
@@ -136,24 +113,6 @@ impl<'s> Recorder<'s> {
         let local = this_thread();
         self.end_with(local, wait, begun, ended, sys::monotonic_nanos(), |stack| {
             let skip = self.store.own_text();
-            stack::capture(registers, &local.stack, stack, &skip).depth
-        });
-    }
-
-    /// This thread is about to wake waiters of `address`.
-    #[inline(never)]
-    #[must_use]
-    pub fn before_wake(self, address: usize) -> Option<Charged> {
-        self.before_wake_with(this_thread(), address, sys::monotonic_nanos)
-    }
-
-    /// It has woken so many.
-    #[cold]
-    #[inline(never)]
-    pub fn after_wake(self, charged: &Charged, registers: &Registers, woken: u32) {
-        let local = this_thread();
-        let skip = self.store.own_text();
-        self.after_wake_with(local, charged, woken, |stack| {
             stack::capture(registers, &local.stack, stack, &skip).depth
         });
     }
@@ -281,66 +240,6 @@ impl<'s> Recorder<'s> {
         }
     }
 
-    /// As [`Recorder::before_wake`], with any thread state and clock.
-    #[inline(always)]
-    #[must_use]
-    pub fn before_wake_with(
-        self,
-        local: &Local,
-        address: usize,
-        clock: impl FnOnce() -> u64,
-    ) -> Option<Charged> {
-        if !self.charges() {
-            return None;
-        }
-        let region = self.store.own_region()?;
-        let charge = Addresses::open(region)?.wake(address as u64, clock)?;
-        // What everprof's own threads end is nobody's, and must not be the next waker's.
-        if local.excluded.get() {
-            self.lose_wait(local, region, charge.nanos);
-            return None;
-        }
-        let (period_nanos, fraction) = self.mutex_settings();
-        let chance = match fraction {
-            0 => {
-                let threshold = Threshold::draw(local, period_nanos);
-                (charge.nanos > threshold.nanos).then_some(Chance::Longer(threshold))
-            }
-            n => Some(Chance::OneIn(n)),
-        };
-        let link = self.link(local, region, &charge);
-        if chance.is_none() && link.is_none() {
-            return None;
-        }
-        Some(Charged {
-            generation: self.store.generation(),
-            nanos: charge.nanos,
-            site: charge.site.number,
-            chance,
-            link,
-        })
-    }
-
-    /// As [`Recorder::after_wake`], with any thread state and source of stacks.
-    #[inline(always)]
-    pub fn after_wake_with(
-        self,
-        local: &Local,
-        charged: &Charged,
-        woken: u32,
-        mut capture: impl FnMut(&mut [u64]) -> usize,
-    ) {
-        let count = u64::from(woken.max(1));
-        let weight = charged.chance.and_then(|chance| match chance {
-            Chance::Longer(threshold) => threshold.weigh(local, charged.nanos, count),
-            Chance::OneIn(n) => one_in(local, n, charged.nanos, count),
-        });
-        if weight.is_some() || charged.link.is_some() {
-            let labels = labels::in_force(self.store, local);
-            self.record_wake(charged, labels, weight.as_ref(), count, &mut capture);
-        }
-    }
-
     /// `count` waiters of `from` now wait for `to`.
     #[cold]
     pub fn requeued(self, from: usize, to: usize, count: u32, now_nanos: u64) {
@@ -387,13 +286,6 @@ impl<'s> Recorder<'s> {
     /// One in `n` wakes is recorded, whatever its charge; 0: the period decides.
     pub fn set_mutex_fraction(self, n: u64) {
         self.store.set(Name::MutexFraction, n);
-    }
-
-    /// Whether wakes are charged at all.
-    #[inline(always)]
-    fn charges(self) -> bool {
-        let (period_nanos, fraction) = self.mutex_settings();
-        period_nanos | fraction != 0
     }
 
     /// Where this thread waits.
@@ -464,122 +356,13 @@ impl<'s> Recorder<'s> {
             ledger.count(bucket, |cells| tally::add(cells, weight));
         }
     }
-
-    /// Logs a wake, if it is of the one thread that waits on a word.
-    #[inline(always)]
-    fn link(self, local: &Local, region: Region<'_>, charge: &Charge) -> Option<Link> {
-        let waiters = Addresses::open(region)?.waiters_of(charge.record)?;
-        if charge.alone {
-            return self.log(local, region, waiters, charge);
-        }
-        // What it logged before says nothing of who is woken now.
-        if waiters.entry() != 0 {
-            waiters.set_entry(0);
-        }
-        None
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn log(
-        self,
-        local: &Local,
-        region: Region<'_>,
-        waiters: &Waiters,
-        charge: &Charge,
-    ) -> Option<Link> {
-        let (period_nanos, fraction) = self.mutex_settings();
-        let weight = match fraction {
-            0 => chain::weight_of(charge.nanos, period_nanos),
-            n => u32::try_from(n).unwrap_or(u32::MAX),
-        };
-        let link = Link::of(
-            &Log::open(region)?,
-            local,
-            (charge.now_nanos, charge.nanos),
-            weight,
-            local.waits.turns.get().wake(charge.site.kind),
-        );
-        // Before the call: who is woken by it looks here.
-        waiters.set_entry(link.number);
-        Some(link)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn record_wake(
-        self,
-        charged: &Charged,
-        labels: u32,
-        weight: Option<&Weight>,
-        count: u64,
-        capture: &mut impl FnMut(&mut [u64]) -> usize,
-    ) {
-        let Some(region) = self.store.own_region() else {
-            return;
-        };
-        if self.store.generation() != charged.generation {
-            return;
-        }
-        let (Some(ledger), Some(log)) = (parts::mutex(region), Log::open(region)) else {
-            return;
-        };
-        let own_nanos = charged.link.map_or(0, |link| link.lay(&log, &ledger));
-        let link = charged.link.filter(|link| link.recorded);
-        if weight.is_none() && link.is_none() {
-            return;
-        }
-        let Some(bucket) = bucket_of(&ledger, u64::from(charged.site), labels, capture) else {
-            return;
-        };
-        self.store.note_modules(region);
-        let owed_nanos = link.map_or(0, |link| log.tell(link.number, bucket));
-        ledger.count(bucket, |cells| {
-            if let Some(weight) = weight {
-                tally::add(cells, weight);
-                // Where there is no chain it says the same.
-                if charged.link.is_none() {
-                    tally::add_chain(cells, weight);
-                }
-            }
-            if let Some(link) = link {
-                chain::count(cells, count, own_nanos + owed_nanos, link.weight);
-            }
-        });
-    }
-
-    /// The mutex profile's period, and its fraction.
-    #[inline(always)]
-    fn mutex_settings(self) -> (u64, u64) {
-        let settings = self.store.settings();
-        (
-            settings.get(Name::MutexPeriod),
-            settings.get(Name::MutexFraction),
-        )
-    }
-
-    /// Counts what was waited for an address, and cannot be charged to anybody.
-    #[cold]
-    #[inline(never)]
-    fn lose_wait(self, local: &Local, region: Region<'_>, delay_nanos: u64) {
-        let settings = self.store.settings();
-        let weight = match settings.get(Name::MutexFraction) {
-            0 => {
-                Threshold::draw(local, settings.get(Name::MutexPeriod)).weigh(local, delay_nanos, 1)
-            }
-            n => one_in(local, n, delay_nanos, 1),
-        };
-        if let (Some(weight), Some(ledger)) = (weight, parts::mutex(region)) {
-            ledger.count_lost(Lost::WaitUnattributed, |cells| tally::add(cells, &weight));
-        }
-    }
 }
 
 /// This thread's state. What is done with it here is too long to be inlined into a
 /// closure's caller, and what the closure captures goes through memory then: a fifth of
 /// the instructions of a wait.
 #[inline(always)]
-fn this_thread<'l>() -> &'l Local {
+pub(super) fn this_thread<'l>() -> &'l Local {
     let local = local::with(std::ptr::from_ref);
     // SAFETY: the thread's own block, which has no destructor and lives until its last
     // instruction (`local`); callers use it within their own frame.
@@ -632,47 +415,6 @@ fn note_turn(local: &Local, waiters: &Waiters, woken: bool) {
     if turns.wake(kind) != wake {
         turns.note(kind, wake);
         local.waits.turns.set(turns);
-    }
-}
-
-/// Depth up to which a capture's scratch is 1 KiB of stack, as in the heap's recorder.
-const SHALLOW: usize = stack::DEFAULT_DEPTH;
-
-fn bucket_of(
-    ledger: &Ledger<'_>,
-    extra: u64,
-    labels: u32,
-    capture: &mut impl FnMut(&mut [u64]) -> usize,
-) -> Option<Offset> {
-    if stack::depth_limit() <= SHALLOW {
-        bucket_within::<SHALLOW>(ledger, extra, labels, capture)
-    } else {
-        bucket_within::<MAX_DEPTH>(ledger, extra, labels, capture)
-    }
-}
-
-/// Apart from its caller, so that the scratch is on the stack of nothing else.
-#[inline(never)]
-fn bucket_within<const DEPTH: usize>(
-    ledger: &Ledger<'_>,
-    extra: u64,
-    labels: u32,
-    capture: &mut impl FnMut(&mut [u64]) -> usize,
-) -> Option<Offset> {
-    let mut scratch = [0; DEPTH];
-    let depth = capture(&mut scratch);
-    ledger.bucket(&Key {
-        stack: or_no_stack(scratch.get(..depth)),
-        extra,
-        labels,
-    })
-}
-
-fn or_no_stack(stack: Option<&[u64]>) -> &[u64] {
-    const NO_STACK: [u64; 1] = [Lost::NoStack.pc()];
-    match stack {
-        Some(stack) if !stack.is_empty() => stack,
-        _ => &NO_STACK,
     }
 }
 

@@ -3,6 +3,7 @@ use std::cell::Cell;
 use std::sync::mpsc;
 
 use super::*;
+use crate::lost::Lost;
 use crate::waits::{MutexBucket, Tally};
 
 fn store() -> Box<Store> {
