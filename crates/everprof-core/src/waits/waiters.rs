@@ -21,7 +21,7 @@ pub(crate) struct Waiters {
     site_ticks: AtomicU32,
     /// The low half of the stack pointer there.
     site_sp: AtomicU32,
-    /// The last waiter's thread, and whether the one before it was the same.
+    /// The last waiter's thread, and whether the one before it, if any, was the same.
     owner: AtomicU32,
     /// The code that waits, see [`Site`].
     kind: AtomicU64,
@@ -57,7 +57,7 @@ impl Waiters {
     #[inline]
     pub(crate) fn meet(&self, tid: u32, sp: u64, now_nanos: u64) -> bool {
         let before = self.owner.load(Ordering::Relaxed);
-        let owner = if before >> 1 == tid {
+        let owner = if before == 0 || before >> 1 == tid {
             tid << 1 | 1
         } else {
             tid << 1
@@ -88,7 +88,7 @@ impl Waiters {
         }
     }
 
-    /// Whether one thread alone waits here, as far as its last two waits say.
+    /// Whether one thread alone waits here, as far as the last two waits say.
     #[inline]
     pub(crate) fn are_one(&self) -> bool {
         self.owner.load(Ordering::Relaxed) & 1 == 1
@@ -146,11 +146,11 @@ mod tests {
         let waiters = Waiters::new_record();
         waiters.note(AT, 500, 1 << 30);
         assert!(!waiters.meet(1, 500, 1 << 30));
-        assert!(!waiters.are_one(), "it has waited once");
-        assert!(!waiters.meet(1, 500, 1 << 30));
         assert!(waiters.are_one());
         assert!(waiters.meet(1, 400, 1 << 30));
         assert!(!waiters.meet(2, 400, 1 << 30));
-        assert!(!waiters.are_one());
+        assert!(!waiters.are_one(), "it is not the first");
+        assert!(waiters.meet(2, 400, 1 << 30));
+        assert!(waiters.are_one(), "it has come again");
     }
 }
