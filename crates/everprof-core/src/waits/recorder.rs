@@ -384,6 +384,7 @@ fn meet(local: &Local, generation: u64) {
     state.slot.set(0);
     state.yielded_nanos.set(0);
     state.turns.set(Turns::NONE);
+    state.has_turns.set(false);
     state.tid.set(sys::thread_id());
     state.generation.set(generation + 1);
 }
@@ -406,11 +407,18 @@ fn since(local: &Local, sp: u64, now_nanos: u64) -> u64 {
 /// Remembers which wake ended this thread's wait, where wakes are logged.
 #[inline(always)]
 fn note_turn(local: &Local, waiters: &Waiters, woken: bool) {
-    let kind = waiters.site().kind;
+    let wake = if woken { waiters.entry() } else { 0 };
+    if wake != 0 || local.waits.has_turns.get() {
+        note_some_turn(local, waiters.site().kind, wake);
+    }
+}
+
+#[inline(never)]
+fn note_some_turn(local: &Local, kind: u64, wake: u64) {
     if kind == 0 {
         return;
     }
-    let wake = if woken { waiters.entry() } else { 0 };
+    local.waits.has_turns.set(true);
     let mut turns = local.waits.turns.get();
     if turns.wake(kind) != wake {
         turns.note(kind, wake);

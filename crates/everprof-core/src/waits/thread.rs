@@ -22,6 +22,8 @@ pub(crate) struct ThreadState {
     pub(crate) yielded_sp: Cell<u64>,
     /// Which wakes ended its last waits.
     pub(crate) turns: Cell<Turns>,
+    /// Whether there are any: most threads never wait on a word of their own.
+    pub(crate) has_turns: Cell<bool>,
 }
 
 impl ThreadState {
@@ -33,6 +35,7 @@ impl ThreadState {
             yielded_nanos: Cell::new(0),
             yielded_sp: Cell::new(0),
             turns: Cell::new(Turns::NONE),
+            has_turns: Cell::new(false),
         }
     }
 }
