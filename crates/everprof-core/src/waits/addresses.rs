@@ -367,11 +367,12 @@ fn hash(address: u64) -> usize {
     ((address >> 2).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize
 }
 
-/// One for each KiB of the arena, at most 4,096 (256 KiB, touched as they are used): a
-/// few times as many as threads that can wait at once on a large machine.
+/// One for each 4 KiB of the arena, at most 4,096 (256 KiB, touched as they are used): a
+/// few times as many as threads that can wait at once on a large machine. The smallest
+/// arena has room for 16, or the heap's buckets would have none.
 #[cfg(not(any(everprof_loom, miri)))]
 fn record_count(capacity_bytes: usize) -> usize {
-    (capacity_bytes >> 10).clamp(64, 4096).next_power_of_two()
+    (capacity_bytes >> 12).clamp(16, 4096).next_power_of_two()
 }
 
 /// Few, so that models and tests reach a full window.

@@ -271,7 +271,7 @@ const WRITING: u64 = u64::MAX;
 /// lock, and longer than the longest chain.
 #[cfg(not(any(everprof_loom, miri)))]
 fn entry_count(capacity_bytes: usize) -> usize {
-    (capacity_bytes >> 10).clamp(64, 4096).next_power_of_two()
+    (capacity_bytes >> 12).clamp(16, 4096).next_power_of_two()
 }
 
 /// Few, so that models reach the end.
