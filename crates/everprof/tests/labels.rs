@@ -253,6 +253,46 @@ fn endpoint_keeps_what_carries_a_label() {
     drop(kept);
 }
 
+/// Until the thread sleeps: a wait for somebody has begun.
+#[cfg(all(target_os = "linux", feature = "interpose"))]
+fn await_asleep(tid: u32) {
+    let is_asleep = || {
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap();
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('S'))
+    };
+    while !is_asleep() {
+        thread::yield_now();
+    }
+}
+
+#[cfg(all(target_os = "linux", feature = "interpose"))]
+#[test]
+fn waits_have_the_labels_of_who_waits() {
+    everprof::block::set_period(1);
+    let (tell, told) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let waiter = thread::spawn(move || {
+        let _labels = labels! { "tenant" => "waits" };
+        // SAFETY: no preconditions.
+        tell.send(unsafe { libc::gettid() }.cast_unsigned())
+            .unwrap();
+        ended.recv().unwrap();
+    });
+    await_asleep(told.recv().unwrap());
+    end.send(()).unwrap();
+    waiter.join().unwrap();
+    let mut bytes = Vec::new();
+    lookup("block").unwrap().write_to(&mut bytes).unwrap();
+    let block = decoded(&bytes);
+    let mut samples = block.samples();
+    assert!(
+        samples.any(|sample| sample.string_label("tenant") == Some("waits")
+            && sample.string_label("wait") == Some("channel"))
+    );
+}
+
 /// Go's TestLabelRace, restated: threads change their labels, one within another, while
 /// profiles are taken. Every object has the labels of its own thread and turn: both
 /// of them, or none.
