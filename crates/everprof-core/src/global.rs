@@ -8,9 +8,13 @@ use crate::cpu::{Profiler, Session, StartError};
 use crate::heap::Recorder;
 use crate::signal::Arrival;
 use crate::store::Store;
-use crate::{local, modules, sampler, spawn, waits};
+use crate::sync::{AtomicU32, AtomicUsize, Ordering};
+use crate::{local, modules, sampler, spawn, sys, waits};
 
 static STORE: Store = Store::new();
+/// Where the first thread keeps its labels, and of which process that is true; 0: not known.
+static FIRST_LABELS_AT: AtomicUsize = AtomicUsize::new(0);
+static FIRST_PROCESS: AtomicU32 = AtomicU32::new(0);
 static CPU: Profiler = Profiler::new();
 
 /// What all recorders of this process write to.
@@ -72,6 +76,23 @@ pub fn tick(size_bytes: usize) -> bool {
 /// loaded. To be called once before `main`; sampling works without it, too.
 pub fn on_start() {
     modules::refresh();
+    if sys::thread_id() == sys::process_id() {
+        let at = local::with(|local| std::ptr::from_ref(&local.labels).addr());
+        // Relaxed, both: numbers, written before there are other threads.
+        FIRST_PROCESS.store(sys::process_id(), Ordering::Relaxed);
+        FIRST_LABELS_AT.store(at, Ordering::Relaxed);
+    }
+}
+
+/// The set of the labels that a thread of this process has now, as far as that is known:
+/// of the first thread, and of those whose creation was seen. 0: none. Cold.
+#[must_use]
+pub fn labels_of(tid: u32) -> u32 {
+    // Relaxed, both: see `on_start`. A fork's child is another process.
+    if tid == FIRST_PROCESS.load(Ordering::Relaxed) && tid == sys::process_id() {
+        return spawn().labels_at(FIRST_LABELS_AT.load(Ordering::Relaxed) as u64);
+    }
+    spawn().labels_of(tid)
 }
 
 /// Leaves this thread out of all profiles, or takes it in again. Returns whether

@@ -70,7 +70,7 @@ impl Labels {
     }
 
     /// The set's number in the store as it was made for the `made`th time.
-    fn set_in(self, made: u32) -> u32 {
+    pub(crate) fn set_in(self, made: u32) -> u32 {
         match self.0 as u32 {
             set if set <= LOST || (self.0 >> 32) as u32 == made => set,
             _ => LOST,

@@ -22,7 +22,7 @@
 //! the kernel's list, under frames that say so ([`others`]).
 
 use crate::arena::{Offset, Region};
-use crate::labels;
+use crate::labels::{self, Labels};
 use crate::ledger::{Ledger, Name};
 use crate::local::{self, Local};
 use crate::lost::Lost;
@@ -155,7 +155,10 @@ impl<'s> Recorder<'s> {
         let parts = self.store.own_region().and_then(Parts::open);
         let made = self.store.generation().made();
         let tid = sys::thread_id();
-        let started = parts.and_then(|parts| parts.pool.start(record, tid));
+        let started = {
+            let labels_at = std::ptr::from_ref(&local.labels).addr() as u64;
+            parts.and_then(|parts| parts.pool.start(record, tid, labels_at))
+        };
         let Some((entry, labels)) = started else {
             return false;
         };
@@ -195,6 +198,24 @@ impl<'s> Recorder<'s> {
         let parts = self.store.own_region().and_then(Parts::open)?;
         let known = parts.find(tid)?;
         parts.ledger.table.stack(known.bucket?)
+    }
+
+    /// The set of the labels that another thread has now, if its creation was seen; 0:
+    /// none. Cold. One that is just ending may seem to have none, or lost ones.
+    #[must_use]
+    pub fn labels_of(self, tid: u32) -> u32 {
+        let parts = self.store.own_region().and_then(Parts::open);
+        let known = parts.and_then(|parts| parts.find(tid));
+        known.map_or(labels::NONE, |known| self.labels_at(known.labels_at))
+    }
+
+    /// As `labels_of`, of the thread whose state has its labels at that address.
+    pub(crate) fn labels_at(self, address: u64) -> u32 {
+        // The thread may have ended, and its memory be another's or nobody's: it is
+        // copied by the kernel, and the number is believed as little as any other.
+        sys::read_word(address).map_or(labels::NONE, |word| {
+            Labels::from_bits(word).set_in(self.store.generation().made())
+        })
     }
 
     /// The threads that were created, by who created them, and the others. Cold.

@@ -17,7 +17,7 @@
 //! | field | written by | read by |
 //! |---|---|---|
 //! | bucket, labels, routine, argument | the creator, before the tag is odd | the thread, cold walks |
-//! | tid | 0 by the creator; the thread, when it begins | cold walks |
+//! | tid, labels_at | 0 by the creator; the thread, when it begins | cold walks |
 //! | life | the creator (odd), the thread's end or a walk that finds it gone (even), walks (time) | all |
 //!
 //! **Ends that nobody tells.** A thread whose end was not seen stays on record until a
@@ -50,6 +50,8 @@ pub(super) struct Record {
     /// What the program asked to be run, and with which argument.
     routine: AtomicU64,
     argument: AtomicU64,
+    /// Where the thread keeps the labels in force.
+    labels_at: AtomicU64,
 }
 
 #[repr(C)]
@@ -81,6 +83,7 @@ impl NewRecord for Record {
             labels: AtomicU64::new(0),
             routine: AtomicU64::new(0),
             argument: AtomicU64::new(0),
+            labels_at: AtomicU64::new(0),
         }
     }
 }
@@ -122,6 +125,8 @@ pub(super) struct Known {
     pub(super) entry: Entry,
     pub(super) tid: u32,
     pub(super) bucket: Option<Offset>,
+    /// Where its labels in force stand; the thread may be gone, and this memory, too.
+    pub(super) labels_at: u64,
 }
 
 /// What the index says of a number.
@@ -186,6 +191,7 @@ impl<'a> Pool<'a> {
         let tag = tag_of(record.life.load(Ordering::Relaxed)).wrapping_add(1) & TAG_MASK;
         let bucket = birth.bucket.map_or(0, Offset::raw);
         record.tid.store(0, Ordering::Relaxed);
+        record.labels_at.store(0, Ordering::Relaxed);
         record.bucket.store(bucket, Ordering::Relaxed);
         record
             .labels
@@ -204,7 +210,12 @@ impl<'a> Pool<'a> {
     /// told it. `None`: that is nowhere in the arena.
     ///
     /// `address` is that of what `acquire` gave, by way of thread creation, and is begun once.
-    pub(super) fn start(&self, address: *const u8, tid: u32) -> Option<(Entry, Labels)> {
+    pub(super) fn start(
+        &self,
+        address: *const u8,
+        tid: u32,
+        labels_at: u64,
+    ) -> Option<(Entry, Labels)> {
         let at = self.region.offset_of(address)?;
         let record = self.record(at)?;
         // Relaxed: thread creation published what the creator wrote.
@@ -217,7 +228,8 @@ impl<'a> Pool<'a> {
                 Ordering::Relaxed,
             );
         }
-        // Relaxed: a number; walks that read 0 leave the thread out.
+        // Relaxed, both: numbers; walks that read tid 0 leave the thread out.
+        record.labels_at.store(labels_at, Ordering::Relaxed);
         record.tid.store(tid, Ordering::Relaxed);
         // Release: pairs with the Acquire in `starting`; the index knows the thread.
         self.root.starting.fetch_sub(1, Ordering::Release);
@@ -315,11 +327,16 @@ impl<'a> Pool<'a> {
         let record = self.record(at)?;
         // Acquire: pairs with the Release in `acquire`; the fields are this life's.
         let tag = tag_of(record.life.load(Ordering::Acquire));
-        // Relaxed, both: written before the tag, or the number a little later.
+        // Relaxed, all: written before the tag, or the thread's own a little later.
         let tid = record.tid.load(Ordering::Relaxed);
         let bucket = Offset::from_raw(record.bucket.load(Ordering::Relaxed));
-        let entry = Entry { at, tag };
-        (tag % 2 == 1 && tid != 0).then_some(Known { entry, tid, bucket })
+        let labels_at = record.labels_at.load(Ordering::Relaxed);
+        (tag % 2 == 1 && tid != 0).then_some(Known {
+            entry: Entry { at, tag },
+            tid,
+            bucket,
+            labels_at,
+        })
     }
 
     /// No thread is on record: in a fork's child, whose only thread is nobody's here.
@@ -472,7 +489,7 @@ fn index_len(_capacity_bytes: usize) -> usize {
 }
 
 #[cfg(not(everprof_loom))]
-const _: () = assert!(size_of::<Record>() == 48 && size_of::<PoolRoot>() == 32);
+const _: () = assert!(size_of::<Record>() == 56 && size_of::<PoolRoot>() == 32);
 
 #[cfg(all(test, not(everprof_loom)))]
 mod tests;

@@ -145,6 +145,40 @@ mod real {
     }
 
     #[test]
+    fn labels_of_another_thread_are_those_it_has_now() {
+        let (store, creator) = (store(), Local::new());
+        let recorder = Recorder::of(&store);
+        let set = |value: &str| labels::extend(&store, Labels::NONE, &[("a", value)]);
+        let (one, two) = (set("1"), set("2"));
+        creator.labels.set(one);
+        let created = create(recorder, &creator, 100);
+        let record = created.record() as usize;
+        created.succeeded();
+        let made = store.generation().made();
+        std::thread::scope(|scope| {
+            let (tell, told) = std::sync::mpsc::channel();
+            let (go, next) = std::sync::mpsc::channel();
+            scope.spawn(move || {
+                let local = Local::new();
+                assert!(recorder.start(&local, record as *const u8));
+                tell.send(sys::thread_id()).unwrap();
+                next.recv().unwrap();
+                local.labels.set(two);
+                tell.send(0).unwrap();
+                next.recv().unwrap();
+            });
+            let tid = told.recv().unwrap();
+            assert_eq!(recorder.labels_of(tid), one.set_in(made));
+            go.send(()).unwrap();
+            told.recv().unwrap();
+            assert_eq!(recorder.labels_of(tid), two.set_in(made));
+            go.send(()).unwrap();
+        });
+        assert_eq!(recorder.labels_of(u32::MAX), labels::NONE);
+        assert_eq!(recorder.labels_at(8), labels::NONE, "nothing is there");
+    }
+
+    #[test]
     fn end_that_nobody_told_is_found_by_a_snapshot() {
         let (store, creator) = (store(), Local::new());
         let recorder = Recorder::of(&store);

@@ -134,6 +134,26 @@ pub(crate) fn thread_id() -> u32 {
     unsafe { libc::gettid() }.cast_unsigned()
 }
 
+/// The word at an address of this process; none where nothing can be read. Cold.
+pub(crate) fn read_word(address: u64) -> Option<u64> {
+    let mut word = 0_u64;
+    let ours = libc::iovec {
+        iov_base: (&raw mut word).cast(),
+        iov_len: size_of::<u64>(),
+    };
+    let theirs = libc::iovec {
+        iov_base: ptr::without_provenance_mut(address as usize),
+        iov_len: size_of::<u64>(),
+    };
+    let process = process_id().cast_signed();
+    let copied = keeping_errno(|| {
+        // SAFETY: the kernel writes the eight bytes of `word` at most, and checks the
+        // other address itself.
+        unsafe { libc::process_vm_readv(process, &raw const ours, 1, &raw const theirs, 1, 0) }
+    });
+    (copied == 8).then_some(word)
+}
+
 /// The clock of a thread's CPU time: the thread's number, all bits inverted, above
 /// three bits that say "one thread" (4) and "as the scheduler counts" (2); Linux
 /// include/linux/posix-timers.h, `MAKE_THREAD_CPUCLOCK`. `pthread_getcpuclockid` makes

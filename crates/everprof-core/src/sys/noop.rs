@@ -83,6 +83,12 @@ pub(crate) fn thread_id() -> u32 {
 }
 
 /// Not to be had here.
+pub(crate) fn read_word(address: u64) -> Option<u64> {
+    let _ = address;
+    None
+}
+
+/// Not to be had here.
 pub(crate) fn thread_cpu_nanos(tid: u32) -> Option<u64> {
     let _ = tid;
     None
