@@ -293,6 +293,44 @@ fn waits_have_the_labels_of_who_waits() {
     );
 }
 
+/// Go's TestGoroutineProfileLabelRace has more of this: here a thread runs, one sleeps.
+#[cfg(all(target_os = "linux", feature = "interpose"))]
+#[test]
+fn dump_of_threads_has_the_labels_of_each() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let stop = AtomicBool::new(false);
+    let threads = thread::scope(|scope| {
+        let runs = tell.clone();
+        scope.spawn(move || {
+            let _labels = labels! { "tenant" => "sleeps" };
+            tell.send(()).unwrap();
+            ended.recv().unwrap();
+        });
+        let stop = &stop;
+        scope.spawn(move || {
+            let _labels = labels! { "tenant" => "runs" };
+            runs.send(()).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        told.recv().unwrap();
+        told.recv().unwrap();
+        let threads = lookup("threads").unwrap();
+        stop.store(true, Ordering::Relaxed);
+        end.send(()).unwrap();
+        threads
+    });
+    let mut bytes = Vec::new();
+    threads.write_to(&mut bytes).unwrap();
+    let threads = decoded(&bytes);
+    for tenant in ["sleeps", "runs"] {
+        let of = |sample: &Sample<'_>| sample.string_label("tenant") == Some(tenant);
+        assert_eq!(threads.samples().filter(of).count(), 1, "{tenant}");
+    }
+}
+
 /// Go's TestLabelRace, restated: threads change their labels, one within another, while
 /// profiles are taken. Every object has the labels of its own thread and turn: both
 /// of them, or none.

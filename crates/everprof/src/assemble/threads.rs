@@ -101,15 +101,13 @@ fn assemble(kind: &str, dump: &Dump, blocked: &HashMap<u32, Blocked>, ask: &Ask<
         if !creator.is_empty() {
             labels.push(Label::string(CREATOR_LABEL, &creator));
         }
-        if let Some(wait) = wait {
-            sets.add(
-                wait.labels,
-                &mut labels,
-                &mut stack,
-                &mut places,
-                &mut profile,
-            );
-        }
+        // Read a little later than the stack. One that waits has those it began with, which
+        // are known of any thread.
+        let set = match wait {
+            Some(wait) => wait.labels,
+            None => global::labels_of(thread.id),
+        };
+        sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);
         profile.push_sample(&stack, &[1], &labels);
     }
     profile.filter(&Filter::new())
