@@ -1,9 +1,9 @@
 //! From what was recorded to a profile: the only place that knows both.
 //!
-//! One file a profile; [`modules`] and [`places`] turn addresses into locations
-//! for all of them, [`labels`] adds what was in force.
+//! One file a profile; `modules` and `places` turn addresses into locations for all
+//! of them, `labels` adds what was in force.
 //!
-//! Context: cold. Invariant: what leaves here by [`finish`] has no frames of ours,
+//! Context: cold. Invariant: what leaves here by `finish` has no frames of ours,
 //! but for CPU time: what our own frames took of that is theirs.
 
 mod cpu;

@@ -20,6 +20,8 @@
 //! - [`profile`] takes profiles in the program itself; [`heap`], [`block`] and [`mutex`]
 //!   have their settings and records.
 //! - [`cpu`] takes a profile of CPU time.
+//! - [`threads`] and [`stacks`] tell what each thread is doing, [`threadcreate`] who made
+//!   them.
 //! - [`labels!`] says for whom a thread works, on all of its samples ([`label`]).
 //! - [`config`] tells what `EVERPROF` sets from outside.
 //!
@@ -43,9 +45,10 @@ mod http;
 pub mod label;
 pub mod mutex;
 pub mod profile;
+pub mod stacks;
 mod start;
 pub mod threadcreate;
-mod threads;
+pub mod threads;
 mod waits;
 
 pub use alloc::Alloc;

@@ -70,6 +70,7 @@ fn assemble(kind: &str, dump: &Dump, blocked: &HashMap<u32, Blocked>, ask: &Ask<
         .collect();
     named.finish();
     let (mut profile, mut places) = named.begin(&types);
+    profile.set_default_sample_type(kind);
     profile.set_period_type(kind, "count");
     profile.period = 1;
     profile.time_nanos = as_value(dump.unix_nanos());

@@ -1,0 +1,91 @@
+//! The stacks of threads as text, as a panic prints them.
+//!
+//! ```text
+//! thread 4711 "worker-3" [mutex 0x7f2a10, 3.2 s]:
+//! app::cache::fill
+//!         src/cache.rs:31 +0x51c0
+//! app::serve
+//!         src/main.rs:12 +0x4f07
+//! created by app::main
+//!         src/main.rs:40 +0x5011
+//! ```
+//!
+//! Below a function stand its file and line, and the address as an offset in the
+//! program's file or a library's; without debug information, that file and the offset.
+//!
+//! Context: cold; allocates, so it is nothing for a signal handler.
+//! Invariant: text consists of whole lines.
+//! Source: Go's `runtime.Stack(buf, all)`.
+
+use std::fmt::Write;
+
+use everprof_profile::stacks::Stacks;
+
+use crate::assemble;
+use crate::error::{Error, Kind};
+use crate::profile::{Ask, Names};
+use crate::start::LeftOut;
+
+/// Writes the stacks of all threads, or of the calling one alone, as paragraphs.
+///
+/// # Errors
+///
+/// Where `out` fails, or the platform does not tell of threads
+/// ([`Error::is_unsupported`]).
+///
+/// # Overhead
+///
+/// That of [`threads::records`](crate::threads::records), and that of reading the debug
+/// information of the program: a large one's takes hundreds of milliseconds and tens of
+/// MiB.
+///
+/// ```
+/// let mut text = String::new();
+/// everprof::stacks::write(true, &mut text)?;
+/// eprint!("{text}");
+/// # Ok::<(), everprof::Error>(())
+/// ```
+pub fn write(all: bool, out: &mut impl Write) -> Result<(), Error> {
+    let _left_out = LeftOut::new();
+    write!(out, "{}", stacks(all)?).map_err(|_| {
+        Error::new(
+            Kind::Io,
+            "the stacks could not be written: the writer failed",
+        )
+    })
+}
+
+/// As [`write`], into a buffer: as many whole lines as it holds, the last of which then
+/// says how many threads are not there whole. Returns the bytes written.
+///
+/// # Errors
+///
+/// As [`write`], but that there is no writer to fail.
+pub fn write_into(all: bool, buffer: &mut [u8]) -> Result<usize, Error> {
+    let _left_out = LeftOut::new();
+    Ok(stacks(all)?.write_into(buffer))
+}
+
+fn stacks(all: bool) -> Result<Stacks, Error> {
+    let ask = Ask {
+        names: Names::Full,
+        ..Ask::default()
+    };
+    let profile = assemble::threads("threads", &ask)?;
+    let mut stacks = Stacks::of(&assemble::finish(profile, Names::Full, &[]));
+    let own = this_thread();
+    if all {
+        // The one that asks comes first, as in a panic of Go's.
+        stacks.threads.sort_by_key(|thread| thread.id != own);
+    } else {
+        stacks.threads.retain(|thread| thread.id == own);
+    }
+    Ok(stacks)
+}
+
+/// The kernel's number of the calling thread: `/proc/thread-self` leads to `PID/task/TID`.
+fn this_thread() -> u64 {
+    let link = std::fs::read_link("/proc/thread-self").ok();
+    let number = |link: std::path::PathBuf| link.file_name()?.to_str()?.parse().ok();
+    link.and_then(number).unwrap_or(0)
+}
