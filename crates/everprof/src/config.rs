@@ -24,11 +24,15 @@
 //! A setting that cannot be read is left out, and one line on stderr says which,
 //! and what was expected. A set-user-id program ignores all of them.
 //!
+//! A dump is a directory `PID.N` in the one that was told, with `heap.pb.gz`,
+//! `block.pb.gz` and the others, and `threads.txt`; it appears when it is whole. A handler
+//! that the program installs for the signal later takes its place.
+//!
 //! They are read once. Where the program's allocator is an
 //! [`Alloc`](crate::Alloc) that is before `main`, among the program's
 //! constructors: the first allocation of `main` is counted by them already. With
-//! `http=` the endpoint's thread starts then too, so a program that must have one
-//! thread at its start (to `unshare`, say) should rather call
+//! `http=` the endpoint's thread starts then too, and with `dump=` one that writes, so a
+//! program that must have one thread at its start (to `unshare`, say) should rather call
 //! [`serve`](crate::serve). Other programs read them when they first call that.
 //!
 //! ```text

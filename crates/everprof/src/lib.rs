@@ -39,6 +39,7 @@ pub mod axum;
 pub mod block;
 pub mod config;
 pub mod cpu;
+mod dump;
 mod error;
 pub mod heap;
 mod http;

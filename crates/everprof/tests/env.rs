@@ -94,6 +94,10 @@ fn run_tests() {
         ("heap_0_records_nothing", heap_0_records_nothing),
         ("it_overrides_the_code", it_overrides_the_code),
         (
+            "a_signal_has_every_profile_written",
+            a_signal_has_every_profile_written,
+        ),
+        (
             "what_cannot_be_read_is_one_line_and_the_program_goes_on",
             what_cannot_be_read_is_one_line_and_the_program_goes_on,
         ),
@@ -155,6 +159,37 @@ fn what_cannot_be_read_is_one_line_and_the_program_goes_on() {
     assert!(lines[0].contains("`heap=0x`: expected a size"));
     assert!(lines[1].contains("this version of everprof has no `tasks`"));
     assert!(lines[2].contains("`haep=1`: no such setting"));
+}
+
+/// Sends a signal by its name: to do so oneself would be unsafe code.
+fn send(signal: &str, waiting: &Waiting) {
+    let kill = format!("kill -{signal} {}", waiting.0.id());
+    let sent = Command::new("sh").args(["-c", &kill]).status();
+    assert!(sent.unwrap().success());
+}
+
+fn a_signal_has_every_profile_written() {
+    let room = std::env::temp_dir().join(format!("everprof-dump-{}", std::process::id()));
+    let mut waiting = Waiting::start(&format!("dump=SIGUSR2:{}", room.display()));
+    for number in 1..3 {
+        send("USR2", &waiting);
+        let place = room.join(format!("{}.{number}", waiting.0.id()));
+        // It appears when it is whole.
+        while !place.exists() {
+            assert_eq!(waiting.0.try_wait().unwrap(), None);
+            std::thread::yield_now();
+        }
+        for file in ["heap.pb.gz", "allocs.pb.gz", "block.pb.gz", "threads.pb.gz"] {
+            assert!(place.join(file).is_file(), "{file}");
+        }
+        let text = std::fs::read_to_string(place.join("threads.txt")).unwrap();
+        assert!(
+            text.starts_with("thread ") && text.contains("env::main"),
+            "{text}"
+        );
+    }
+    drop(waiting);
+    std::fs::remove_dir_all(room).unwrap();
 }
 
 /// A program that waits, and where it serves.

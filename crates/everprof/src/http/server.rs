@@ -24,7 +24,7 @@ use super::route::Patience;
 use super::{Response, endpoint, unauthorized, wire};
 use crate::config::{self, Http, VARIABLE};
 use crate::error::{Error, Kind};
-use crate::start;
+use crate::{dump, start};
 
 /// Connections at one time. Each has a thread; a scraper, a browser and a few
 /// people need less than half of them.
@@ -142,6 +142,8 @@ impl Options {
     ///
     /// As [`serve`].
     pub fn listen(self, address: &str) -> Result<Server, Error> {
+        // A program without our allocator is not asked before its `main`.
+        dump::heed();
         let elsewhere = match (&config::told().http, told_server()) {
             (Some(Http::Off), _) => Some("off"),
             (_, Some(server)) => Some(server.address()),

@@ -13,7 +13,7 @@ use std::hint::black_box;
 use everprof_core::{global, local};
 
 use super::LeftOut;
-use crate::{config, http, waits};
+use crate::{config, dump, http, waits};
 
 /// The loader passes arguments that we have no use for; by the C calling
 /// conventions of our platforms a callee may ignore them.
@@ -50,6 +50,7 @@ extern "C" fn on_start() {
         waits::heed(told);
         global::on_start();
         http::told_server();
+        dump::heed();
     }
 }
 
