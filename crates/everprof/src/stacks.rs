@@ -55,12 +55,12 @@ pub fn write(all: bool, out: &mut impl Write) -> Result<(), Error> {
     })
 }
 
-/// As [`write`], into a buffer: as many whole lines as it holds, the last of which then
+/// As [`write()`], into a buffer: as many whole lines as it holds, the last of which then
 /// says how many threads are not there whole. Returns the bytes written.
 ///
 /// # Errors
 ///
-/// As [`write`], but that there is no writer to fail.
+/// As [`write()`], but that there is no writer to fail.
 pub fn write_into(all: bool, buffer: &mut [u8]) -> Result<usize, Error> {
     let _left_out = LeftOut::new();
     Ok(stacks(all)?.write_into(buffer))
