@@ -122,7 +122,7 @@ fn heap_at_period_one_and_cpu_at_1000_hz_go_together() {
     let _alone = alone();
     everprof::heap::set_period(1);
     let stop = AtomicBool::new(false);
-    let (cpu, heap) = thread::scope(|scope| {
+    let cpu = thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
@@ -132,8 +132,9 @@ fn heap_at_period_one_and_cpu_at_1000_hz_go_together() {
         }
         let cpu = profile_at(1000, Duration::from_secs(3)).unwrap();
         stop.store(true, Ordering::Relaxed);
-        (cpu, everprof::profile::lookup("heap").unwrap())
+        cpu
     });
+    let heap = everprof::profile::lookup("heap").unwrap();
     everprof::heap::set_period(512 << 10);
     let (cpu, heap) = (read(&cpu), read(&heap));
     let (samples, _) = with(&cpu, "allocate_visibly");
@@ -197,4 +198,47 @@ fn threads_of_the_program_are_seen_and_everprofs_own_are_not() {
     let profile = read(&profile);
     assert_eq!(with(&profile, "everprof::http").0, 0);
     assert_eq!(with(&profile, "cpu_unseen").0, 0);
+}
+
+#[inline(never)]
+fn burn_briefly() -> u64 {
+    let now = || {
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: `time` is ours to write.
+        unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    };
+    let began = now();
+    while now() < began + 3_000_000 {
+        burn_visibly();
+    }
+    now() - began
+}
+
+/// Threads that end before anybody has looked for them: their creation is seen, and they
+/// are in the profile from their first instruction on.
+#[cfg(feature = "interpose")]
+#[test]
+fn threads_of_three_milliseconds_are_seen() {
+    let _alone = alone();
+    let working = thread::spawn(|| {
+        let born = (0..500).map(|_| thread::spawn(burn_briefly).join().unwrap());
+        born.sum::<u64>()
+    });
+    let mut samples = 0;
+    while !working.is_finished() {
+        let taken = profile(Duration::from_millis(500)).unwrap();
+        samples += with(&read(&taken), "burn_briefly").0;
+    }
+    let truth = working.join().unwrap() / 10_000_000;
+    // How ticks fall decides how many (`core/cpu/weight.rs`), and between two of these
+    // profiles there is none.
+    let samples = samples as u64;
+    assert!(
+        samples * 4 > truth && samples < truth * 3 / 2,
+        "{samples} of {truth}"
+    );
 }

@@ -155,6 +155,8 @@ extern "C" fn started(record: *mut c_void) -> Start {
         // SAFETY: the key exists as long as the process, and is kept by each thread.
         unsafe { libc::pthread_setspecific(key - 1, ptr::from_ref(&KEY).cast()) };
     }
+    // Last: from here on the thread may be sampled.
+    global::cpu().thread_began();
     // SAFETY: `create` had this record made for the thread that now runs.
     let (routine, argument) = unsafe { spawn::routine_of(record) };
     Start { routine, argument }
