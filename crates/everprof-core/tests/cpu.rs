@@ -294,6 +294,33 @@ fn thread_that_blocks_the_signal_is_counted_as_unseen() {
     assert!((60..80).contains(&seen.unseen), "{seen:?}");
 }
 
+/// The kernel's own page of code, which is in no file, and system calls.
+#[test]
+fn time_in_the_kernels_code_is_charged_to_who_called_it() {
+    #[inline(never)]
+    fn ask(nanos: u64) {
+        let until = clock(libc::CLOCK_THREAD_CPUTIME_ID) + nanos;
+        while clock(libc::CLOCK_THREAD_CPUTIME_ID) < until {
+            for _ in 0..200 {
+                black_box(clock(libc::CLOCK_MONOTONIC));
+            }
+        }
+    }
+    let _alone = alone();
+    let (mut through, mut all) = (0, 0);
+    profile(100, || ask(500 * MILLI)).for_each(|bucket| {
+        if bucket.stack != [Lost::CpuUnseen.pc()] {
+            all += bucket.samples;
+            let mut addresses = bucket.stack.iter().filter(|entry| **entry > 64);
+            through += match addresses.any(|entry| is_in(*entry, ask)) {
+                true => bucket.samples,
+                false => 0,
+            };
+        }
+    });
+    assert!(all > 5 && through * 10 >= all * 9, "{through} of {all}");
+}
+
 /// Go's TestProfilerStackDepth: deep stacks end in the frame that says so.
 #[test]
 fn deep_stacks_end_in_the_frame_that_says_so() {
