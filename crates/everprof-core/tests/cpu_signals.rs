@@ -13,7 +13,7 @@
 use std::ffi::{c_int, c_void};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, mem, ptr, thread};
 
@@ -24,8 +24,12 @@ use everprof_core::{global, modules};
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
+    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     modules::refresh();
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+    // Before the first session, which finds it there.
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| handle(libc::SIGPROF, programs_own, libc::SA_RESTART));
+    guard
 }
 
 /// Runs for so long on this thread's clock.
@@ -85,17 +89,9 @@ extern "C" fn programs_own(_signal: c_int) {
     PROGRAMS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// This test's handler is there before the first session, as the first test to run
-/// installs it.
-fn with_programs_handler() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| handle(libc::SIGPROF, programs_own, libc::SA_RESTART));
-}
-
 #[test]
 fn programs_own_handler_gets_what_is_not_ours_and_nothing_else() {
     let _alone = alone();
-    with_programs_handler();
     PROGRAMS.store(0, Ordering::Relaxed);
     let session = global::start_cpu(1000).unwrap();
     burn(50);
@@ -113,11 +109,25 @@ fn programs_own_handler_gets_what_is_not_ours_and_nothing_else() {
     assert_eq!(PROGRAMS.load(Ordering::Relaxed), 11);
 }
 
+extern "C" fn another(_signal: c_int) {}
+
+/// Another profiler's: what it would make of our signals cannot be known.
+#[test]
+fn handler_put_in_the_place_of_ours_ends_the_profiles() {
+    let _alone = alone();
+    assert!(in_child(|| {
+        drop(global::start_cpu(100));
+        handle(libc::SIGPROF, another, 0);
+        let refused = global::start_cpu(100).err() == Some(StartError::SignalTaken);
+        handle(libc::SIGPROF, programs_own, 0);
+        refused && global::start_cpu(100).is_ok()
+    }));
+}
+
 /// The program profiles itself by the process's timer meanwhile: both get their own.
 #[test]
 fn programs_own_profiling_timer_goes_on() {
     let _alone = alone();
-    with_programs_handler();
     PROGRAMS.store(0, Ordering::Relaxed);
     let every = libc::timeval {
         tv_sec: 0,

@@ -17,9 +17,9 @@
 //! `nanosleep`, and reads with a timeout of the socket's, which may return `EINTR`
 //! (signal(7) has the list). As the timers count CPU time and not the time of day, that
 //! takes a thread whose timer expired just before it went to wait. A handler that the
-//! program has for SIGPROF keeps getting what is not ours. Programs that profile
-//! themselves with SIGPROF at the same time are disturbed by neither side, unless
-//! they install their handler while a profile is taken: then its samples go there.
+//! program has for SIGPROF keeps getting what is not ours. One that it installs after the
+//! first profile was taken stands in the place of everprof's: its samples go there, and
+//! further profiles are refused ([`Error::is_busy`]).
 //!
 //! Context: cold. Invariant: no timer is left when a function here has returned.
 //! Source: Go's `runtime/pprof.StartCPUProfile` and `/debug/pprof/profile`.
@@ -97,7 +97,7 @@ pub(crate) fn take(
 
 fn refused(hz: u32, error: StartError) -> Error {
     let kind = match error {
-        StartError::InUse => Kind::Busy,
+        StartError::InUse | StartError::SignalTaken => Kind::Busy,
         StartError::Frequency => Kind::Invalid,
         StartError::NoMemory | StartError::NoTimers => Kind::Io,
         _ => Kind::Unsupported,

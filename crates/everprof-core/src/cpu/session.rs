@@ -58,7 +58,9 @@ pub enum StartError {
     NoMemory,
     /// The user has as many timers as `RLIMIT_SIGPENDING` allows.
     NoTimers,
-    /// There are no such timers here, no `/proc`, or SIGPROF cannot be handled.
+    /// The program has put a handler for SIGPROF in the place of ours, and not called it.
+    SignalTaken,
+    /// There are no such timers here, or no `/proc`.
     Unsupported,
 }
 
@@ -106,7 +108,11 @@ impl<'p> Session<'p> {
         Buckets::create(arena.region()).ok_or(StartError::NoMemory)?;
         let roster = Roster::open().map_err(|_| StartError::Unsupported)?;
         if !signal::install(timer::SIGNAL, handler) {
-            return Err(StartError::Unsupported);
+            return Err(if signal::is_default(timer::SIGNAL) {
+                StartError::Unsupported
+            } else {
+                StartError::SignalTaken
+            });
         }
         let region = arena.region();
         // Relaxed, to the next comment: published by the gate.
@@ -311,6 +317,10 @@ impl fmt::Display for StartError {
             Self::InUse => "cpu profiling already in use",
             Self::Frequency => "expected 1 to 1000 samples in a second of CPU time",
             Self::NoMemory => "no memory for the table of stacks",
+            Self::SignalTaken => {
+                "another handler for SIGPROF has been put in the place of everprof's, by another \
+                 profiler perhaps"
+            }
             Self::NoTimers => {
                 "no timer can be made: there are as many as RLIMIT_SIGPENDING allows (`ulimit -i`)"
             }
