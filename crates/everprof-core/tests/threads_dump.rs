@@ -507,6 +507,47 @@ fn nothing_is_recorded_that_nobody_records() {
     assert_eq!(recorded, []);
 }
 
+/// A thread that is busy in a handler of the program's, on a signal stack of this size.
+fn busy_on_signal_stack(name: &str, bytes: usize) -> Started {
+    extern "C" fn spin(_signal: c_int) {
+        loop {
+            std::hint::spin_loop();
+        }
+    }
+    // SAFETY: all bits zero is an empty action.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = spin as *const () as usize;
+    action.sa_flags = libc::SA_ONSTACK;
+    // SAFETY: a handler that stays.
+    unsafe { libc::sigaction(libc::SIGUSR2, &raw const action, ptr::null_mut()) };
+    start(name, move || {
+        let stack = libc::stack_t {
+            ss_sp: vec![0_u8; bytes].leak().as_mut_ptr().cast(),
+            ss_flags: 0,
+            ss_size: bytes,
+        };
+        // SAFETY: memory that is never freed.
+        unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
+        // SAFETY: handled.
+        unsafe { libc::raise(libc::SIGUSR2) };
+    })
+}
+
+#[test]
+fn a_thread_on_a_signal_stack_is_walked_if_there_is_room() {
+    let large = busy_on_signal_stack("large-stack", 256 << 10);
+    busy_on_signal_stack("small-stack", 12 << 10);
+    let dump = collect(PATIENCE);
+    large.assert_whole(&of(&dump, "large-stack"));
+    let small = of(&dump, "small-stack");
+    if cfg!(debug_assertions) {
+        assert_eq!(small.source, Source::Missing(Missing::NoRoom));
+    } else {
+        // How much the kernel takes for its frames decides.
+        assert!(small.end == StackEnd::Root || small.stack.is_empty());
+    }
+}
+
 /// A dump costs no descriptor and writes to nothing of the program's.
 #[test]
 fn nothing_is_left_open() {

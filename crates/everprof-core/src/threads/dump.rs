@@ -138,6 +138,8 @@ pub enum Missing {
     SignalBlocked,
     /// It was asked and did not answer in time.
     NoAnswer,
+    /// It runs a handler on a signal stack that has no room for a walk.
+    NoRoom,
     /// It was ready to run and did not get a processor in time, so that nobody knows
     /// whether it is in a call that a signal would end.
     NoProcessor,
@@ -155,6 +157,7 @@ impl Missing {
             Self::Exited => "exited meanwhile",
             Self::SignalBlocked => "running, with the signal blocked",
             Self::NoAnswer => "asked, no answer in time",
+            Self::NoRoom => "on a signal stack without room for a walk",
             Self::NoProcessor => "ready to run, no processor in time",
             Self::Restless => "never the same at two looks",
             Self::NoSignal => "no signal to ask it with",

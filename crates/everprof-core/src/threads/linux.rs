@@ -386,6 +386,9 @@ impl Collection {
     }
 
     fn take(&mut self, thread: &Pending, answer: Answer) -> Phase {
+        if answer.captured.depth == 0 {
+            return self.miss(thread, Missing::NoRoom);
+        }
         let source = Source::Signalled {
             held_nanos: answer.held_nanos,
         };
