@@ -35,7 +35,7 @@ pub(crate) use outside::{Leaf, Reader};
 ///
 /// # Overhead
 ///
-/// Depth 32 (45 frames), the same stack as before: 2,183 instructions, about 100 ns on a
+/// Depth 32 (45 frames), the same stack as before: 2,186 instructions, about 100 ns on a
 /// shared x86_64 machine (`cargo bench -p everprof-core --bench stack`).
 #[must_use]
 pub fn capture(

@@ -250,19 +250,16 @@ impl Frame {
     /// The caller by any rule.
     #[cold]
     fn caller<M: Memory>(mut self, rule: Rule, memory: &mut M) -> Result<Self, StackEnd> {
-        if self.fp == UNKNOWN && matches!(rule.kind(), Kind::Fp | Kind::AtFp) {
-            let place = Place {
-                lookup: self.pc.wrapping_sub(u64::from(!self.exact)),
-                sp: self.sp,
-                exact: self.exact,
-            };
-            let found = memory.frame_pointer(place);
-            self.fp = found.ok_or(StackEnd::NoFramePointer)?;
-        }
         let cfa = match rule.kind() {
             Kind::Sp => self.sp.wrapping_add(rule.cfa()),
-            Kind::Fp => self.fp.wrapping_add(rule.cfa()),
-            Kind::AtFp => word(memory, self.fp.wrapping_add(rule.cfa()))?,
+            Kind::Fp => {
+                self.fp = self.frame_pointer(memory)?;
+                self.fp.wrapping_add(rule.cfa())
+            }
+            Kind::AtFp => {
+                self.fp = self.frame_pointer(memory)?;
+                word(memory, self.fp.wrapping_add(rule.cfa()))?
+            }
             Kind::Signal => return self.interrupted(memory),
             Kind::Root => return Err(StackEnd::Root),
             Kind::Malformed => return Err(StackEnd::Malformed),
@@ -301,6 +298,20 @@ impl Frame {
             exact: false,
             trusted: self.trusted,
         })
+    }
+
+    /// Its frame pointer, from other evidence where it is unknown.
+    fn frame_pointer<M: Memory>(&self, memory: &mut M) -> Result<u64, StackEnd> {
+        if self.fp != UNKNOWN {
+            return Ok(self.fp);
+        }
+        let place = Place {
+            lookup: self.pc.wrapping_sub(u64::from(!self.exact)),
+            sp: self.sp,
+            exact: self.exact,
+        };
+        let found = memory.frame_pointer(place);
+        found.ok_or(StackEnd::NoFramePointer)
     }
 
     /// The frame that a signal interrupted, from what the kernel stored.
@@ -373,6 +384,8 @@ mod tests {
     struct World {
         words: Vec<u64>,
         rules: HashMap<u64, Rule>,
+        /// By lookup, where the walk does not know them.
+        frame_pointers: HashMap<u64, u64>,
     }
 
     const BASE: u64 = 0x7000_0000;
@@ -388,6 +401,10 @@ mod tests {
                 return None;
             }
             self.words.get(usize::try_from(offset / 8).ok()?).copied()
+        }
+
+        fn frame_pointer(&mut self, place: Place) -> Option<u64> {
+            self.frame_pointers.get(&place.lookup).copied()
         }
     }
 
@@ -476,6 +493,25 @@ mod tests {
         let (stack, end) = three().walk(0x3003, 0, 0, 10, 0..0);
         assert_eq!(stack, [0x3004, 0x2005, 0x1005]);
         assert_eq!(end, StackEnd::Root);
+    }
+
+    #[test]
+    fn an_unknown_frame_pointer_ends_the_stack_unless_there_is_evidence() {
+        let mut world = three();
+        world.rules.insert(0x2004, rule(Cfa::Fp(16), Saved::Same));
+        let rules = world.rules.clone();
+        let outside = |world: &mut World| {
+            let mut out = [0; 10];
+            let registers = (0x3003, BASE);
+            let mut memory = world;
+            let captured = walk_outside(registers, &mut memory, &mut Table(&rules), &mut out);
+            (out[..captured.depth].to_vec(), captured.end)
+        };
+        let cut = (vec![0x3004, 0x2005], StackEnd::NoFramePointer);
+        assert_eq!(outside(&mut world), cut);
+        world.frame_pointers.insert(0x2004, BASE + 3 * 8);
+        let whole = (vec![0x3004, 0x2005, 0x1005], StackEnd::Root);
+        assert_eq!(outside(&mut world), whole);
     }
 
     #[test]
