@@ -58,13 +58,11 @@ impl Labels {
     }
 
     /// As one word.
-    #[cfg(not(everprof_loom))]
     pub(crate) fn to_bits(self) -> u64 {
         self.0
     }
 
     /// From the word that `to_bits` gave.
-    #[cfg(not(everprof_loom))]
     pub(crate) fn from_bits(word: u64) -> Self {
         Self(word)
     }

@@ -40,6 +40,10 @@ mod ledger;
 pub mod recording;
 #[cfg(not(everprof_loom))]
 pub mod spawn;
+// The model takes its pool alone.
+#[cfg(everprof_loom)]
+#[path = "spawn/pool.rs"]
+pub mod spawn_pool;
 #[cfg(not(everprof_loom))]
 pub mod store;
 #[cfg(not(everprof_loom))]

@@ -36,7 +36,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 /// One thread.
 #[repr(C)]
 #[derive(Debug)]
-pub(super) struct Record {
+pub struct Record {
     /// The next older record. Written before this one is linked, once.
     next: AtomicU32,
     /// The next free record, while this one is free.
@@ -105,33 +105,42 @@ records!(Record, PoolRoot);
 
 /// A thread on record, as long as it is: after its end the tag is another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(super) at: Offset,
-    pub(super) tag: u32,
+pub struct Entry {
+    /// Where its record stands.
+    pub at: Offset,
+    /// Odd.
+    pub tag: u32,
 }
 
 /// What the creator tells the thread.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Birth {
-    pub(super) bucket: Option<Offset>,
-    pub(super) labels: Labels,
-    pub(super) routine: usize,
-    pub(super) argument: usize,
+pub struct Birth {
+    /// The bucket of the creator; none: the thread is in no profile.
+    pub bucket: Option<Offset>,
+    /// The creator's labels.
+    pub labels: Labels,
+    /// What is to be run.
+    pub routine: usize,
+    /// With which argument.
+    pub argument: usize,
 }
 
 /// What is known of a thread that has begun.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known {
-    pub(super) entry: Entry,
-    pub(super) tid: u32,
-    pub(super) bucket: Option<Offset>,
+pub struct Known {
+    /// Which life of which record.
+    pub entry: Entry,
+    /// Its number.
+    pub tid: u32,
+    /// The bucket of its creator.
+    pub bucket: Option<Offset>,
     /// Where its labels in force stand; the thread may be gone, and this memory, too.
-    pub(super) labels_at: u64,
+    pub labels_at: u64,
 }
 
 /// What the index says of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub enum Seen {
     /// The last thread with that number, which may have ended.
     At(Offset),
     /// Nothing, or no more.
@@ -140,7 +149,7 @@ pub(super) enum Seen {
 
 /// The pool, borrowed from its arena.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pool<'a> {
+pub struct Pool<'a> {
     region: Region<'a>,
     root: &'a PoolRoot,
     index: &'a [AtomicU64],
@@ -148,7 +157,7 @@ pub(crate) struct Pool<'a> {
 
 impl<'a> Pool<'a> {
     /// Makes it, empty. `None`: no room.
-    pub(crate) fn create(region: Region<'a>) -> Option<Self> {
+    pub fn create(region: Region<'a>) -> Option<Self> {
         let count = index_len(region.capacity_bytes());
         let index = region.alloc_array::<AtomicU64>(count)?;
         let at = region.alloc::<PoolRoot>(0)?;
@@ -162,7 +171,7 @@ impl<'a> Pool<'a> {
     }
 
     /// The one that `create` made in this arena.
-    pub(crate) fn open(region: Region<'a>) -> Option<Self> {
+    pub fn open(region: Region<'a>) -> Option<Self> {
         let root = region.get::<PoolRoot>(region.root(Root::Threads)?)?;
         // Relaxed, both: published with the root.
         let count = root.index_mask.load(Ordering::Relaxed) as usize + 1;
@@ -175,13 +184,13 @@ impl<'a> Pool<'a> {
     }
 
     /// Whether some thread has ended whose record is free.
-    pub(super) fn has_free(&self) -> bool {
+    pub fn has_free(&self) -> bool {
         // Relaxed: a hint.
         self.root.free.load(Ordering::Relaxed) as u32 != 0
     }
 
     /// A record for a thread to be created. `None`: no room.
-    pub(super) fn acquire(&self, birth: &Birth) -> Option<Entry> {
+    pub fn acquire(&self, birth: &Birth) -> Option<Entry> {
         let at = match self.pop() {
             Some(at) => at,
             None => self.link_new()?,
@@ -210,12 +219,7 @@ impl<'a> Pool<'a> {
     /// told it. `None`: that is nowhere in the arena.
     ///
     /// `address` is that of what `acquire` gave, by way of thread creation, and is begun once.
-    pub(super) fn start(
-        &self,
-        address: *const u8,
-        tid: u32,
-        labels_at: u64,
-    ) -> Option<(Entry, Labels)> {
+    pub fn start(&self, address: *const u8, tid: u32, labels_at: u64) -> Option<(Entry, Labels)> {
         let at = self.region.offset_of(address)?;
         let record = self.record(at)?;
         // Relaxed: thread creation published what the creator wrote.
@@ -237,7 +241,7 @@ impl<'a> Pool<'a> {
     }
 
     /// The thread was not created after all.
-    pub(super) fn abandon(&self, entry: Entry) {
+    pub fn abandon(&self, entry: Entry) {
         // Relaxed: nothing was begun.
         self.root.starting.fetch_sub(1, Ordering::Relaxed);
         self.retire(entry);
@@ -245,7 +249,7 @@ impl<'a> Pool<'a> {
 
     /// Ends a thread's record. The nanoseconds that were counted of it; `None`: it is
     /// another's by now, or a walk was faster.
-    pub(super) fn retire(&self, entry: Entry) -> Option<u64> {
+    pub fn retire(&self, entry: Entry) -> Option<u64> {
         let record = self.record(entry.at)?;
         let next = u64::from(entry.tag.wrapping_add(1) & TAG_MASK);
         // AcqRel: whoever takes the record next finds us done with it.
@@ -260,7 +264,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Takes up to `cpu_nanos` of a thread as counted. How many of them were not yet.
-    pub(super) fn claim(&self, entry: Entry, cpu_nanos: u64) -> u64 {
+    pub fn claim(&self, entry: Entry, cpu_nanos: u64) -> u64 {
         let micros = cpu_nanos / NANOS_A_MICRO;
         let Some(record) = self.record(entry.at) else {
             return 0;
@@ -276,7 +280,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Calls `visit` with every thread that has begun and not ended. Cold.
-    pub(super) fn for_each(&self, mut visit: impl FnMut(Known)) {
+    pub fn for_each(&self, mut visit: impl FnMut(Known)) {
         // Acquire: pairs with the Release in `link_new`; the record is whole.
         let mut at = self.root.all.load(Ordering::Acquire);
         for _ in 0..self.most_records() {
@@ -288,7 +292,7 @@ impl<'a> Pool<'a> {
     }
 
     /// As `for_each`, with the next `count` records only.
-    pub(super) fn for_some(&self, count: usize, mut visit: impl FnMut(Known)) {
+    pub fn for_some(&self, count: usize, mut visit: impl FnMut(Known)) {
         // Relaxed, here and below: a hint, and a record's place once linked.
         let mut at = self.root.cursor.load(Ordering::Relaxed);
         for _ in 0..count {
@@ -305,13 +309,13 @@ impl<'a> Pool<'a> {
     }
 
     /// How many threads are created and have not begun.
-    pub(super) fn starting(&self) -> u32 {
+    pub fn starting(&self) -> u32 {
         // Acquire: pairs with the Release in `start`.
         self.root.starting.load(Ordering::Acquire)
     }
 
     /// The last thread known with this number.
-    pub(super) fn seen(&self, tid: u32) -> Seen {
+    pub fn seen(&self, tid: u32) -> Seen {
         // Relaxed: see `start`.
         let place = self
             .place(tid)
@@ -323,7 +327,7 @@ impl<'a> Pool<'a> {
     }
 
     /// The thread on record at `at`, if it has begun and not ended.
-    pub(super) fn known(&self, at: Offset) -> Option<Known> {
+    pub fn known(&self, at: Offset) -> Option<Known> {
         let record = self.record(at)?;
         // Acquire: pairs with the Release in `acquire`; the fields are this life's.
         let tag = tag_of(record.life.load(Ordering::Acquire));
@@ -340,7 +344,7 @@ impl<'a> Pool<'a> {
     }
 
     /// No thread is on record: in a fork's child, whose only thread is nobody's here.
-    pub(crate) fn reset(&self) {
+    pub fn reset(&self) {
         // Relaxed, all: only one thread is here.
         self.root.free.store(0, Ordering::Relaxed);
         self.root.starting.store(0, Ordering::Relaxed);
@@ -366,7 +370,7 @@ impl<'a> Pool<'a> {
     }
 
     /// The record at `at`, for those who know that it is one.
-    pub(super) fn address(&self, at: Offset) -> *mut u8 {
+    pub fn address(&self, at: Offset) -> *mut u8 {
         self.region.pointer(at)
     }
 
@@ -449,7 +453,7 @@ impl<'a> Pool<'a> {
 ///
 /// # Safety
 /// `record` is the address of a record that `acquire` gave for the calling thread.
-pub(super) unsafe fn routine_at(record: *const Record) -> (usize, usize) {
+pub unsafe fn routine_at(record: *const Record) -> (usize, usize) {
     // SAFETY: records stay mapped and are never moved (module head).
     let record = unsafe { &*record };
     // Relaxed: thread creation published what the creator wrote.
