@@ -186,7 +186,7 @@ fn thirty_and_seventy_are_told_apart() {
     for hz in [100, 250, 1000] {
         ONE.store(0, Ordering::Relaxed);
         OTHER.store(0, Ordering::Relaxed);
-        let snapshot = profile(hz, || mix(3_170, 7_397, 190));
+        let snapshot = profile(hz, || mix(3_170, 7_397, 120));
         let seen = seen(&snapshot);
         let (one, other) = (ONE.load(Ordering::Relaxed), OTHER.load(Ordering::Relaxed));
         let period = snapshot.period_nanos;
@@ -204,7 +204,7 @@ fn thirty_and_seventy_are_told_apart() {
 #[test]
 fn one_in_a_hundred_is_seen_as_that() {
     let _alone = alone();
-    let snapshot = profile(1000, || mix(113, 11_187, 300));
+    let snapshot = profile(1000, || mix(113, 11_187, 200));
     let seen = seen(&snapshot);
     let (one, other) = (ONE.load(Ordering::Relaxed), OTHER.load(Ordering::Relaxed));
     let weight = weight(snapshot.period_nanos);
