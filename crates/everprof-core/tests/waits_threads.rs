@@ -1,6 +1,13 @@
 //! Waits of real threads in real futexes, recorded by hand: what the charges add up to, and
 //! what forks, jumps and ends of threads leave behind.
-#![cfg(all(target_os = "linux", not(miri), not(everprof_loom)))]
+//!
+//! Not where `syscall` is ours: each wait would be seen twice, and those of std's locks too.
+#![cfg(all(
+    target_os = "linux",
+    not(feature = "interpose"),
+    not(miri),
+    not(everprof_loom)
+))]
 #![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -8,7 +8,7 @@
 //! max(d, R). The threshold is drawn before the wait begins, uniform in 0..R, and
 //! the wait is recorded if d is above it: P(⌊uR⌋ < d) = d/R, exactly. So it is known
 //! before the wait whether it will be recorded unless it is very short, which is
-//! what decides when its stack is captured ([`is_likely`]).
+//! what decides when its stack is captured ([`Threshold::is_likely`]).
 //!
 //! What a recorded wait adds to the variance of a sum is (1 − p)/p² squares, as
 //! the expectation of that over being recorded is the variance of its own weight.
