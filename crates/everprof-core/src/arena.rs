@@ -154,6 +154,10 @@ pub enum Root {
     CpuTable = 15,
     /// The last wakes, by whom each was made possible.
     WakeLog = 16,
+    /// The counters of a managed heap, which has an arena of its own.
+    ManagedStages = 24,
+    /// The names of its objects' types.
+    ManagedTypes = 25,
 }
 
 /// Places for [`Root`]s: more can be named without moving what is there.

@@ -35,6 +35,15 @@ impl Filter {
         }
     }
 
+    /// As [`Filter::new`], of the global allocator's memory. Cold.
+    #[must_use]
+    pub fn boxed() -> Box<Self> {
+        // Not by way of the stack, which may be smaller than the filter.
+        let zeroed = Box::<Self>::new_zeroed();
+        // SAFETY: integers only, of which zero is the first state (`new`).
+        unsafe { zeroed.assume_init() }
+    }
+
     /// False: the object at `address` is certainly not in the store.
     #[inline(always)]
     #[must_use]

@@ -9,7 +9,7 @@
 //! 4.14). Where it cannot, the process id is compared, a system call a sample.
 //! A `vfork`ed child shares its parent's memory and, rightly, its tables.
 
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use crate::sync::{AtomicPtr, AtomicU32, Ordering};
 use crate::sys;
@@ -92,8 +92,18 @@ impl Guard {
         // about were published; null a moment too long means the process id.
         let page = self.page.load(Ordering::Relaxed);
         // SAFETY: null, or a page of our own, zeroed or written as an AtomicU32,
-        // which is never unmapped.
+        // which stays mapped as long as the guard is there.
         unsafe { page.as_ref() }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Relaxed: nobody else has the guard.
+        if let Some(page) = NonNull::new(self.page.load(Ordering::Relaxed)) {
+            // SAFETY: the whole mapping that `arm` made; `mark` borrows the guard.
+            unsafe { sys::unmap(page.cast(), sys::PAGE_BYTES) };
+        }
     }
 }
 

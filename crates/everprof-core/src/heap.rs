@@ -27,7 +27,7 @@ pub(crate) use parts::Parts;
 mod parts;
 mod period;
 mod snapshot;
-mod tally;
+pub(crate) mod tally;
 mod ticket;
 pub use snapshot::{Bucket, Snapshot};
 pub use tally::Tally;

@@ -32,8 +32,9 @@ pub struct Object {
     pub weight: Weight,
     /// How far into the inner block it stands.
     pub shift: usize,
-    /// When it was allocated, on the coarse monotonic clock.
-    pub born_nanos: u64,
+    /// When it was allocated, by the clock of whoever records: nanoseconds of the coarse
+    /// monotonic one, or a managed heap's cycle.
+    pub born: u64,
 }
 
 /// What of an object stands beside its key. Written by whoever holds the slot as
@@ -47,7 +48,7 @@ struct Cell {
     size_bytes: AtomicU64,
     objects_q8: AtomicU64,
     bytes: AtomicU64,
-    born_nanos: AtomicU64,
+    born: AtomicU64,
 }
 
 #[repr(C)]
@@ -494,7 +495,7 @@ impl Cell {
         self.objects_q8
             .store(object.weight.objects_q8, Ordering::Relaxed);
         self.bytes.store(object.weight.bytes, Ordering::Relaxed);
-        self.born_nanos.store(object.born_nanos, Ordering::Relaxed);
+        self.born.store(object.born, Ordering::Relaxed);
     }
 
     fn read(&self) -> Option<Object> {
@@ -511,7 +512,7 @@ impl Cell {
             } else {
                 1usize.checked_shl(shift - 1)?
             },
-            born_nanos: self.born_nanos.load(Ordering::Relaxed),
+            born: self.born.load(Ordering::Relaxed),
         })
     }
 }
@@ -531,7 +532,7 @@ impl NewRecord for Cell {
             size_bytes: AtomicU64::new(0),
             objects_q8: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            born_nanos: AtomicU64::new(0),
+            born: AtomicU64::new(0),
         }
     }
 }
@@ -578,7 +579,7 @@ mod tests {
                 bytes: 2 * n,
             },
             shift: [0, 8, 16, 4096][n as usize % 4],
-            born_nanos: n,
+            born: n,
         }
     }
 

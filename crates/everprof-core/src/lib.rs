@@ -37,6 +37,8 @@ pub mod heap;
 #[cfg(not(everprof_loom))]
 mod ledger;
 #[cfg(not(everprof_loom))]
+pub mod managed;
+#[cfg(not(everprof_loom))]
 pub mod recording;
 #[cfg(not(everprof_loom))]
 pub mod spawn;
@@ -62,6 +64,7 @@ pub mod waits;
 mod interpose;
 
 pub mod arena;
+pub mod cycle;
 pub mod epoch;
 #[cfg(not(everprof_loom))]
 pub mod filter;

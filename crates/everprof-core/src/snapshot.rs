@@ -22,8 +22,8 @@ use crate::arena::Offset;
 use crate::ledger::Ledger;
 use crate::sys;
 use crate::table::{COUNTERS, Key, Table};
-pub(crate) use rows::Row;
-use rows::{Rows, Words};
+use rows::Words;
+pub(crate) use rows::{Row, Rows};
 
 mod pages;
 mod rows;

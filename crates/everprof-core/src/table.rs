@@ -13,10 +13,11 @@
 //! swap fails somebody linked another bucket meanwhile: only what is new in the
 //! chain is scanned, and so no stack is ever linked twice.
 
+use std::marker::PhantomData;
 use std::mem;
 use std::ptr;
 
-use crate::arena::{NewRecord, Offset, Region, Root, records};
+use crate::arena::{NewRecord, Offset, Record, Region, Root, records};
 use crate::lost::{self, Lost};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -33,10 +34,16 @@ pub const COUNTERS: usize = 8;
 #[derive(Debug)]
 pub struct Cells([AtomicU64; COUNTERS]);
 
-/// One stack and its counters. The stack's addresses follow it in memory.
+/// The counters of a bucket whose snapshots are instants: two sides that take turns.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Bucket {
+pub struct Sides([Cells; 2]);
+
+/// One stack and its counters, or whatever else `C` keeps of it. The stack's
+/// addresses follow it in memory.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Bucket<C = Sides> {
     /// The next older bucket of the chain. Set before this one is linked.
     next: AtomicU32,
     /// Addresses of the stack. This, the hash and the extra key: set as `next`.
@@ -47,7 +54,7 @@ pub struct Bucket {
     /// The label set in force; 0: none.
     labels: AtomicU32,
     spare: AtomicU32,
-    cells: [Cells; 2],
+    kept: C,
 }
 
 /// The table's own record.
@@ -77,14 +84,6 @@ pub struct Key<'k> {
 }
 
 impl Cells {
-    #[cfg_attr(
-        not(any(test, everprof_loom)),
-        allow(dead_code, reason = "loom and tests begin with it")
-    )]
-    fn new_record() -> Self {
-        Self([(); COUNTERS].map(|()| AtomicU64::new(0)))
-    }
-
     /// Adds `amounts` to the counters from `first` on.
     #[inline]
     pub fn add(&self, first: usize, amounts: &[u64]) {
@@ -116,6 +115,19 @@ impl Cells {
             .map_or(0, |cell| cell.load(Ordering::Acquire))
     }
 
+    /// Moves what was counted to `sum`, which nobody else writes meanwhile.
+    pub fn move_to(&self, sum: &Self) {
+        for (cell, sum) in self.0.iter().zip(&sum.0) {
+            // Relaxed, all: whoever moves has waited for those who counted, and what is
+            // counted late moves the next time.
+            if cell.load(Ordering::Relaxed) != 0 {
+                let counted = cell.swap(0, Ordering::Relaxed);
+                let before = sum.load(Ordering::Relaxed);
+                sum.store(before.wrapping_add(counted), Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Back to nothing: in a fork's child, where only one thread is.
     fn clear(&self) {
         for cell in &self.0 {
@@ -125,7 +137,19 @@ impl Cells {
     }
 }
 
-impl NewRecord for Bucket {
+impl NewRecord for Cells {
+    fn new_record() -> Self {
+        Self([(); COUNTERS].map(|()| AtomicU64::new(0)))
+    }
+}
+
+impl NewRecord for Sides {
+    fn new_record() -> Self {
+        Self([(); 2].map(|()| Cells::new_record()))
+    }
+}
+
+impl<C: NewRecord> NewRecord for Bucket<C> {
     fn new_record() -> Self {
         Self {
             next: AtomicU32::new(0),
@@ -134,7 +158,7 @@ impl NewRecord for Bucket {
             extra: AtomicU64::new(0),
             labels: AtomicU32::new(0),
             spare: AtomicU32::new(0),
-            cells: [(); 2].map(|()| Cells::new_record()),
+            kept: C::new_record(),
         }
     }
 }
@@ -149,13 +173,21 @@ impl NewRecord for TableRoot {
         }
     }
 }
-records!(Bucket, TableRoot);
+records!(Cells, Sides, Bucket<Sides>, TableRoot);
 
 impl Bucket {
     /// The counters of one side, 0 or 1.
     #[must_use]
     pub fn cells(&self, side: usize) -> Option<&Cells> {
-        self.cells.get(side)
+        self.kept.0.get(side)
+    }
+}
+
+impl<C> Bucket<C> {
+    /// What the recorder keeps of this stack.
+    #[must_use]
+    pub fn kept(&self) -> &C {
+        &self.kept
     }
 
     /// What tells buckets of one stack apart.
@@ -173,18 +205,53 @@ impl Bucket {
     }
 }
 
-/// A table, borrowed from its arena.
-#[derive(Clone, Copy, Debug)]
-pub struct Table<'a> {
+/// A table, borrowed from its arena. What it keeps of a stack is `C`.
+#[derive(Debug)]
+pub struct Table<'a, C = Sides> {
     region: Region<'a>,
     root: &'a TableRoot,
     heads: &'a [AtomicU32],
+    kept: PhantomData<&'a C>,
 }
+
+impl<C> Clone for Table<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C> Copy for Table<'_, C> {}
 
 impl<'a> Table<'a> {
     /// Makes a table of an arena, with its lost buckets. `None`: no room.
     #[must_use]
     pub fn create(region: Region<'a>, named: Root) -> Option<Self> {
+        Self::create_of(region, named)
+    }
+
+    /// The table that `create` made in this arena, perhaps in another process.
+    #[must_use]
+    pub fn open(region: Region<'a>, named: Root) -> Option<Self> {
+        Self::open_of(region, named)
+    }
+
+    /// Sets all counters to 0: in a fork's child, where only one thread is.
+    pub fn clear_counters(&self) {
+        for head in self.heads() {
+            for (_, bucket) in self.chain(head, 0) {
+                bucket.kept.0.iter().for_each(Cells::clear);
+            }
+        }
+    }
+}
+
+impl<'a, C> Table<'a, C>
+where
+    Bucket<C>: Record,
+{
+    /// As [`Table::create`], of any kind.
+    #[must_use]
+    pub fn create_of(region: Region<'a>, named: Root) -> Option<Self> {
         let count = head_count(region.capacity_bytes(), named);
         let heads = region.alloc_array::<AtomicU32>(count)?;
         let at = region.alloc::<TableRoot>(0)?;
@@ -197,6 +264,7 @@ impl<'a> Table<'a> {
             region,
             root,
             heads: region.array(heads, count)?,
+            kept: PhantomData,
         };
         for reason in lost::ALL {
             let bucket = table.find_or_insert(&Key {
@@ -213,9 +281,9 @@ impl<'a> Table<'a> {
         Some(table)
     }
 
-    /// The table that `create` made in this arena, perhaps in another process.
+    /// The table that `create_of` made in this arena: of the same kind.
     #[must_use]
-    pub fn open(region: Region<'a>, named: Root) -> Option<Self> {
+    pub fn open_of(region: Region<'a>, named: Root) -> Option<Self> {
         let root = region.get::<TableRoot>(region.root(named)?)?;
         // Relaxed: published with the root.
         let count = root.mask.load(Ordering::Relaxed) as usize + 1;
@@ -224,6 +292,7 @@ impl<'a> Table<'a> {
             region,
             root,
             heads: region.array(heads, count)?,
+            kept: PhantomData,
         })
     }
 
@@ -246,7 +315,7 @@ impl<'a> Table<'a> {
                 Some(new) => new,
                 None => *fresh.insert(self.make(key, hash)?),
             };
-            let bucket = self.region.get::<Bucket>(new)?;
+            let bucket = self.region.get::<Bucket<C>>(new)?;
             // Relaxed: published by the swap below.
             bucket.next.store(head, Ordering::Relaxed);
             // Release: publishes the bucket. Pairs with the Acquire loads of
@@ -265,6 +334,15 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// The bucket of `key`, if there is one.
+    #[must_use]
+    pub fn find(&self, key: &Key<'_>) -> Option<Offset> {
+        let hash = hash(key);
+        let cell = self.heads.get(hash as usize & (self.heads.len() - 1))?;
+        // Acquire: pairs with the Release that linked the head; it is whole.
+        self.find_in(cell.load(Ordering::Acquire), 0, key, hash)
+    }
+
     /// The pre-made bucket for what could not be recorded because of `reason`.
     #[must_use]
     pub fn lost(&self, reason: Lost) -> Option<Offset> {
@@ -280,7 +358,7 @@ impl<'a> Table<'a> {
     /// The bucket at `at`.
     #[must_use]
     #[inline]
-    pub fn bucket(&self, at: Offset) -> Option<&'a Bucket> {
+    pub fn bucket(&self, at: Offset) -> Option<&'a Bucket<C>> {
         self.region.get(at)
     }
 
@@ -290,7 +368,7 @@ impl<'a> Table<'a> {
         // Relaxed: written before the bucket was linked.
         let depth = self.bucket(at)?.depth.load(Ordering::Relaxed) as usize;
         self.region
-            .array(at.plus_bytes(mem::size_of::<Bucket>())?, depth)
+            .array(at.plus_bytes(mem::size_of::<Bucket<C>>())?, depth)
     }
 
     /// What finds the bucket at `at`.
@@ -302,15 +380,6 @@ impl<'a> Table<'a> {
             extra: bucket.extra(),
             labels: bucket.labels(),
         })
-    }
-
-    /// Sets all counters to 0: in a fork's child, where only one thread is.
-    pub fn clear_counters(&self) {
-        for head in self.heads() {
-            for (_, bucket) in self.chain(head, 0) {
-                bucket.cells.iter().for_each(Cells::clear);
-            }
-        }
     }
 
     /// How many buckets there are, about.
@@ -329,11 +398,11 @@ impl<'a> Table<'a> {
     /// How many buckets this arena could hold at the very most.
     #[must_use]
     pub fn most_buckets(&self) -> usize {
-        self.region.capacity_bytes() / mem::size_of::<Bucket>()
+        self.region.capacity_bytes() / mem::size_of::<Bucket<C>>()
     }
 
     /// The heads of all chains as they are now; 0 is an empty chain.
-    pub fn heads(&self) -> impl Iterator<Item = u32> + Clone + use<'a> {
+    pub fn heads(&self) -> impl Iterator<Item = u32> + Clone + use<'a, C> {
         // Acquire: pairs with the Release that linked the head; it is whole.
         self.heads.iter().map(|head| head.load(Ordering::Acquire))
     }
@@ -344,7 +413,7 @@ impl<'a> Table<'a> {
         &self,
         head: u32,
         end: u32,
-    ) -> impl Iterator<Item = (Offset, &'a Bucket)> + use<'a> {
+    ) -> impl Iterator<Item = (Offset, &'a Bucket<C>)> + use<'a, C> {
         let region = self.region;
         let mut at = head;
         let mut steps = self.most_buckets();
@@ -354,7 +423,7 @@ impl<'a> Table<'a> {
             }
             steps -= 1;
             let offset = Offset::from_raw(at)?;
-            let bucket = region.get::<Bucket>(offset)?;
+            let bucket = region.get::<Bucket<C>>(offset)?;
             // Relaxed: written before the bucket was linked; older ones were
             // linked before it and are published with it.
             at = bucket.next.load(Ordering::Relaxed);
@@ -373,7 +442,7 @@ impl<'a> Table<'a> {
 
     fn make(&self, key: &Key<'_>, hash: u64) -> Option<Offset> {
         let stack = key.stack;
-        let at = self.region.alloc::<Bucket>(mem::size_of_val(stack))?;
+        let at = self.region.alloc::<Bucket<C>>(mem::size_of_val(stack))?;
         let bucket = self.bucket(at)?;
         // Relaxed: published when the bucket is linked.
         bucket
@@ -384,7 +453,7 @@ impl<'a> Table<'a> {
         bucket.labels.store(key.labels, Ordering::Relaxed);
         let tail = self
             .region
-            .pointer(at.plus_bytes(mem::size_of::<Bucket>())?);
+            .pointer(at.plus_bytes(mem::size_of::<Bucket<C>>())?);
         // SAFETY: `alloc` gave this thread alone `stack.len()` words behind the
         // bucket, aligned to 8; nobody reads them before the bucket is linked.
         unsafe { ptr::copy_nonoverlapping(stack.as_ptr(), tail.cast::<u64>(), stack.len()) };

@@ -18,7 +18,7 @@ fn object(n: u64) -> Object {
             bytes: 3 * n,
         },
         shift: 8,
-        born_nanos: 4 * n,
+        born: 4 * n,
     }
 }
 

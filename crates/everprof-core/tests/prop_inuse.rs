@@ -48,7 +48,7 @@ fn object(n: u64) -> Object {
         } else {
             1 << (n % 20)
         },
-        born_nanos: !n,
+        born: !n,
     }
 }
 

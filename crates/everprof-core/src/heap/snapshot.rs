@@ -78,7 +78,7 @@ impl<'a> Snapshot<'a> {
         let mut buckets = snapshot::empty(ledger, most);
         if let Some(parts) = parts {
             parts.in_use.for_each(|_, object| {
-                if object.born_nanos <= born_by_nanos && object.weight.objects_q8 != 0 {
+                if object.born <= born_by_nanos && object.weight.objects_q8 != 0 {
                     buckets.push(Row {
                         bucket: object.bucket.raw(),
                         counters: tally::allocated(&object.weight),

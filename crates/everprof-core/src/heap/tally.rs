@@ -44,13 +44,13 @@ pub(super) fn allocated(weight: &Weight) -> [u64; COUNTERS] {
 }
 
 /// What was allocated and what was freed.
-pub(super) fn read(counters: &[u64; COUNTERS]) -> (Tally, Tally) {
+pub(crate) fn read(counters: &[u64; COUNTERS]) -> (Tally, Tally) {
     let [a, b, c, d, e, f, g, h] = *counters;
     (tally([a, b, c, d]), tally([e, f, g, h]))
 }
 
 /// Cuts what was freed to what was allocated, where a sample was counted in part.
-pub(super) fn clamp(counters: &mut [u64; COUNTERS]) {
+pub(crate) fn clamp(counters: &mut [u64; COUNTERS]) {
     let (allocated, freed) = counters.split_at_mut(FREED);
     for (freed, allocated) in freed.iter_mut().zip(allocated) {
         *freed = (*freed).min(*allocated);

@@ -46,12 +46,12 @@ impl Ticket<'_> {
         let Some(parts) = parts_of(ticket.store, ticket.generation) else {
             return;
         };
-        let born_nanos = sys::coarse_nanos();
+        let born = sys::coarse_nanos();
         let object = Object {
             bucket: ticket.bucket,
             weight: ticket.weight,
             shift,
-            born_nanos,
+            born,
         };
         parts.ledger.count(ticket.bucket, |cells| {
             tally::add_allocated(cells, &ticket.weight);

@@ -57,13 +57,13 @@ impl Row {
 }
 
 /// Rows in a mapping of their own.
-pub(super) struct Rows {
+pub(crate) struct Rows {
     pages: Pages<Row>,
-    pub(super) len: usize,
+    pub(crate) len: usize,
 }
 
 impl Rows {
-    pub(super) fn with_room(count: usize) -> Self {
+    pub(crate) fn with_room(count: usize) -> Self {
         Self {
             pages: Pages::new(count),
             len: 0,
@@ -71,11 +71,11 @@ impl Rows {
     }
 
     /// Rows that there is memory for.
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.pages.as_slice().len()
     }
 
-    pub(super) fn push(&mut self, row: Row) {
+    pub(crate) fn push(&mut self, row: Row) {
         // One that has no room is left out: there are more rows than buckets fit.
         if let Some(place) = self.pages.as_mut_slice().get_mut(self.len) {
             *place = row;
@@ -83,7 +83,7 @@ impl Rows {
         }
     }
 
-    pub(super) fn as_slice(&self) -> &[Row] {
+    pub(crate) fn as_slice(&self) -> &[Row] {
         self.pages.as_slice().get(..self.len).unwrap_or(&[])
     }
 
@@ -94,7 +94,7 @@ impl Rows {
             .unwrap_or(&mut [])
     }
 
-    pub(super) fn clamp(&mut self, clamp: super::Clamp) {
+    pub(crate) fn clamp(&mut self, clamp: super::Clamp) {
         for row in self.as_mut_slice() {
             clamp(&mut row.counters);
         }
