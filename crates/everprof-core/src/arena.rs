@@ -158,6 +158,10 @@ pub enum Root {
     ManagedStages = 24,
     /// The names of its objects' types.
     ManagedTypes = 25,
+    /// The bucket table of custom profiles.
+    CustomTable = 26,
+    /// The two epochs of its cells.
+    CustomEpochs = 27,
 }
 
 /// Places for [`Root`]s: more can be named without moving what is there.

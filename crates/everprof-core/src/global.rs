@@ -5,11 +5,12 @@
 //! (rules, memos, modules) is facts about code and stands where it is used.
 
 use crate::cpu::{Profiler, Session, StartError};
+
 use crate::heap::Recorder;
 use crate::signal::Arrival;
 use crate::store::Store;
 use crate::sync::{AtomicU32, AtomicUsize, Ordering};
-use crate::{local, modules, sampler, spawn, sys, waits};
+use crate::{custom, labels, local, modules, sampler, spawn, sys, waits};
 
 static STORE: Store = Store::new();
 /// Where the first thread keeps its labels, and of which process that is true; 0: not known.
@@ -46,6 +47,16 @@ pub fn start_cpu(hz: u32) -> Result<Session<'static>, StartError> {
 
 fn on_cpu_signal(arrival: &Arrival<'_>) -> bool {
     CPU.on_signal(arrival)
+}
+
+/// The recorder of what a program says that it holds.
+pub fn custom() -> custom::Recorder<'static> {
+    custom::Recorder::of(&STORE)
+}
+
+/// This thread's label set, for keys of buckets elsewhere; 0: none.
+pub fn label_set() -> u32 {
+    local::with(|local| labels::in_force(&STORE, local))
 }
 
 /// The recorder of waits.

@@ -32,8 +32,18 @@ impl Name {
         table: Root::SpawnTable,
         epochs: Root::SpawnEpochs,
     };
+    pub(crate) const CUSTOM: Self = Self {
+        table: Root::CustomTable,
+        epochs: Root::CustomEpochs,
+    };
     /// All there are.
-    pub(crate) const ALL: [Self; 4] = [Self::HEAP, Self::BLOCK, Self::MUTEX, Self::SPAWN];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::HEAP,
+        Self::BLOCK,
+        Self::MUTEX,
+        Self::SPAWN,
+        Self::CUSTOM,
+    ];
 }
 
 /// A ledger, borrowed from its arena.

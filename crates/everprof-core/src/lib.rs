@@ -6,7 +6,9 @@
 //! remembers the object until it is freed, [`snapshot`] copies the buckets at
 //! an instant. [`heap`] joins these steps into the heap's recorder, [`waits`] those
 //! it needs into the recorder of waits, and [`recording`] reads what was recorded
-//! from another process. [`cpu`] samples what threads run, into an arena of each
+//! from another process. [`managed`] is a heap that a collector frees late, by the clock
+//! of [`cycle`], in an arena of its own; [`custom`] is what a program says that it holds.
+//! [`cpu`] samples what threads run, into an arena of each
 //! profile's own.
 //!
 //! `interpose` (a feature) stands in front: C functions in which programs wait, which it
@@ -32,6 +34,8 @@ pub mod table;
 
 #[cfg(not(everprof_loom))]
 pub mod cpu;
+#[cfg(not(everprof_loom))]
+pub mod custom;
 #[cfg(not(everprof_loom))]
 pub mod heap;
 #[cfg(not(everprof_loom))]

@@ -7,8 +7,10 @@
 //! but for CPU time: what our own frames took of that is theirs.
 
 mod cpu;
+mod custom;
 mod heap;
 mod labels;
+mod managed;
 mod modules;
 mod named;
 mod places;
@@ -25,7 +27,9 @@ use everprof_profile::{Filter, LocationId, Profile, symbolize};
 pub(crate) use everprof_profile::Profile as Assembled;
 
 pub(crate) use self::cpu::cpu;
+pub(crate) use self::custom::custom;
 pub(crate) use self::heap::{DefaultType, heap};
+pub(crate) use self::managed::managed;
 use self::modules::Modules;
 use self::places::Places;
 pub(crate) use self::spawn::spawn;

@@ -33,7 +33,7 @@ use everprof_core::own_threads::OwnThread;
 
 use crate::assemble;
 use crate::error::{Error, Kind};
-use crate::profile::{LongText, Profile, Source, Time};
+use crate::profile::{Listing, LongText, Profile, Source, Time};
 use crate::start::LeftOut;
 
 /// Takes a CPU profile of the next `duration`, on the calling thread, which is left out
@@ -74,7 +74,7 @@ pub fn profile_at(hz: u32, duration: Duration) -> Result<Profile, Error> {
         thread::sleep(time);
         true
     };
-    Ok(CPU.finished(take(hz, duration, &wait)?))
+    Ok(Listing::Own(&CPU).finished(take(hz, duration, &wait)?))
 }
 
 /// Samples for `duration`, by addresses. `wait` waits that long, or says false where

@@ -22,6 +22,9 @@ use everprof_core::heap::{Bucket, Tally};
 use crate::assemble::{self, DefaultType};
 use crate::config;
 use crate::profile::{LongText, Source, Time};
+pub use managed::Managed;
+
+mod managed;
 
 /// Mean bytes between samples; 0 where nothing is recorded.
 #[must_use]
@@ -67,6 +70,8 @@ pub struct HeapRecord<'a> {
     /// allocator itself; a number below 64 says that there is more that was not
     /// recorded.
     pub stack: Cow<'a, [u64]>,
+    /// The name of the objects' type, where a [`Managed`] heap was told.
+    pub type_name: Option<Cow<'a, str>>,
 }
 
 /// Objects and bytes.
@@ -101,7 +106,17 @@ impl HeapRecord<'_> {
     pub fn into_owned(self) -> HeapRecord<'static> {
         HeapRecord {
             stack: Cow::Owned(self.stack.into_owned()),
+            type_name: self.type_name.map(|name| Cow::Owned(name.into_owned())),
             ..self
+        }
+    }
+}
+
+impl<'a> HeapRecord<'a> {
+    fn typed(bucket: &Bucket<'a>, type_name: Option<&'a str>) -> Self {
+        Self {
+            type_name: type_name.map(Cow::Borrowed),
+            ..Self::from(bucket)
         }
     }
 }
@@ -113,6 +128,7 @@ impl<'a> From<&Bucket<'a>> for HeapRecord<'a> {
             freed: Amount::from(&bucket.freed),
             size_class_bytes: bucket.size_class_bytes,
             stack: Cow::Borrowed(bucket.stack),
+            type_name: None,
         }
     }
 }

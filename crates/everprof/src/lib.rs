@@ -19,6 +19,8 @@
 //!   the program has already.
 //! - [`profile`] takes profiles in the program itself; [`heap`], [`block`] and [`mutex`]
 //!   have their settings and records.
+//! - [`Custom`] profiles what the program holds, [`heap::Managed`] a heap that its own
+//!   collector frees.
 //! - [`cpu`] takes a profile of CPU time.
 //! - [`threads`] and [`stacks`] tell what each thread is doing, [`threadcreate`] who made
 //!   them.
@@ -32,6 +34,7 @@
 //!   wait are defined here in the place of the C library's.
 //! - `axum`: `everprof::axum::router()`.
 
+mod added;
 mod alloc;
 pub mod assemble;
 #[cfg(feature = "axum")]
@@ -39,6 +42,7 @@ pub mod axum;
 pub mod block;
 pub mod config;
 pub mod cpu;
+pub mod custom;
 mod dump;
 mod error;
 pub mod heap;
@@ -53,6 +57,7 @@ pub mod threads;
 mod waits;
 
 pub use alloc::Alloc;
+pub use custom::Custom;
 pub use error::Error;
 pub use http::{Options, Request, Response, Server, handle, serve, serve_insecurely};
 pub use label::WithLabels;

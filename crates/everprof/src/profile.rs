@@ -9,12 +9,14 @@
 use std::io::Write;
 use std::time::Duration;
 
-use everprof_profile::stacks::Stacks;
-use everprof_profile::{pprof, symbolize, text};
+use everprof_profile::{pprof, symbolize};
 
 use crate::error::{Error, Kind};
 use crate::start::LeftOut;
-use crate::{assemble, block, cpu, heap, mutex, threadcreate, threads};
+use crate::{block, cpu, heap, mutex, threadcreate, threads};
+pub(crate) use handle::{Handle, Listing, handles};
+
+mod handle;
 
 /// A profile as it was when it was taken: `heap`, `block`, `threads`, ….
 ///
@@ -30,7 +32,7 @@ use crate::{assemble, block, cpu, heap, mutex, threadcreate, threads};
 /// ```
 #[derive(Debug)]
 pub struct Profile {
-    source: &'static Source,
+    listing: Listing,
     data: everprof_profile::Profile,
 }
 
@@ -44,8 +46,8 @@ pub struct Profile {
 #[must_use]
 pub fn lookup(name: &str) -> Option<Profile> {
     let _left_out = LeftOut::new();
-    let source = registry().iter().find(|source| source.name == name)?;
-    source.profile()?.ok()
+    let handle = handles().into_iter().find(|handle| handle.name() == name)?;
+    handle.profile()?.ok()
 }
 
 /// Takes every profile there is, in the order of their names: each as
@@ -54,25 +56,25 @@ pub fn lookup(name: &str) -> Option<Profile> {
 #[must_use]
 pub fn all() -> Vec<Profile> {
     let _left_out = LeftOut::new();
-    let mut profiles: Vec<_> = registry()
-        .iter()
-        .filter_map(|source| source.profile()?.ok())
+    let mut profiles: Vec<_> = handles()
+        .into_iter()
+        .filter_map(|handle| handle.profile()?.ok())
         .collect();
-    profiles.sort_by_key(|profile| profile.source.name);
+    profiles.sort_by(|one, other| one.name().cmp(other.name()));
     profiles
 }
 
 impl Profile {
     /// Its name: the last part of its address on the endpoint.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.source.name
+    pub fn name(&self) -> &str {
+        self.listing.name()
     }
 
     /// What it tells, in one sentence.
     #[must_use]
-    pub fn description(&self) -> &'static str {
-        self.source.description
+    pub fn description(&self) -> &str {
+        self.listing.description()
     }
 
     /// Writes it as gzip'd pprof, which `go tool pprof` and most others read.
@@ -101,14 +103,14 @@ impl Profile {
             ));
         }
         let _left_out = LeftOut::new();
-        if self.source.has_paragraphs(debug.into()) {
+        if self.listing.has_paragraphs(debug.into()) {
             let mut data = self.data.clone();
             // What could not be named stays an address.
             let _ = symbolize::full(&mut data);
             data.trim();
-            return self.source.write_text(&data, debug.into(), out);
+            return self.listing.write_text(&data, debug.into(), out);
         }
-        self.source.write_text(&self.data, debug.into(), out)
+        self.listing.write_text(&self.data, debug.into(), out)
     }
 
     /// What has come since `earlier`: this profile's values minus those.
@@ -126,7 +128,7 @@ impl Profile {
         }
         let _left_out = LeftOut::new();
         Ok(Self {
-            source: self.source,
+            listing: self.listing.clone(),
             data: self.data.delta(&earlier.data)?,
         })
     }
@@ -140,7 +142,7 @@ pub(crate) struct Ask<'a> {
     /// Also the waits of worker threads that have nothing to do.
     pub(crate) idle: bool,
     /// How far names will be taken. Who needs names to tell what a thread does takes
-    /// them as far; who does not leaves that to [`assemble::finish`].
+    /// them as far; who does not leaves that to [`finish`](crate::assemble::finish).
     pub(crate) names: Names,
     /// How long to record. Given to those that cover a time, and to no others.
     pub(crate) window: Option<Duration>,
@@ -215,47 +217,7 @@ pub(crate) enum LongText {
     Threads,
 }
 
-impl Source {
-    /// Whether this text is made of paragraphs, which want files and lines.
-    pub(crate) fn has_paragraphs(&self, debug: i64) -> bool {
-        debug >= 2 && self.long_text == LongText::Threads
-    }
-
-    /// Writes a profile of this source as text, for any `debug` but 0.
-    pub(crate) fn write_text(
-        &self,
-        profile: &everprof_profile::Profile,
-        debug: i64,
-        out: &mut impl Write,
-    ) -> Result<(), Error> {
-        if self.has_paragraphs(debug) {
-            let text = Stacks::of(profile).to_string();
-            return out
-                .write_all(text.as_bytes())
-                .map_err(|e| Error::io("write", e));
-        }
-        Ok(text::write_debug1(profile, self.name, out)?)
-    }
-
-    /// Takes it, where that needs no time.
-    fn profile(&'static self) -> Option<Result<Profile, Error>> {
-        if let Time::Window(_) = self.time {
-            return None;
-        }
-        let taken = (self.take)(&Ask::default());
-        Some(taken.map(|data| self.finished(data)))
-    }
-
-    /// What was taken, with the names of its functions.
-    pub(crate) fn finished(&'static self, data: everprof_profile::Profile) -> Profile {
-        Profile {
-            source: self,
-            data: assemble::finish(data, Names::Table, &[]),
-        }
-    }
-}
-
-/// The profiles of this process.
+/// Everprof's own profiles. A program may add others: [`handles`].
 pub(crate) fn registry() -> &'static [&'static Source] {
     static REGISTRY: [&Source; 8] = [
         &heap::ALLOCS,
@@ -280,7 +242,8 @@ mod tests {
     fn profiles_are_found_by_name_only() {
         assert_eq!(lookup("heap").unwrap().name(), "heap");
         assert!(lookup("Heap").is_none() && lookup("").is_none());
-        let names: Vec<_> = all().iter().map(Profile::name).collect();
+        let all = all();
+        let names: Vec<_> = all.iter().map(Profile::name).collect();
         for name in ["allocs", "block", "heap", "mutex"] {
             assert!(names.contains(&name), "{name}");
         }

@@ -65,17 +65,24 @@ pub(super) fn as_allocs(heap: &Profile) -> Profile {
     allocs
 }
 
+/// A heap's profile without samples.
+pub(super) fn begin(default: DefaultType, period_bytes: u64) -> Profile {
+    let mut profile = Profile::new(&HEAP_TYPES);
+    profile.set_default_sample_type(default.name());
+    profile.set_period_type("space", "bytes");
+    profile.period = as_value(period_bytes);
+    profile.set_drop_frames(ALLOCATOR_FRAMES);
+    profile
+}
+
 fn assemble(
     snapshot: &Snapshot,
     modules: &Modules,
     sets: &LabelSets<'_>,
     default: DefaultType,
 ) -> Profile {
-    let mut profile = Profile::new(&HEAP_TYPES);
-    profile.set_default_sample_type(default.name());
-    profile.set_period_type("space", "bytes");
     let period_bytes = snapshot.recorded_period_bytes();
-    profile.period = as_value(period_bytes);
+    let mut profile = begin(default, period_bytes);
     if period_bytes > snapshot.period_bytes {
         profile.add_comment(&format!(
             "sampled once in {period_bytes} bytes on the average, not in {}: memory for the \
@@ -84,7 +91,6 @@ fn assemble(
         ));
     }
     profile.time_nanos = as_value(snapshot.taken_at_unix_nanos());
-    profile.set_drop_frames(ALLOCATOR_FRAMES);
     if snapshot.is_torn() {
         profile.add_comment(
             "not whole: a thread was stopped while it recorded, so that its last sample may be \
@@ -113,7 +119,7 @@ fn assemble(
     profile
 }
 
-fn values(Bucket { alloc, freed, .. }: &Bucket<'_>) -> [i64; 4] {
+pub(super) fn values(Bucket { alloc, freed, .. }: &Bucket<'_>) -> [i64; 4] {
     let objects = |tally: &Tally| tally.objects.round() as i64;
     [
         objects(alloc),

@@ -130,7 +130,7 @@ fn unauthorized() -> Response {
 /// The process's own endpoint. One, so that all doors to it share captures.
 fn endpoint() -> &'static Endpoint {
     static ENDPOINT: OnceLock<Endpoint> = OnceLock::new();
-    ENDPOINT.get_or_init(|| Endpoint::new(crate::profile::registry()))
+    ENDPOINT.get_or_init(|| Endpoint::new(crate::profile::handles))
 }
 
 impl Response {

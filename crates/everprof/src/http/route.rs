@@ -16,7 +16,7 @@ use super::capture::Captures;
 use super::query::{Query, decode};
 use super::{Request, Response, index, symbol};
 use crate::assemble;
-use crate::profile::{Ask, Names, Source, Time};
+use crate::profile::{Ask, Handle, Names, Time};
 
 /// Where everything is.
 pub(super) const ROOT: &str = "/debug/pprof/";
@@ -54,14 +54,15 @@ impl Patience<'_> {
 
 /// Answers requests about the profiles of one registry.
 pub(super) struct Endpoint {
-    sources: &'static [&'static Source],
+    /// Asked at each request: a program may add profiles.
+    handles: fn() -> Vec<Handle>,
     captures: Captures,
 }
 
 impl Endpoint {
-    pub(super) fn new(sources: &'static [&'static Source]) -> Self {
+    pub(super) fn new(handles: fn() -> Vec<Handle>) -> Self {
         Self {
-            sources,
+            handles,
             captures: Captures::new(MOST_CAPTURES),
         }
     }
@@ -111,10 +112,11 @@ impl Endpoint {
     }
 
     fn index(&self) -> Response {
-        let lines = self.sources.iter().map(|source| index::Line {
-            name: source.name,
-            description: source.description,
-            count: (source.count)(),
+        let handles = (self.handles)();
+        let lines = handles.iter().map(|handle| index::Line {
+            name: handle.name(),
+            description: handle.description(),
+            count: handle.count(),
         });
         let cmdline = index::Line {
             name: "cmdline",
@@ -126,11 +128,12 @@ impl Endpoint {
     }
 
     fn profile(&self, name: &str, query: &str, patience: &Patience<'_>) -> Response {
-        let Some(source) = self.sources.iter().find(|source| source.name == name) else {
+        let handles = (self.handles)();
+        let Some(handle) = handles.iter().find(|handle| handle.name() == name) else {
             if !ABSENT.contains(&name) {
                 return Response::error(404, "Unknown profile");
             }
-            let names: Vec<_> = self.sources.iter().map(|source| source.name).collect();
+            let names: Vec<_> = handles.iter().map(|handle| handle.name()).collect();
             return Response::error(
                 501,
                 &format!(
@@ -139,7 +142,7 @@ impl Endpoint {
                 ),
             );
         };
-        let plan = match Plan::new(source, &Query::parse(query), patience) {
+        let plan = match Plan::new(handle, &Query::parse(query), patience) {
             Ok(plan) => plan,
             Err(message) => return Response::error(400, &message),
         };
@@ -158,7 +161,7 @@ impl Endpoint {
 
 /// A capture that can be carried out: every parameter was understood.
 struct Plan {
-    source: &'static Source,
+    handle: Handle,
     span: Span,
     debug: i64,
     names: Names,
@@ -180,12 +183,8 @@ enum Span {
 
 impl Plan {
     /// The error is the text that the client is to read.
-    fn new(
-        source: &'static Source,
-        query: &Query,
-        patience: &Patience<'_>,
-    ) -> Result<Self, String> {
-        let span = Span::asked(source, query, patience)?;
+    fn new(handle: &Handle, query: &Query, patience: &Patience<'_>) -> Result<Self, String> {
+        let span = Span::asked(handle, query, patience)?;
         let debug = match span {
             Span::Window(_) => 0,
             Span::Whole | Span::Delta(_) => query.number("debug"),
@@ -196,23 +195,23 @@ impl Plan {
             ))
         };
         let age = query.age()?;
-        if age.is_some() && !source.has_age {
+        if age.is_some() && !handle.has_age() {
             return unsupported("age");
         }
         if age.is_some() && matches!(span, Span::Delta(_)) {
             return Err("seconds and age params are incompatible".to_owned());
         }
         let idle = query.idle()?;
-        if idle.is_some() && !source.has_idle {
+        if idle.is_some() && !handle.has_idle() {
             return unsupported("idle");
         }
-        let names = query.names()?.unwrap_or(if source.has_paragraphs(debug) {
+        let names = query.names()?.unwrap_or(if handle.has_paragraphs(debug) {
             Names::Full
         } else {
             Names::Table
         });
         Ok(Self {
-            source,
+            handle: handle.clone(),
             span,
             debug,
             names,
@@ -225,7 +224,7 @@ impl Plan {
     /// Equal where the answers are to be equal.
     fn key(&self) -> String {
         let Self {
-            source,
+            handle,
             span,
             debug,
             names,
@@ -235,7 +234,7 @@ impl Plan {
         } = self;
         format!(
             "{} {span:?} {debug} {names:?} {age:?} {idle} {labels:?}",
-            source.name
+            handle.name()
         )
     }
 
@@ -253,7 +252,7 @@ impl Plan {
         };
         let shutting_down = || (503, "the server is shutting down".to_owned());
         let take = |window| {
-            let taken = (self.source.take)(&Ask {
+            let taken = self.handle.take(&Ask {
                 older_than: self.age,
                 idle: self.idle,
                 names: self.names,
@@ -292,7 +291,7 @@ impl Plan {
     fn respond(&self, profile: &Profile) -> Result<Response, crate::Error> {
         let mut body = Vec::new();
         if self.debug != 0 {
-            self.source.write_text(profile, self.debug, &mut body)?;
+            self.handle.write_text(profile, self.debug, &mut body)?;
             return Ok(Response::text(200, body));
         }
         pprof::encode(profile, &mut body)?;
@@ -300,20 +299,22 @@ impl Plan {
             Span::Delta(_) => "-delta",
             Span::Whole | Span::Window(_) => "",
         };
-        let disposition = format!("attachment; filename=\"{}{suffix}\"", self.source.name);
+        // A managed heap's is `heap/…`.
+        let name = self.handle.name().replace('/', "-");
+        let disposition = format!("attachment; filename=\"{name}{suffix}\"");
         Ok(Response::new(200, "application/octet-stream", body)
             .with("Content-Disposition", disposition))
     }
 }
 
 impl Span {
-    fn asked(source: &Source, query: &Query, patience: &Patience<'_>) -> Result<Self, String> {
+    fn asked(handle: &Handle, query: &Query, patience: &Patience<'_>) -> Result<Self, String> {
         let seconds = query.get("seconds").filter(|seconds| !seconds.is_empty());
         let read = |text: &str| match text.parse::<i64>().map(u64::try_from) {
             Ok(Ok(seconds)) if seconds > 0 => Some(Duration::from_secs(seconds)),
             _ => None,
         };
-        let span = match (source.time, seconds) {
+        let span = match (handle.time(), seconds) {
             (Time::Window(default), seconds) => {
                 Self::Window(seconds.and_then(read).unwrap_or(default))
             }
@@ -358,7 +359,7 @@ mod tests {
     use everprof_profile::{Label, stacks};
 
     use super::*;
-    use crate::profile::LongText;
+    use crate::profile::{LongText, Source};
     use crate::{Error, error::Kind};
 
     static TAKEN: AtomicI64 = AtomicI64::new(0);
@@ -440,10 +441,16 @@ mod tests {
         },
     };
 
-    static ALL: [&Source; 4] = [&HEAP, &THREADS, &CPU, &GOROUTINE];
+    fn all() -> Vec<Handle> {
+        [&HEAP, &THREADS, &CPU, &GOROUTINE].map(Handle::own).into()
+    }
+
+    fn heap_only() -> Vec<Handle> {
+        vec![Handle::own(&HEAP)]
+    }
 
     fn get(target: &str) -> Response {
-        Endpoint::new(&ALL).handle(
+        Endpoint::new(all).handle(
             &Request::get(target),
             &Patience {
                 longest: Duration::from_secs(60),
@@ -508,7 +515,7 @@ mod tests {
             longest: Duration::from_secs(60),
             wait: &wait,
         };
-        let response = Endpoint::new(&ALL[..1])
+        let response = Endpoint::new(heap_only)
             .handle(&Request::get("/debug/pprof/heap?seconds=30"), &patience);
         assert_eq!(waited.get(), Duration::from_secs(30));
         let disposition = response.header("Content-Disposition");
@@ -527,7 +534,7 @@ mod tests {
         };
         let request = Request::get("/debug/pprof/heap?seconds=1");
         assert_eq!(
-            Endpoint::new(&ALL[..1]).handle(&request, &patience).status,
+            Endpoint::new(heap_only).handle(&request, &patience).status,
             503
         );
     }
@@ -543,7 +550,7 @@ mod tests {
             longest: Duration::from_secs(60),
             wait: &wait,
         };
-        let endpoint = Endpoint::new(&ALL);
+        let endpoint = Endpoint::new(all);
         for (query, seconds) in [
             ("", 30),
             ("?seconds=", 30),
@@ -587,7 +594,7 @@ mod tests {
             wait: &|_| false,
         };
         let request = Request::get("/debug/pprof/profile?seconds=1");
-        assert_eq!(Endpoint::new(&ALL).handle(&request, &patience).status, 503);
+        assert_eq!(Endpoint::new(all).handle(&request, &patience).status, 503);
     }
 
     #[test]
@@ -736,7 +743,7 @@ mod tests {
 
     #[test]
     fn head_has_headers_and_no_body_and_other_methods_are_refused() {
-        let endpoint = Endpoint::new(&ALL[..1]);
+        let endpoint = Endpoint::new(heap_only);
         let ask = |method: &str, path: &str| {
             endpoint.handle(&Request::new(method, path), &Patience::unlimited())
         };
@@ -761,7 +768,7 @@ mod tests {
         let asked = format!("{pc:#x}+0x1");
         let by_query = get(&format!("/debug/pprof/symbol?{asked}"));
         let post = Request::new("POST", "/debug/pprof/symbol").with_body(asked);
-        let by_body = Endpoint::new(&[]).handle(&post, &Patience::unlimited());
+        let by_body = Endpoint::new(Vec::new).handle(&post, &Patience::unlimited());
         assert_eq!(by_query, by_body);
         let mut lines = body(&by_query).lines();
         assert_eq!(lines.next(), Some("num_symbols: 1"));

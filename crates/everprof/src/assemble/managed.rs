@@ -1,0 +1,55 @@
+//! The profile of a managed heap.
+//!
+//! Context: cold. Invariant: as the heap's.
+
+use everprof_core::managed::Heap;
+use everprof_core::modules;
+use everprof_profile::{Label, Profile};
+
+use super::as_value;
+use super::heap::{DefaultType, begin, values};
+use super::labels::LabelSets;
+use super::modules::Modules;
+use super::places::Places;
+
+/// A managed heap as it is shown now, by addresses.
+pub(crate) fn managed(heap: &Heap) -> Profile {
+    modules::refresh();
+    let snapshot = heap.snapshot();
+    let mut profile = begin(DefaultType::InUse, snapshot.period_bytes);
+    profile.time_nanos = as_value(snapshot.taken_at_unix_nanos);
+    if snapshot.torn {
+        profile.add_comment("not whole: there was no memory for a copy");
+    }
+    if !snapshot.completed {
+        profile.add_comment("no garbage collection was completed yet: all that was recorded");
+    }
+    let modules = Modules::of_this_process();
+    let mut places = Places::new(&modules);
+    places.add_program(&mut profile);
+    profile.reserve_samples(snapshot.len());
+    let sets = LabelSets::of_this_process();
+    let mut stack = Vec::new();
+    for bucket in snapshot.iter() {
+        let (type_name, bucket) = (bucket.type_name, bucket.bucket);
+        stack.clear();
+        stack.extend(
+            bucket
+                .stack
+                .iter()
+                .map(|pc| places.of_return(&mut profile, *pc)),
+        );
+        let mut labels = vec![Label::number(
+            "bytes",
+            as_value(bucket.size_class_bytes),
+            "bytes",
+        )];
+        if let Some(name) = type_name {
+            labels.push(Label::string("type", name));
+        }
+        let set = bucket.labels;
+        sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);
+        profile.push_sample(&stack, &values(&bucket), &labels);
+    }
+    profile
+}
