@@ -24,6 +24,7 @@ mod program;
 mod save;
 mod signals;
 mod summary;
+mod test_binary;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -36,7 +37,7 @@ pub use error::Error;
 use everprof::config::{Config, Http, VARIABLE, parse_period};
 use inbox::Inbox;
 use library::Library;
-use save::Saver;
+use save::{Saver, Whose};
 use signals::Held;
 
 use crate::output::note;
@@ -81,7 +82,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
 
-    /// Profile the processes that it starts too, each into DIR/PID
+    /// Profile the processes that it starts too, each into DIR/PID. With cargo test, bench or
+    /// nextest its test binaries are, without this, each into DIR/NAME-HASH
     #[arg(long)]
     children: bool,
 
@@ -134,7 +136,14 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
         Some(value) => Config::parse(&value, &mut |complaint| note(&complaint)),
         None => Config::default(),
     };
-    let saver = Saver::prepare(directory, Arc::clone(&program))?;
+    let whose = if args.children {
+        Whose::All
+    } else if test_binary::are_run_by(name, arguments) {
+        Whose::Tests
+    } else {
+        Whose::Program
+    };
+    let saver = Saver::prepare(directory, Arc::clone(&program), whose)?;
     let library = Library::unpack().map_err(|e| {
         Error::own(
             "no memory for the preloaded library (memfd_create)".into(),
@@ -153,7 +162,7 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
     );
     command.env(
         "EVERPROF_RUN",
-        settings(&args, &told, inbox.name(), &library),
+        settings(&args, &told, whose, inbox.name(), &library),
     );
     let spawned = command.spawn();
     let mut child = match spawned {
@@ -205,7 +214,13 @@ fn end(status: ExitStatus, saved: Result<(), Error>) -> Result<ExitCode, Error> 
 
 /// What the library reads before the program's `main`: the options, or what
 /// `EVERPROF` says, or the defaults. `http` comes last: it takes the rest of the line.
-fn settings(args: &RunArgs, told: &Config, socket: &str, library: &Library) -> OsString {
+fn settings(
+    args: &RunArgs,
+    told: &Config,
+    whose: Whose,
+    socket: &str,
+    library: &Library,
+) -> OsString {
     let heap = args
         .heap
         .or(told.heap_period_bytes)
@@ -230,7 +245,7 @@ fn settings(args: &RunArgs, told: &Config, socket: &str, library: &Library) -> O
     let fraction = told.mutex_one_in.unwrap_or(0);
     let sleep = u8::from(args.sleep || told.sleep == Some(true));
     let io = u8::from(args.io || told.io == Some(true));
-    let children = u8::from(args.children);
+    let children = u8::from(whose != Whose::Program);
     let library = library.path();
     let mut line = format!(
         "heap={heap};block={block};mutex={mutex};fraction={fraction};sleep={sleep};io={io};\

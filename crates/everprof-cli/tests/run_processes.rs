@@ -186,3 +186,46 @@ fn entries(directory: &Path) -> Vec<String> {
     names.sort();
     names
 }
+
+/// One directory a test binary, no line of code, and nothing of the compiler's.
+#[test]
+fn cargo_test_leaves_a_directory_for_each_test_binary() {
+    let room = room();
+    let package = room.path().join("package");
+    let write = |path: &str, text: &str| {
+        let path = package.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "Cargo.toml",
+        "[package]\nname = 'tested'\nedition = '2021'\n[workspace]\n[lib]\ndoctest = false\n",
+    );
+    let test = "#[inline(never)] pub fn ITS_SITE() -> Vec<Vec<u8>> { \
+        (1..500).map(|size| vec![1; size]).collect() }\n\
+        #[test] fn works() { assert_eq!(ITS_SITE().len(), 499); }\n";
+    write("src/lib.rs", &test.replace("ITS_SITE", "in_library"));
+    write("tests/outer.rs", &test.replace("ITS_SITE", "in_outer"));
+    let profiles = room.path().join("out");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = run(&profiles, &["--heap=1", "--quiet"]);
+    command.arg(cargo).args(["test", "--offline", "--quiet"]);
+    command.current_dir(&package);
+    command.env("CARGO_TARGET_DIR", room.path().join("target"));
+    success(command.output().unwrap());
+    let directories: Vec<String> = entries(&profiles)
+        .into_iter()
+        .filter(|name| profiles.join(name).is_dir())
+        .collect();
+    assert_eq!(directories.len(), 2, "{directories:?}");
+    for (binary, site, other) in [
+        ("tested-", "in_library", "in_outer"),
+        ("outer-", "in_outer", "in_library"),
+    ] {
+        let mut named = directories.iter().filter(|name| name.starts_with(binary));
+        let directory = profiles.join(named.next().unwrap());
+        let functions = functions(&profile(&directory, "heap"));
+        let has = |site: &str| functions.iter().any(|name| name.ends_with(site));
+        assert!(has(site) && !has(other), "{binary}: {functions:?}");
+    }
+}

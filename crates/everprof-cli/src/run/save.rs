@@ -4,11 +4,13 @@
 //! |---|---|
 //! | the program | DIR |
 //! | one that it started, with `--children` | DIR/{pid} |
+//! | a test binary that cargo started | DIR/{name}-{hash}, and with `.{pid}` behind it where it runs again |
 //!
 //! A file appears under its name only when it is whole. What cannot be written
 //! to DIR at the end (a full disk, a directory that is gone) goes to the
 //! temporary directory instead: the program's run cannot be had again.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -22,8 +24,19 @@ use everprof_profile::{Profile, pprof};
 
 use super::error::Error;
 use super::inbox::{Arena, Sink};
-use super::summary;
+use super::{summary, test_binary};
 use crate::output::note;
+
+/// Whose profiles are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The program's own.
+    Program,
+    /// Also those of the test binaries that it runs.
+    Tests,
+    /// Also those of all processes that it starts.
+    All,
+}
 
 /// Writes the profiles of each process as it ends.
 #[derive(Debug)]
@@ -36,8 +49,11 @@ pub(crate) struct Saver {
     /// The program's own memory, once it has ended, and with it that of
     /// processes that ended while it was not known which one is the program.
     ended: Vec<Arena>,
-    /// Processes that were written to directories of their own.
+    whose: Whose,
+    /// Processes that were written to directories of their own: how many, and where
+    /// those of test binaries are.
     children: usize,
+    tests: HashSet<String>,
     /// What went wrong with the last child that could not be written.
     failed: Option<Error>,
 }
@@ -47,7 +63,11 @@ type Profiles = Vec<(&'static str, Profile)>;
 
 impl Saver {
     /// Makes the directory and sees that it can be written to.
-    pub(crate) fn prepare(directory: PathBuf, program: Arc<AtomicU32>) -> Result<Self, Error> {
+    pub(crate) fn prepare(
+        directory: PathBuf,
+        program: Arc<AtomicU32>,
+        whose: Whose,
+    ) -> Result<Self, Error> {
         let is_new = !directory.exists();
         let usable = fs::create_dir_all(&directory).and_then(|()| {
             let probe = directory.join(".everprof-probe");
@@ -60,7 +80,9 @@ impl Saver {
             is_new,
             program,
             ended: Vec::new(),
+            whose,
             children: 0,
+            tests: HashSet::new(),
             failed: None,
         })
     }
@@ -85,7 +107,8 @@ impl Saver {
             let profiles = read(&arena)?;
             let place = write_or_keep_elsewhere(&self.directory, &profiles);
             if !quiet && let Ok(()) = place {
-                summary::tell(&self.directory, &arena, &profiles, self.children);
+                let children = (self.children, self.whose);
+                summary::tell(&self.directory, &arena, &profiles, children);
             }
             place
         });
@@ -117,7 +140,13 @@ impl Saver {
     }
 
     fn save_child(&mut self, arena: &Arena) {
-        let directory = self.directory.join(arena.pid.to_string());
+        let name = match (test_binary::name(&arena.executable), self.whose) {
+            (Some(name), _) if self.tests.insert(name.to_owned()) => name.to_owned(),
+            (Some(name), _) => format!("{name}.{}", arena.pid),
+            (None, Whose::Tests) => return,
+            (None, Whose::Program | Whose::All) => arena.pid.to_string(),
+        };
+        let directory = self.directory.join(name);
         match read(arena).and_then(|profiles| write_or_keep_elsewhere(&directory, &profiles)) {
             Ok(()) => self.children += 1,
             Err(error) => self.failed = Some(error),
@@ -211,12 +240,12 @@ mod tests {
     fn a_directory_that_was_not_needed_after_all_is_removed() {
         let room = tempfile::tempdir().unwrap();
         let path = room.path().join("a/b");
-        Saver::prepare(path.clone(), Arc::default())
+        Saver::prepare(path.clone(), Arc::default(), Whose::Program)
             .unwrap()
             .abandon();
         assert!(!path.exists());
         fs::create_dir_all(&path).unwrap();
-        Saver::prepare(path.clone(), Arc::default())
+        Saver::prepare(path.clone(), Arc::default(), Whose::Program)
             .unwrap()
             .abandon();
         assert!(path.exists(), "it was there before");

@@ -7,6 +7,7 @@ use everprof_profile::report::Selection;
 use everprof_profile::report::top::{Order, top};
 
 use super::inbox::Arena;
+use super::save::Whose;
 use crate::commands::top::text;
 use crate::output::note;
 
@@ -27,7 +28,7 @@ pub(crate) fn tell(
     directory: &Path,
     arena: &Arena,
     profiles: &[(&'static str, Profile)],
-    children: usize,
+    (children, whose): (usize, Whose),
 ) {
     let shown = directory.display();
     if arena.earlier_images > 0 {
@@ -47,10 +48,15 @@ pub(crate) fn tell(
         }
     }
     note(&format!("for more: everprof top {shown}/heap.pb.gz"));
-    if children > 0 {
-        note(&format!(
+    match (children, whose) {
+        (0, Whose::Tests) => note("it ran no test binary"),
+        (0, _) => {}
+        (_, Whose::Tests) => note(&format!(
+            "{children} test binaries that it ran are in {shown}/NAME-HASH"
+        )),
+        _ => note(&format!(
             "{children} processes that it started are in {shown}/PID"
-        ));
+        )),
     }
 }
 
