@@ -346,7 +346,7 @@ mod tests {
         let library = Library::unpack().unwrap();
         let line = |args: &[&str], told: &str| {
             let told = Config::parse(OsStr::new(told), &mut |complaint| panic!("{complaint}"));
-            let line = settings(&parsed(args).unwrap(), &told, "s", &library);
+            let line = settings(&parsed(args).unwrap(), &told, Whose::Program, "s", &library);
             let line = line.into_string().unwrap();
             let end = line.find(";depth").unwrap();
             line[..end].to_owned()

@@ -28,7 +28,7 @@ use crate::sampler::{self, Weight};
 use crate::stack::{self, MAX_DEPTH, Registers};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys;
-use crate::table::Key;
+use crate::table::{Counters, Key};
 use parts::Parts;
 pub use snapshot::{Bucket, Snapshot};
 use stages::Row;
@@ -243,7 +243,9 @@ impl Heap {
         let lock = self.clock.lock();
         self.flush_locked(&parts, &lock);
         let cycle = self.clock.now();
-        parts.stages.publish(cycle.plus(1).slot());
+        // The sweep's last calls may, against what was promised, still be counting.
+        let slot = cycle.plus(1).slot();
+        parts.stages.publish(slot, Counters::InUse);
         self.note_completed(cycle, 1);
     }
 
@@ -252,12 +254,17 @@ impl Heap {
             return;
         };
         let deadline = sys::monotonic_nanos().saturating_add(PATIENCE_NANOS);
+        let mut counters = Counters::AtRest;
         for before in [cycle.minus(1), cycle.minus(2)] {
-            while !lock.settled(before) && sys::monotonic_nanos() < deadline {
+            while !lock.settled(before) {
+                if sys::monotonic_nanos() > deadline {
+                    counters = Counters::InUse;
+                    break;
+                }
                 sys::pause_briefly();
             }
         }
-        parts.stages.publish(cycle.slot());
+        parts.stages.publish(cycle.slot(), counters);
         lock.set_flushed();
         self.note_completed(cycle, 2);
     }

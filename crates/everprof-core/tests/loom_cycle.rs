@@ -5,7 +5,7 @@
 
 use everprof_core::arena::{Arena, Offset};
 use everprof_core::cycle::{Clock, Cycle, SLOTS, WRAP};
-use everprof_core::table::Cells;
+use everprof_core::table::{Cells, Counters};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -68,7 +68,9 @@ impl Shared {
                     thread::yield_now();
                 }
             }
-            self.cells(cycle.slot()).move_to(self.cells(PUBLISHED));
+            let published = self.cells(PUBLISHED);
+            self.cells(cycle.slot())
+                .move_to(published, Counters::AtRest);
             lock.set_flushed();
         }
         let [allocs, bytes, _, _, frees, freed_bytes, ..] = self.cells(PUBLISHED).read();

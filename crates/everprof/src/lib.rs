@@ -52,6 +52,7 @@ pub mod mutex;
 pub mod profile;
 pub mod stacks;
 mod start;
+pub mod test;
 pub mod threadcreate;
 pub mod threads;
 mod waits;

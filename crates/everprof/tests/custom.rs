@@ -3,6 +3,7 @@
 
 use everprof::custom::Guard;
 use everprof::{Custom, profile};
+use everprof_profile::pprof::{Limits, decode};
 
 static CONNECTIONS: Custom = Custom::new("connections")
     .with_value("buffers", "bytes")
@@ -56,4 +57,24 @@ fn second_profile_of_a_name_is_refused_and_the_first_goes_on() {
     let _first = FILES.add(1);
     let _second = ALSO_FILES.add(1);
     assert_eq!(count("files"), "1");
+}
+
+#[test]
+fn values_are_held_now_and_ever_under_the_labels_in_force() {
+    static LEASES: Custom = Custom::new("leases").with_value("seconds", "seconds");
+    let _labels = everprof::labels! { "tenant" => "one" };
+    let [_kept, returned] = [30, 12].map(|seconds| LEASES.add(seconds));
+    drop(returned);
+    let mut bytes = Vec::new();
+    profile::lookup("leases")
+        .unwrap()
+        .write_to(&mut bytes)
+        .unwrap();
+    let leases = decode(&bytes, &Limits::default()).unwrap();
+    let kinds: Vec<_> = leases.sample_types().map(|kind| kind.kind).collect();
+    assert_eq!(kinds, ["leases", "seconds", "total_leases"]);
+    let samples: Vec<_> = leases.samples().collect();
+    assert_eq!(samples.len(), 1);
+    assert_eq!(samples[0].values(), [1, 30, 2]);
+    assert_eq!(samples[0].string_label("tenant"), Some("one"));
 }

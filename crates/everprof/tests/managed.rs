@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use everprof::heap::{IncludeFreed, Managed};
 use everprof::profile;
+use everprof_profile::pprof::{Limits, decode};
 
 /// By type and size, how many objects. Two of each type, so that sizes of one type are
 /// told apart, too.
@@ -253,4 +254,28 @@ fn a_managed_heap_is_apart_from_the_global_one() {
     assert!(in_use < 1 << 30);
     assert_eq!(heap.records()[0].in_use_bytes(), 1 << 30);
     assert_eq!(heap.records()[0].type_name, None);
+}
+
+#[test]
+fn objects_keep_the_labels_in_force_and_their_types() {
+    let heap = Managed::new("labelled").unwrap();
+    heap.set_period(1);
+    {
+        let _labels = everprof::labels! { "tenant" => "one" };
+        heap.record_alloc(64, 24, Some("Cons"));
+    }
+    heap.record_alloc(128, 24, None);
+    let mut bytes = Vec::new();
+    heap.profile().write_to(&mut bytes).unwrap();
+    let profile = decode(&bytes, &Limits::default()).unwrap();
+    let mut samples: Vec<_> = profile
+        .samples()
+        .map(|sample| {
+            let label = |key| sample.string_label(key).map(str::to_owned);
+            (label("tenant"), label("type"), sample.values()[2])
+        })
+        .collect();
+    samples.sort();
+    let labelled = (Some("one".to_owned()), Some("Cons".to_owned()), 1);
+    assert_eq!(samples, [(None, None, 1), labelled]);
 }

@@ -17,7 +17,7 @@ use std::mem;
 use crate::arena::{NewRecord, Offset, Region, Root, records};
 use crate::cycle::SLOTS;
 use crate::sync::{AtomicU32, Ordering};
-use crate::table::{Bucket, COUNTERS, Cells};
+use crate::table::{Bucket, COUNTERS, Cells, Counters};
 
 /// Rows of a chunk: 130 KiB, of which pages are taken as they are used.
 #[cfg(not(any(everprof_loom, miri)))]
@@ -159,11 +159,11 @@ impl<'a> Stages<'a> {
     }
 
     /// Moves what was counted in a slot to what is published. Under the lock.
-    pub fn publish(&self, slot: usize) {
+    pub fn publish(&self, slot: usize, counters: Counters) {
         for chunk in self.chunks() {
             let counted = chunk.stage(1 + slot).iter();
             for (counted, published) in counted.zip(chunk.stage(0)).take(chunk.used) {
-                counted.move_to(published);
+                counted.move_to(published, counters);
             }
         }
     }
