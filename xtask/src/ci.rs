@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: everything that must hold for a change to land.
 
 use crate::report::{Outcome, Report};
-use crate::{fast_path, interpose, loom, test, workspace};
+use crate::{fast_path, interpose, loom, parity, test, workspace};
 
 /// Runs the checks, then the tests, then the models. Goes on after a failure.
 pub fn run(report: &mut Report, _: &[String]) -> Outcome {
@@ -40,6 +40,7 @@ pub fn run(report: &mut Report, _: &[String]) -> Outcome {
                 report.fail(name, &error);
             }
         };
+    chore("parity", parity::run, &["--check".to_owned()]);
     chore("test", test::run, &[]);
     chore("interpose", interpose::run, &[]);
     chore("loom", loom::run, &[]);

@@ -8,6 +8,7 @@ mod fuzz;
 mod interpose;
 mod loom;
 mod miri;
+mod parity;
 mod report;
 mod sanitize;
 mod test;
@@ -50,6 +51,11 @@ const CHORES: &[Chore] = &[
         "interpose",
         "waits are seen however a program is built and linked",
         interpose::run,
+    ),
+    (
+        "parity",
+        "write docs/parity.md, what of Go's profilers is where here [--check]",
+        parity::run,
     ),
     (
         "bench",

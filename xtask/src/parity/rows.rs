@@ -1,0 +1,395 @@
+//! The rows of docs/parity.md, in the order of the origin.
+//!
+//! Invariant: what a row says is here is declared where it says, and shown by its tests;
+//! `cargo xtask parity --check` holds it to that.
+
+/// One thing that the origin does.
+pub(super) struct Row {
+    /// Its name there, as markdown.
+    pub(super) origin: &'static str,
+    pub(super) state: State,
+}
+
+/// Whether it is here.
+pub(super) enum State {
+    Here {
+        items: &'static [Item],
+        tests: &'static [Test],
+    },
+    NotYet {
+        /// What it will be called, as markdown.
+        ours: &'static str,
+        /// Where it will be: the row is wrong once it is there.
+        unless: Option<Item>,
+    },
+}
+
+/// Something declared in the code.
+pub(super) struct Item {
+    /// Its name, as markdown.
+    pub(super) shown: &'static str,
+    pub(super) file: &'static str,
+    /// The beginning of its declaration, as it stands there.
+    pub(super) declared: &'static str,
+}
+
+/// A test.
+pub(super) struct Test {
+    pub(super) file: &'static str,
+    pub(super) name: &'static str,
+}
+
+const HEAP: &str = "crates/everprof/src/heap.rs";
+const MANAGED: &str = "crates/everprof/src/heap/managed.rs";
+const BLOCK: &str = "crates/everprof/src/block.rs";
+const MUTEX: &str = "crates/everprof/src/mutex.rs";
+const PROFILE: &str = "crates/everprof/src/profile.rs";
+const TABLE: &str = "crates/everprof-core/src/table.rs";
+const HEAP_TESTS: &str = "crates/everprof/tests/heap.rs";
+const HTTP_TESTS: &str = "crates/everprof/tests/http.rs";
+const STATISTICS: &str = "crates/everprof-core/tests/heap_statistics.rs";
+const WAITS_TESTS: &str = "crates/everprof-core/src/waits/tests.rs";
+
+const fn item(shown: &'static str, file: &'static str, declared: &'static str) -> Item {
+    Item {
+        shown,
+        file,
+        declared,
+    }
+}
+
+const fn test(file: &'static str, name: &'static str) -> Test {
+    Test { file, name }
+}
+
+const fn here(origin: &'static str, items: &'static [Item], tests: &'static [Test]) -> Row {
+    let state = State::Here { items, tests };
+    Row { origin, state }
+}
+
+const fn not_yet(origin: &'static str, ours: &'static str, unless: Option<Item>) -> Row {
+    let state = State::NotYet { ours, unless };
+    Row { origin, state }
+}
+
+pub(super) const ROWS: &[Row] = &[
+    here(
+        "`MemProfileRate` (0, 1, n)",
+        &[
+            item("`heap::set_period`", HEAP, "pub fn set_period("),
+            item("`heap::period`", HEAP, "pub fn period("),
+        ],
+        &[
+            test(STATISTICS, "period_1_is_exact_for_each_stack_and_size"),
+            test(STATISTICS, "nine_sizes_are_right_allocated_and_in_use"),
+            test(STATISTICS, "period_may_change_while_objects_are_in_use"),
+            test(
+                "crates/everprof-core/src/sampler.rs",
+                "off_records_nothing_and_looks_seldom",
+            ),
+        ],
+    ),
+    here(
+        "`MemProfile`, `MemProfileRecord`, `InUseBytes`, `InUseObjects`",
+        &[
+            item("`heap::records`", HEAP, "pub fn records("),
+            item("`HeapRecord`", HEAP, "pub struct HeapRecord<"),
+            item("`in_use_bytes`", HEAP, "pub fn in_use_bytes("),
+            item("`in_use_objects`", HEAP, "pub fn in_use_objects("),
+            item("`IncludeFreed`", HEAP, "pub enum IncludeFreed"),
+        ],
+        &[
+            test(
+                HEAP_TESTS,
+                "records_tell_samples_and_estimates_and_leave_out_what_is_freed",
+            ),
+            test(HEAP_TESTS, "every_site_has_its_exact_objects_and_bytes"),
+        ],
+    ),
+    here(
+        "`iterate_memprof`",
+        &[
+            item("`heap::for_each`", HEAP, "pub fn for_each("),
+            item("`Managed::for_each`", MANAGED, "pub fn for_each("),
+        ],
+        &[test(
+            HEAP_TESTS,
+            "records_tell_samples_and_estimates_and_leave_out_what_is_freed",
+        )],
+    ),
+    here(
+        "`mProf_Malloc`, `mProf_Free`",
+        &[
+            item("`Managed::record_alloc`", MANAGED, "pub fn record_alloc("),
+            item("`record_free`", MANAGED, "pub fn record_free("),
+            item("`record_sweep_free`", MANAGED, "pub fn record_sweep_free("),
+        ],
+        &[
+            test(
+                "crates/everprof-core/src/managed/tests.rs",
+                "free_is_never_shown_before_its_allocation_however_the_collector_errs",
+            ),
+            test(
+                "crates/everprof-core/tests/prop_managed.rs",
+                "every_read_is_as_the_model_says",
+            ),
+        ],
+    ),
+    here(
+        "`mProf_NextCycle`, `mProf_Flush`, `mProf_PostSweep`",
+        &[
+            item("`Managed::next_cycle`", MANAGED, "pub fn next_cycle("),
+            item("`flush`", MANAGED, "pub fn flush("),
+            item("`post_sweep`", MANAGED, "pub fn post_sweep("),
+        ],
+        &[
+            test(
+                "crates/everprof/tests/managed.rs",
+                "profile_is_the_heap_at_a_mark_termination_at_every_step_of_the_sweep",
+            ),
+            test(
+                "crates/everprof-core/src/managed/tests.rs",
+                "second_flush_in_a_cycle_changes_nothing",
+            ),
+            test(
+                "crates/everprof-core/src/managed/tests.rs",
+                "what_is_shown_is_two_cycles_old_at_most",
+            ),
+            test(
+                "crates/everprof-core/src/managed/tests.rs",
+                "number_wraps_without_a_seam",
+            ),
+            test(
+                "crates/everprof-core/tests/loom_cycle.rs",
+                "flushes_publish_whole_samples_and_each_once",
+            ),
+        ],
+    ),
+    here(
+        "buckets by (type, stack, size): insert-only, looked up without a lock, off the heap",
+        &[
+            item("`table::Table`", TABLE, "pub struct Table<"),
+            item(
+                "`arena::Arena`",
+                "crates/everprof-core/src/arena.rs",
+                "pub struct Arena",
+            ),
+        ],
+        &[
+            test(TABLE, "threads_that_race_agree_on_every_bucket"),
+            test(
+                "crates/everprof-core/tests/loom_table.rs",
+                "two_threads_link_a_stack_once",
+            ),
+            test(
+                "crates/everprof-core/tests/prop_table.rs",
+                "table_behaves_as_a_map",
+            ),
+            test(
+                "crates/everprof-core/src/managed/tests.rs",
+                "types_and_stacks_have_buckets_of_their_own",
+            ),
+        ],
+    ),
+    here(
+        "`disableMemoryProfiling`",
+        &[item(
+            "no `Alloc`, or `heap=0`: its cost is counted by `cargo xtask fast-path`",
+            "xtask/src/fast_path.rs",
+            "pub fn run(",
+        )],
+        &[test(
+            "crates/everprof-core/src/sampler.rs",
+            "off_records_nothing_and_looks_seldom",
+        )],
+    ),
+    here(
+        "`SetBlockProfileRate`, `BlockProfile`, `BlockProfileRecord`",
+        &[
+            item("`block::set_period`", BLOCK, "pub fn set_period("),
+            item("`block::records`", BLOCK, "pub fn records("),
+            item("`ContentionRecord`", BLOCK, "pub struct ContentionRecord<"),
+        ],
+        &[test(
+            WAITS_TESTS,
+            "totals_stay_unbiased_while_the_period_changes",
+        )],
+    ),
+    here(
+        "`SetMutexProfileFraction` (below 0 reads), `MutexProfile`",
+        &[
+            item("`mutex::set_fraction`", MUTEX, "pub fn set_fraction("),
+            item("`mutex::fraction`", MUTEX, "pub fn fraction("),
+            item("`mutex::set_period`", MUTEX, "pub fn set_period("),
+            item("`mutex::records`", MUTEX, "pub fn records("),
+        ],
+        &[test(
+            WAITS_TESTS,
+            "chains_are_unbiased_where_few_wakes_are_captured",
+        )],
+    ),
+    not_yet(
+        "`ThreadCreateProfile`",
+        "`threadcreate::records`",
+        Some(item(
+            "",
+            "crates/everprof/src/threadcreate.rs",
+            "pub fn records(",
+        )),
+    ),
+    not_yet(
+        "`GoroutineProfile`, its labels, collected while all run",
+        "`threads::records`, `tasks::records`",
+        Some(item(
+            "",
+            "crates/everprof/src/threads.rs",
+            "pub fn records(",
+        )),
+    ),
+    not_yet(
+        "`Stack(buf, all)`",
+        "`stacks::write`",
+        Some(item("", "crates/everprof/src/stacks.rs", "pub fn write(")),
+    ),
+    not_yet(
+        "`tracealloc`, `tracefree`, `tracegc`",
+        "`trace`",
+        Some(item("", "crates/everprof/src/trace.rs", "pub fn start(")),
+    ),
+    here(
+        "annotations for race, msan, asan",
+        &[item(
+            "`cargo xtask tsan`, `cargo xtask asan`",
+            "xtask/src/sanitize.rs",
+            "pub fn thread(",
+        )],
+        &[test(TABLE, "threads_that_race_agree_on_every_bucket")],
+    ),
+    here(
+        "`runtime/pprof.Lookup`, `Profiles`, `WriteTo`, `WriteHeapProfile`",
+        &[
+            item("`profile::lookup`", PROFILE, "pub fn lookup("),
+            item("`profile::all`", PROFILE, "pub fn all("),
+            item("`Profile::write_to`", PROFILE, "pub fn write_to("),
+            item("`Profile::write_text`", PROFILE, "pub fn write_text("),
+            item("`Profile::delta`", PROFILE, "pub fn delta("),
+        ],
+        &[
+            test(PROFILE, "profiles_are_found_by_name_only"),
+            test(HEAP_TESTS, "a_delta_holds_what_came_between_and_only_that"),
+            test(HEAP_TESTS, "text_shows_the_names_of_functions"),
+        ],
+    ),
+    here(
+        "`runtime/pprof.NewProfile`, `Add`, `Remove`",
+        &[
+            item(
+                "`Custom::new`",
+                "crates/everprof/src/custom.rs",
+                "pub const fn new(",
+            ),
+            item(
+                "`Custom::add`",
+                "crates/everprof/src/custom.rs",
+                "pub fn add(",
+            ),
+            item(
+                "`Guard`",
+                "crates/everprof/src/custom.rs",
+                "pub struct Guard",
+            ),
+        ],
+        &[
+            test(
+                "crates/everprof/tests/custom.rs",
+                "what_is_held_is_served_until_the_guard_is_dropped_on_any_thread",
+            ),
+            test(
+                "crates/everprof/tests/custom.rs",
+                "second_profile_of_a_name_is_refused_and_the_first_goes_on",
+            ),
+        ],
+    ),
+    here(
+        "`runtime/pprof.Do`, `WithLabels`",
+        &[
+            item(
+                "`labels!`",
+                "crates/everprof/src/label.rs",
+                "macro_rules! labels",
+            ),
+            item(
+                "`WithLabels`",
+                "crates/everprof/src/label.rs",
+                "pub trait WithLabels",
+            ),
+        ],
+        &[
+            test(
+                "crates/everprof/tests/labels.rs",
+                "object_keeps_its_labels_until_it_is_freed_under_whichever_labels",
+            ),
+            test(
+                "crates/everprof/tests/labels.rs",
+                "future_has_its_labels_at_each_poll_on_each_thread_and_others_have_theirs",
+            ),
+        ],
+    ),
+    here(
+        "`runtime/pprof.StartCPUProfile`",
+        &[item(
+            "`cpu::profile`",
+            "crates/everprof/src/cpu.rs",
+            "pub fn profile(",
+        )],
+        &[test(
+            "crates/everprof/tests/cpu.rs",
+            "busy_function_is_named_with_its_time",
+        )],
+    ),
+    here(
+        "`net/http/pprof`",
+        &[
+            item(
+                "`serve`",
+                "crates/everprof/src/http/server.rs",
+                "pub fn serve(",
+            ),
+            item(
+                "`handle`",
+                "crates/everprof/src/http/mod.rs",
+                "pub fn handle(",
+            ),
+        ],
+        &[
+            test(HTTP_TESTS, "a_profile_comes_with_the_headers_of_gos"),
+            test(HTTP_TESTS, "errors_show_in_gos_tool"),
+            test(HTTP_TESTS, "seconds_give_a_delta_with_its_own_file_name"),
+        ],
+    ),
+    here(
+        "`go test -memprofile …`",
+        &[
+            item(
+                "`everprof run -- cargo test`",
+                "crates/everprof-cli/src/run/test_binary.rs",
+                "fn are_run_by(",
+            ),
+            item(
+                "`test::Profiles`",
+                "crates/everprof/src/test.rs",
+                "pub struct Profiles",
+            ),
+        ],
+        &[
+            test(
+                "crates/everprof-cli/tests/run_processes.rs",
+                "cargo_test_leaves_a_directory_for_each_test_binary",
+            ),
+            test(
+                "crates/everprof/tests/test_profiles.rs",
+                "profiles_of_a_test_hold_what_came_while_they_were_kept",
+            ),
+        ],
+    ),
+];
