@@ -119,7 +119,9 @@ impl Word {
 
 const _: () = assert!(WRAP as u64 <= Word::CYCLE_MASK);
 
-/// The clock of one heap.
+/// The clock of one heap. In a line of the cache of its own: an event writes the word and
+/// a count of those who left, and should take one line for it from other threads, not two.
+#[repr(align(64))]
 #[derive(Debug)]
 pub struct Clock {
     /// A [`Word`]. Added to by every event, exchanged by `next_cycle`; its flushed bit
@@ -330,6 +332,9 @@ impl Drop for Lock<'_> {
         self.clock.locked.store(0, Ordering::Release);
     }
 }
+
+#[cfg(not(everprof_loom))]
+const _: () = assert!(size_of::<Clock>() == 64);
 
 #[cfg(all(test, not(everprof_loom)))]
 mod tests {
