@@ -43,6 +43,9 @@ const HEAP: &str = "crates/everprof/src/heap.rs";
 const MANAGED: &str = "crates/everprof/src/heap/managed.rs";
 const BLOCK: &str = "crates/everprof/src/block.rs";
 const MUTEX: &str = "crates/everprof/src/mutex.rs";
+const THREADCREATE: &str = "crates/everprof/src/threadcreate.rs";
+const THREADS: &str = "crates/everprof/src/threads.rs";
+const STACKS: &str = "crates/everprof/src/stacks.rs";
 const PROFILE: &str = "crates/everprof/src/profile.rs";
 const TABLE: &str = "crates/everprof-core/src/table.rs";
 const HEAP_TESTS: &str = "crates/everprof/tests/heap.rs";
@@ -210,10 +213,14 @@ pub(super) const ROWS: &[Row] = &[
             item("`block::records`", BLOCK, "pub fn records("),
             item("`ContentionRecord`", BLOCK, "pub struct ContentionRecord<"),
         ],
-        &[test(
-            WAITS_TESTS,
-            "totals_stay_unbiased_while_the_period_changes",
-        )],
+        &[
+            test(WAITS_TESTS, "period_one_counts_each_wait_as_it_was"),
+            test(
+                WAITS_TESTS,
+                "short_and_long_waits_of_equal_total_count_the_same",
+            ),
+            test(WAITS_TESTS, "totals_stay_unbiased_while_the_period_changes"),
+        ],
     ),
     here(
         "`SetMutexProfileFraction` (below 0 reads), `MutexProfile`",
@@ -223,33 +230,71 @@ pub(super) const ROWS: &[Row] = &[
             item("`mutex::set_period`", MUTEX, "pub fn set_period("),
             item("`mutex::records`", MUTEX, "pub fn records("),
         ],
-        &[test(
-            WAITS_TESTS,
-            "chains_are_unbiased_where_few_wakes_are_captured",
-        )],
+        &[
+            test(MUTEX, "a_negative_fraction_reads"),
+            test(WAITS_TESTS, "fraction_counts_one_wake_in_so_many"),
+            test(
+                WAITS_TESTS,
+                "holders_are_charged_with_those_who_wait_meanwhile",
+            ),
+            test(
+                WAITS_TESTS,
+                "chains_are_unbiased_where_few_wakes_are_captured",
+            ),
+        ],
     ),
-    not_yet(
+    here(
         "`ThreadCreateProfile`",
-        "`threadcreate::records`",
-        Some(item(
-            "",
-            "crates/everprof/src/threadcreate.rs",
-            "pub fn records(",
-        )),
+        &[
+            item("`threadcreate::records`", THREADCREATE, "pub fn records("),
+            item("`ThreadRecord`", THREADCREATE, "pub struct ThreadRecord<"),
+        ],
+        &[
+            test(
+                "crates/everprof/tests/threadcreate.rs",
+                "two_sites_and_what_their_threads_create_have_their_exact_counts",
+            ),
+            test(
+                "crates/everprof/tests/threadcreate.rs",
+                "ten_thousand_threads_joined_and_detached_are_ten_thousand",
+            ),
+        ],
+    ),
+    here(
+        "`GoroutineProfile`, of threads, collected while all run",
+        &[item("`threads::records`", THREADS, "pub fn records(")],
+        &[
+            test(
+                "crates/everprof/tests/threads.rs",
+                "a_profile_has_one_sample_a_thread_and_its_text_has_lines",
+            ),
+            test(
+                "crates/everprof/tests/threads.rs",
+                "a_paragraph_tells_who_waits_for_what_and_where",
+            ),
+        ],
     ),
     not_yet(
-        "`GoroutineProfile`, its labels, collected while all run",
-        "`threads::records`, `tasks::records`",
-        Some(item(
-            "",
-            "crates/everprof/src/threads.rs",
-            "pub fn records(",
-        )),
+        "`GoroutineProfile`, of tasks",
+        "`tasks::records`",
+        Some(item("", "crates/everprof/src/tasks.rs", "pub fn records(")),
     ),
-    not_yet(
+    here(
         "`Stack(buf, all)`",
-        "`stacks::write`",
-        Some(item("", "crates/everprof/src/stacks.rs", "pub fn write(")),
+        &[
+            item("`stacks::write`", STACKS, "pub fn write("),
+            item("`stacks::write_into`", STACKS, "pub fn write_into("),
+        ],
+        &[
+            test(
+                "crates/everprof/tests/threads.rs",
+                "the_thread_that_asks_comes_first_and_begins_where_it_asks",
+            ),
+            test(
+                "crates/everprof/tests/threads.rs",
+                "a_small_buffer_gets_whole_lines",
+            ),
+        ],
     ),
     not_yet(
         "`tracealloc`, `tracefree`, `tracegc`",
