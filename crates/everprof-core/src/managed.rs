@@ -68,7 +68,7 @@ pub struct Heap {
 /// What is to be recorded of an allocation.
 #[derive(Clone, Copy, Debug)]
 pub struct Allocation<'t> {
-    /// Where the object stands.
+    /// Where the object stands, or any other number that it has alone until it is freed.
     pub address: usize,
     /// Its bytes.
     pub size_bytes: usize,
@@ -185,15 +185,16 @@ impl Heap {
             shift: 0,
             born: towards.number(),
         };
-        parts.in_use.publish(place, allocation.address, &object);
-        self.filter.add(allocation.address);
+        let key = key_of(allocation.address);
+        parts.in_use.publish(place, key, &object);
+        self.filter.add(key);
     }
 
     /// False: the object at `address` is certainly not a sampled one.
     #[inline]
     #[must_use]
     pub fn may_be_sampled(&self, address: usize) -> bool {
-        self.filter.may_hold(address)
+        self.filter.may_hold(key_of(address))
     }
 
     /// Records the free of the object at `address`, if it was sampled. To be done
@@ -203,7 +204,7 @@ impl Heap {
         let Some(parts) = self.own_region().and_then(Parts::open) else {
             return;
         };
-        let Some(held) = parts.in_use.hold(address) else {
+        let Some(held) = parts.in_use.hold(key_of(address)) else {
             return;
         };
         let entered = self.clock.enter();
@@ -216,7 +217,7 @@ impl Heap {
             tally::add_freed(cells, &held.object.weight);
         }
         parts.in_use.release(&held);
-        self.filter.remove(address);
+        self.filter.remove(held.address());
     }
 
     /// Marking has ended: what is garbage now will be swept. Constant time, no lock; may
@@ -379,6 +380,14 @@ impl Heap {
         // There was room for them in the parent.
         let _ = Parts::create(region);
     }
+}
+
+/// How the in-use store knows an object. It keeps 0 and 1 for itself, where no object
+/// of the global allocator stands; a managed heap may know its objects by handles that
+/// begin there. With the topmost bit flipped those two are addresses that nobody has.
+#[inline]
+const fn key_of(address: usize) -> usize {
+    address ^ (1 << (usize::BITS - 1))
 }
 
 /// Depth up to which a capture's scratch is 1 KiB of stack; beyond it is 8 KiB.

@@ -196,6 +196,16 @@ fn types_and_stacks_have_buckets_of_their_own() {
 }
 
 #[test]
+fn objects_may_be_known_by_any_number() {
+    let lab = Lab::new();
+    let numbers = [0, 1, 2, 3, usize::MAX];
+    numbers.iter().for_each(|number| lab.alloc(*number));
+    assert_eq!(lab.heap.remembered(), 5);
+    numbers.iter().for_each(|number| lab.free(*number));
+    assert_eq!((lab.shown(), lab.heap.remembered()), ((5, 5), 0));
+}
+
+#[test]
 fn where_there_is_no_room_it_is_counted_and_says_so() {
     let lab = Lab {
         heap: Heap::new(0, 1).unwrap(),

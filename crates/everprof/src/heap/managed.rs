@@ -140,7 +140,9 @@ impl Managed {
         &self.inner.about.name
     }
 
-    /// Records an allocation: to be called before the object can be freed.
+    /// Records an allocation: to be called before the object can be freed. `address` may
+    /// be any number that the object has alone until then: where the collector moves
+    /// objects, the handle that stays.
     ///
     /// # Context
     ///
