@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::error::{Error, Kind};
-use crate::profile::{Ask, Handle, Time, registry};
+use crate::profile::{Ask, Handle, Taken, Time, registry};
 
 /// What a profile is that was added.
 pub(crate) trait Added: Send + Sync {
@@ -17,7 +17,7 @@ pub(crate) trait Added: Send + Sync {
     /// Its stacks now.
     fn count(&self) -> usize;
     /// Takes it, by addresses.
-    fn take(&self, ask: &Ask<'_>) -> Result<everprof_profile::Profile, Error>;
+    fn take(&self, ask: &Ask<'_>) -> Result<Taken, Error>;
 }
 
 /// What there is to say about one.

@@ -14,7 +14,7 @@ use everprof_core::stack::Registers;
 use crate::added::{self, About, Added};
 use crate::assemble;
 use crate::error::{Error, Kind};
-use crate::profile::{Ask, Time};
+use crate::profile::{Ask, Taken, Time};
 use crate::start::complain;
 
 /// A profile of what the program holds: connections, open handles, transactions.
@@ -222,7 +222,7 @@ impl Added for Listed {
         usize::try_from(held).unwrap_or(usize::MAX)
     }
 
-    fn take(&self, _: &Ask<'_>) -> Result<everprof_profile::Profile, Error> {
+    fn take(&self, _: &Ask<'_>) -> Result<Taken, Error> {
         Ok(assemble::custom(self.number, &self.about.name, self.value))
     }
 }

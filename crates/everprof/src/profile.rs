@@ -134,6 +134,9 @@ impl Profile {
     }
 }
 
+/// What is taken: values, stacks, and names once it is finished.
+pub(crate) type Taken = everprof_profile::Profile;
+
 /// What a profile is to show.
 #[derive(Clone, Copy)]
 pub(crate) struct Ask<'a> {

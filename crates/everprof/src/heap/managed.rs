@@ -15,7 +15,7 @@ use crate::added::{self, About, Added};
 use crate::assemble;
 use crate::config;
 use crate::error::{Error, Kind};
-use crate::profile::{Ask, Listing, Profile, Time};
+use crate::profile::{Ask, Listing, Profile, Taken, Time};
 use crate::start::LeftOut;
 
 /// The profile of a heap that frees late: one with a garbage collector, say.
@@ -252,7 +252,7 @@ impl Added for Inner {
         self.heap.snapshot().iter().count()
     }
 
-    fn take(&self, _: &Ask<'_>) -> Result<everprof_profile::Profile, Error> {
+    fn take(&self, _: &Ask<'_>) -> Result<Taken, Error> {
         Ok(assemble::managed(&self.heap))
     }
 }
