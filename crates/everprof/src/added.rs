@@ -75,6 +75,14 @@ pub(crate) fn add(added: &Arc<dyn Added>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Takes a profile away, also from those who are just taking it: its name is free.
+pub(crate) fn remove(name: &str) {
+    lock().retain(|other| {
+        let kept = other.upgrade();
+        kept.is_some_and(|other| other.about().name != name)
+    });
+}
+
 /// All that were added and are kept.
 pub(crate) fn all() -> Vec<Handle> {
     let added: Vec<_> = lock().iter().filter_map(Weak::upgrade).collect();

@@ -33,6 +33,9 @@ struct Object {
 struct World {
     objects: Mutex<BTreeMap<usize, Object>>,
     next_address: AtomicUsize,
+    /// Mutators wait for the collector here, so that no heap grows with the machine's
+    /// mood: what a test looks at is as large on a slow one.
+    limit: AtomicUsize,
     /// By mutator.
     roots: Vec<Mutex<Vec<usize>>>,
     running: RwLock<()>,
@@ -46,6 +49,7 @@ impl World {
         Self {
             objects: Mutex::default(),
             next_address: AtomicUsize::new(64),
+            limit: AtomicUsize::new(0),
             roots: (0..mutators).map(|_| Mutex::default()).collect(),
             running: RwLock::new(()),
             profile,
@@ -160,7 +164,10 @@ fn profile_is_the_heap_at_a_mark_termination_at_every_step_of_the_sweep() {
             std::thread::spawn(move || {
                 let mut random = mutator as u64 + 1;
                 while !over.load(Ordering::Relaxed) {
-                    world.mutate(mutator, &mut random);
+                    let next = world.next_address.load(Ordering::Relaxed);
+                    if next < world.limit.load(Ordering::Relaxed) {
+                        world.mutate(mutator, &mut random);
+                    }
                     std::thread::yield_now();
                 }
             })
@@ -170,6 +177,8 @@ fn profile_is_the_heap_at_a_mark_termination_at_every_step_of_the_sweep() {
     let mut last: Option<Census> = None;
     for _ in 0..20 {
         let allocated = world.next_address.load(Ordering::Relaxed);
+        // A third before marking, the rest during the sweep, or as it comes.
+        world.limit.store(allocated + 64 * 600, Ordering::Relaxed);
         while world.next_address.load(Ordering::Relaxed) < allocated + 64 * 200 {
             std::thread::yield_now();
         }

@@ -243,6 +243,13 @@ impl Managed {
     }
 }
 
+impl Drop for Managed {
+    fn drop(&mut self) {
+        // Somebody may be taking its profile and keep the rest until that is done.
+        added::remove(self.name());
+    }
+}
+
 impl Added for Inner {
     fn about(&self) -> &Arc<About> {
         &self.about
