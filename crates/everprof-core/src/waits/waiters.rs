@@ -5,7 +5,11 @@
 //! twice in a row.
 //!
 //! A word that one thread alone ever waits on is that thread's place to park, and says
-//! nothing about the lock; [`super::log`] then finds out who held that.
+//! nothing about the lock; [`super::log`] then finds out who held that. The first who
+//! waits is taken for alone until another comes: where many threads wait for a lock once,
+//! as they start, there is no second wait to learn it from. So is a thread that is younger
+//! than any before: the word of one that has ended is often given to the next.
+//! Threads that share a lock are of all ages; few of them are younger than all before.
 
 use crate::arena::NewRecord;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -21,7 +25,7 @@ pub(crate) struct Waiters {
     site_ticks: AtomicU32,
     /// The low half of the stack pointer there.
     site_sp: AtomicU32,
-    /// The last waiter's thread, and whether the one before it, if any, was the same.
+    /// Whose word it may be, an [`Owner`].
     owner: AtomicU32,
     /// The code that waits, see [`Site`].
     kind: AtomicU64,
@@ -56,18 +60,14 @@ impl Waiters {
     /// Thread `tid` waits at `sp`. True: its site must be taken (anew).
     #[inline]
     pub(crate) fn meet(&self, tid: u32, sp: u64, now_nanos: u64) -> bool {
-        let before = self.owner.load(Ordering::Relaxed);
-        let owner = if before == 0 || before >> 1 == tid {
-            tid << 1 | 1
-        } else {
-            tid << 1
-        };
+        let before = Owner(self.owner.load(Ordering::Relaxed));
+        let owner = before.after(tid);
         if owner != before {
-            self.owner.store(owner, Ordering::Relaxed);
+            self.owner.store(owner.0, Ordering::Relaxed);
         }
         let age = ticks(now_nanos).wrapping_sub(self.site_ticks.load(Ordering::Relaxed));
         // One thread's waits differ in depth where they differ in kind, most times.
-        let moved = owner & 1 == 1 && self.site_sp.load(Ordering::Relaxed) != sp as u32;
+        let moved = owner.is_alone() && self.site_sp.load(Ordering::Relaxed) != sp as u32;
         self.site.load(Ordering::Relaxed) == 0 || age > SITE_AGE_TICKS || moved
     }
 
@@ -88,10 +88,10 @@ impl Waiters {
         }
     }
 
-    /// Whether one thread alone waits here, as far as the last two waits say.
+    /// Whether one thread alone waits here, as far as is known.
     #[inline]
     pub(crate) fn are_one(&self) -> bool {
-        self.owner.load(Ordering::Relaxed) & 1 == 1
+        Owner(self.owner.load(Ordering::Relaxed)).is_alone()
     }
 
     /// The last wake's number in the log, if it has one.
@@ -111,6 +111,43 @@ impl Waiters {
         self.kind.store(0, Ordering::Relaxed);
         self.owner.store(0, Ordering::Relaxed);
         self.entry.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Whose word it may be: the youngest thread that has waited, whether it was alone since, and
+/// how many waits of older ones there were. All bits zero: nobody's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Owner(u32);
+
+impl Owner {
+    const ALONE: u32 = 1;
+    const ONE_OLDER: u32 = 2;
+    /// Eight bits of waits of older ones.
+    const OLDER: u32 = 0xff << 1;
+    /// Linux numbers its threads by 22 bits (PID_MAX_LIMIT).
+    const TID_SHIFT: u32 = 9;
+
+    fn is_alone(self) -> bool {
+        self.0 & Self::ALONE != 0
+    }
+
+    /// Once thread `tid` has come. Numbers start anew some day: after so many waits of
+    /// older threads the last of them is taken for the one to know.
+    #[must_use]
+    fn after(self, tid: u32) -> Self {
+        let known = self.0 >> Self::TID_SHIFT;
+        let older = self.0 & Self::OLDER;
+        if tid > known {
+            Self(tid << Self::TID_SHIFT | Self::ALONE)
+        } else if tid == known {
+            // Alone again if it came twice in a row.
+            let alone = if older == 0 { Self::ALONE } else { 0 };
+            Self(tid << Self::TID_SHIFT | alone)
+        } else if older == Self::OLDER {
+            Self(tid << Self::TID_SHIFT)
+        } else {
+            Self((self.0 & !Self::ALONE) + Self::ONE_OLDER)
+        }
     }
 }
 
@@ -134,23 +171,61 @@ mod tests {
     #[test]
     fn site_is_taken_at_first_and_when_it_is_old() {
         let waiters = Waiters::new_record();
-        assert!(waiters.meet(1, 500, 1 << 30));
+        assert!(waiters.meet(2, 500, 1 << 30));
         waiters.note(AT, 500, 1 << 30);
-        assert!(!waiters.meet(2, 900, (1 << 30) + 100_000));
-        assert!(waiters.meet(2, 900, (1 << 30) + 200_000));
+        assert!(!waiters.meet(1, 900, (1 << 30) + 100_000));
+        assert!(waiters.meet(1, 900, (1 << 30) + 200_000));
         assert_eq!(waiters.site(), AT);
     }
 
     #[test]
     fn one_thread_that_waits_elsewhere_has_its_site_taken() {
         let waiters = Waiters::new_record();
+        assert!(waiters.meet(1, 500, 1 << 30));
         waiters.note(AT, 500, 1 << 30);
         assert!(!waiters.meet(1, 500, 1 << 30));
-        assert!(waiters.are_one());
         assert!(waiters.meet(1, 400, 1 << 30));
-        assert!(!waiters.meet(2, 400, 1 << 30));
-        assert!(!waiters.are_one(), "it is not the first");
-        assert!(waiters.meet(2, 400, 1 << 30));
-        assert!(waiters.are_one(), "it has come again");
+    }
+
+    #[test]
+    fn thread_is_alone_until_an_older_one_comes_and_again_when_it_comes_twice() {
+        let waiters = Waiters::new_record();
+        let alone_after = |tid| {
+            waiters.meet(tid, 500, 1 << 30);
+            waiters.are_one()
+        };
+        assert!(alone_after(7), "nobody else has come");
+        assert!(alone_after(9), "the one before may have ended");
+        assert!(alone_after(9));
+        assert!(!alone_after(7), "it has not");
+        assert!(!alone_after(9));
+        assert!(alone_after(9));
+        assert!(!alone_after(8));
+    }
+
+    #[test]
+    fn threads_that_share_a_lock_are_seldom_taken_for_alone() {
+        let waiters = Waiters::new_record();
+        let mut alone = 0;
+        for n in 0..10_000_u64 {
+            // Eight threads, in the order of a hash.
+            let tid = (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61) as u32 + 100;
+            waiters.meet(tid, 500, 1 << 30);
+            alone += u32::from(waiters.are_one());
+        }
+        assert!(alone < 10_000 / 32, "{alone}");
+    }
+
+    #[test]
+    fn thread_whose_number_is_lower_than_one_long_gone_is_alone_in_the_end() {
+        let waiters = Waiters::new_record();
+        waiters.meet(4_000_000, 500, 1 << 30);
+        for _ in 0..255 {
+            waiters.meet(300, 500, 1 << 30);
+            assert!(!waiters.are_one());
+        }
+        waiters.meet(300, 500, 1 << 30);
+        waiters.meet(300, 500, 1 << 30);
+        assert!(waiters.are_one());
     }
 }
