@@ -1,7 +1,8 @@
 // The workloads of ../workloads/src/lib.rs in Go: same sizes, counts and seeds.
 //
 // PROFILE=0 or a number of bytes sets runtime.MemProfileRate. The workload
-// "callers" prints the cost of runtime.Callers at a depth instead.
+// "callers" prints the cost of runtime.Callers at a depth instead, "contenders" what a
+// mutex profile says of five (contenders.go).
 package main
 
 import (
@@ -165,6 +166,10 @@ func main() {
 	times := func(count int) int { return int(float64(count) * scale) }
 	if os.Args[1] == "callers" {
 		callers(int(scale))
+		return
+	}
+	if os.Args[1] == "contenders" {
+		printContenders()
 		return
 	}
 	var text []byte

@@ -10,6 +10,8 @@
 //! | `sample` | one sample at depth 32 |
 //! | `snapshot` | a profile of 100,000 stacks |
 //! | `locks` | threads that contend, with and without profiles of their waits |
+//! | `contenders` | five who hold one lock in turn, and what each is charged with |
+//! | `share` | how much of the waiting for a lock a profile shows |
 //! | `run` | unmodified programs under `everprof run`, heaptrack, jemalloc |
 //!
 //! Times are compared in pairs that run right after one another, in turning
@@ -19,6 +21,7 @@
 mod locks;
 mod peers;
 mod program;
+mod truth;
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -31,7 +34,16 @@ use program::{Figures, Program, Spread};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-const PARTS: [&str; 6] = ["w", "instructions", "sample", "snapshot", "locks", "run"];
+const PARTS: [&str; 8] = [
+    "w",
+    "instructions",
+    "sample",
+    "snapshot",
+    "locks",
+    "contenders",
+    "share",
+    "run",
+];
 
 /// Runs the parts that the command line names, or all.
 pub fn run(report: &mut Report, arguments: &[String]) -> Outcome {
@@ -119,6 +131,8 @@ impl Bench {
             "sample" => self.sample()?,
             "snapshot" => self.snapshot()?,
             "locks" => self.locks()?,
+            "contenders" => self.contenders()?,
+            "share" => self.share()?,
             _ => self.run_programs()?,
         };
         println!("{table}");
