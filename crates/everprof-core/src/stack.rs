@@ -27,6 +27,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub mod cfi;
 mod memo;
 mod rules;
+#[cfg(not(everprof_loom))]
+pub(crate) mod spilled;
 mod walk;
 
 #[cfg_attr(

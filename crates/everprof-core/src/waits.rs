@@ -28,7 +28,7 @@
 #[cfg(not(everprof_loom))]
 use crate::settings;
 #[cfg(not(everprof_loom))]
-use crate::stack::Registers;
+use crate::stack::{Registers, spilled};
 
 pub mod addresses;
 pub(crate) mod chance;
@@ -74,7 +74,7 @@ pub use wakes::Charged;
 pub enum Operation {
     /// A futex, through the C library's `syscall`.
     Futex = 1,
-    /// C's `pthread_mutex` and `pthread_rwlock`.
+    /// C's `pthread_mutex`.
     Lock = 2,
     /// C's `pthread_cond`, barriers and semaphores.
     Condition = 3,
@@ -86,6 +86,8 @@ pub enum Operation {
     Yield = 6,
     /// A descriptor.
     Io = 7,
+    /// C's `pthread_rwlock`; wanted where [`Operation::Lock`] is.
+    Rwlock = 8,
 }
 
 /// All but sleeping and waiting for descriptors: neither is anybody's fault.
@@ -99,7 +101,7 @@ impl Operation {
     /// The operation with this number, as stored; `None`: of a later version.
     #[must_use]
     pub fn of_number(number: u64) -> Option<Self> {
-        const ALL: [Operation; 7] = [
+        const ALL: [Operation; 8] = [
             Operation::Futex,
             Operation::Lock,
             Operation::Condition,
@@ -107,6 +109,7 @@ impl Operation {
             Operation::Sleep,
             Operation::Yield,
             Operation::Io,
+            Operation::Rwlock,
         ];
         ALL.into_iter()
             .find(|operation| *operation as u64 == number)
@@ -163,11 +166,23 @@ pub fn around<R>(
     let recorder = crate::global::waits();
     let mut begun = Begun::NOTHING;
     recorder.begin(wait, registers, &mut begun);
-    let result = call();
+    let result = asleep(wait.operation, call);
     if begun.is_something() {
         recorder.end(wait, registers, &begun, ended(&result));
     }
     result
+}
+
+/// Runs `call` where others can see what the thread holds while it sleeps. A yield is
+/// no sleep.
+#[cfg(not(everprof_loom))]
+#[inline(always)]
+fn asleep<R>(operation: Operation, call: impl FnOnce() -> R) -> R {
+    if operation == Operation::Yield {
+        call()
+    } else {
+        spilled::around(call)
+    }
 }
 
 /// Runs `call`, which wakes waiters of `address`; `woken` says how many it did wake.

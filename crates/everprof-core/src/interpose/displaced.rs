@@ -1,7 +1,8 @@
 //! Functions that have a next definition, and how it is found.
 //!
 //! Context: signal. Invariant: where `waits` does not want a kind, its functions are a
-//! load, a test and a jump.
+//! load, a test and a jump; where threads sleep for long in it, a few stores and a call
+//! (`stack::spilled`): some twenty instructions.
 //!
 //! The next definitions are looked up once, when the loader initialises this module, so that
 //! nobody waits for the loader's lock later: a thread in `dlopen` holds it while it runs

@@ -125,3 +125,45 @@ pub(crate) fn find_object_address() -> u64 {
     }
     address
 }
+
+/// x19 to x29, and x30 to make them even (AAPCS64).
+pub(crate) const KEPT_REGISTERS: usize = 12;
+
+/// Writes `mark` mixed with `at`, the thread pointer and the kept registers to `at`.
+///
+/// # Safety
+///
+/// `at` has room for so many words.
+#[inline(always)]
+pub(crate) unsafe fn spill(at: *mut u64, mark: u64) {
+    // SAFETY: writes the fourteen words of the caller's promise. Memory is clobbered, so
+    // that the words stay written while a call may sleep.
+    unsafe {
+        asm!(
+            "eor {mark}, {mark}, {at}",
+            "mrs {thread}, tpidr_el0",
+            "stp {mark}, {thread}, [{at}]",
+            "stp x19, x20, [{at}, #16]",
+            "stp x21, x22, [{at}, #32]",
+            "stp x23, x24, [{at}, #48]",
+            "stp x25, x26, [{at}, #64]",
+            "stp x27, x28, [{at}, #80]",
+            "stp x29, x30, [{at}, #96]",
+            at = in(reg) at,
+            mark = inout(reg) mark => _,
+            thread = out(reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Makes the record at `at` none.
+///
+/// # Safety
+///
+/// `at` can be written.
+#[inline(always)]
+pub(crate) unsafe fn take_back(at: *mut u64) {
+    // SAFETY: the caller's promise. In assembly: to the compiler nobody reads it.
+    unsafe { asm!("str xzr, [{at}]", at = in(reg) at, options(nostack, preserves_flags)) };
+}

@@ -26,3 +26,21 @@ pub(crate) fn here() -> Registers {
 pub(crate) fn strip(address: u64) -> u64 {
     address
 }
+
+pub(crate) const KEPT_REGISTERS: usize = 0;
+
+/// Nobody reads it.
+///
+/// # Safety
+///
+/// None is asked.
+#[inline(always)]
+pub(crate) unsafe fn spill(_at: *mut u64, _mark: u64) {}
+
+/// There is none.
+///
+/// # Safety
+///
+/// None is asked.
+#[inline(always)]
+pub(crate) unsafe fn take_back(_at: *mut u64) {}

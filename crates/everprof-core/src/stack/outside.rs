@@ -188,7 +188,7 @@ fn word(process: i32, address: u64) -> Option<u64> {
 }
 
 /// Copies from `address` on; how many bytes there were to copy. Not for more than a page.
-fn copy(process: i32, address: u64, to: &mut [u64]) -> usize {
+pub(crate) fn copy(process: i32, address: u64, to: &mut [u64]) -> usize {
     let length = size_of_val(to) as u64;
     // A piece is copied whole or not at all (process_vm_readv(2)): none straddles pages.
     let first = (PAGE - address % PAGE).min(length);

@@ -120,3 +120,46 @@ pub(crate) fn find_object_address() -> u64 {
     }
     address
 }
+
+/// rbx, rbp, r12 to r15 (System V ABI).
+pub(crate) const KEPT_REGISTERS: usize = 6;
+
+/// Writes `mark` mixed with `at`, the thread pointer and the kept registers to `at`.
+///
+/// # Safety
+///
+/// `at` has room for so many words.
+#[inline(always)]
+pub(crate) unsafe fn spill(at: *mut u64, mark: u64) {
+    // SAFETY: writes the eight words of the caller's promise. The thread's block has its own
+    // address in its first word. Memory is clobbered, so that the words stay
+    // written while a call may sleep.
+    unsafe {
+        asm!(
+            "xor {mark}, {at}",
+            "mov qword ptr [{at}], {mark}",
+            "mov {mark}, qword ptr fs:[0]",
+            "mov qword ptr [{at} + 8], {mark}",
+            "mov qword ptr [{at} + 16], rbx",
+            "mov qword ptr [{at} + 24], rbp",
+            "mov qword ptr [{at} + 32], r12",
+            "mov qword ptr [{at} + 40], r13",
+            "mov qword ptr [{at} + 48], r14",
+            "mov qword ptr [{at} + 56], r15",
+            at = in(reg) at,
+            mark = inout(reg) mark => _,
+            options(nostack),
+        );
+    }
+}
+
+/// Makes the record at `at` none.
+///
+/// # Safety
+///
+/// `at` can be written.
+#[inline(always)]
+pub(crate) unsafe fn take_back(at: *mut u64) {
+    // SAFETY: the caller's promise. In assembly: to the compiler nobody reads it.
+    unsafe { asm!("mov qword ptr [{at}], 0", at = in(reg) at, options(nostack, preserves_flags)) };
+}

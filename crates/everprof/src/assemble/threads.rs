@@ -229,9 +229,11 @@ impl Call {
         match operation {
             Operation::Sleep => self == Self::Sleep,
             Operation::Io => self == Self::Io,
-            Operation::Futex | Operation::Lock | Operation::Condition | Operation::Join => {
-                self == Self::Futex
-            }
+            Operation::Futex
+            | Operation::Lock
+            | Operation::Rwlock
+            | Operation::Condition
+            | Operation::Join => self == Self::Futex,
             Operation::Yield => false,
         }
     }

@@ -152,6 +152,7 @@ fn is_of_unlock(kind: WaitKind, site: &[u64]) -> bool {
 fn known(operation: Option<Operation>) -> WaitKind {
     match operation {
         Some(Operation::Lock) => WaitKind::Mutex,
+        Some(Operation::Rwlock) => WaitKind::RwLock,
         Some(Operation::Condition) => WaitKind::Condvar,
         Some(Operation::Join) => WaitKind::Join,
         Some(Operation::Sleep) => WaitKind::Sleep,

@@ -173,7 +173,7 @@ fn unless_free(
     }
     match tried() {
         libc::EBUSY => wait(
-            Operation::Lock,
+            Operation::Rwlock,
             lock as usize,
             timed,
             registers,
