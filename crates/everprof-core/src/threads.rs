@@ -55,6 +55,7 @@ mod turn;
 )]
 mod backend;
 
+pub use backend::{REACH_BYTES, Standing, StandingThread};
 pub use blocked::RecordedWait;
 pub use dump::{Dump, Missing, Source, State, Thread};
 

@@ -211,7 +211,7 @@ impl Name {
         name
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         self.bytes
             .get(..usize::from(self.length))
             .unwrap_or(&self.bytes)

@@ -35,7 +35,10 @@ use crate::{global, local, own_threads, sys};
 mod asked;
 mod calls;
 mod look;
+mod standing;
 mod tasks;
+
+pub use standing::{REACH_BYTES, Standing, StandingThread};
 
 /// A dump, shared with whoever asks at the same time.
 pub(super) fn collect(patience: Duration) -> Dump {

@@ -49,6 +49,14 @@ impl Looker {
         }
     }
 
+    /// Walks the stack of a thread that sleeps, as far as the caller knows. What is learned
+    /// on its account of modules that may go is not kept.
+    pub(super) fn walk(&mut self, registers: (u64, u64), leaf: Leaf, out: &mut [u64]) -> Captured {
+        let captured = self.reader.capture(registers, leaf, out);
+        self.reader.slept(false);
+        captured
+    }
+
     /// Looks at `thread`; the stack, if there is one, is at the front of `out`.
     pub(super) fn look(&mut self, tasks: &Tasks, thread: u32, out: &mut [u64]) -> Seen {
         for _ in 0..ATTEMPTS {
@@ -96,13 +104,13 @@ pub(super) fn is_running(file: &TaskFile) -> bool {
 
 /// What the kernel says when a thread has ended: no such file before, no such process
 /// after it was opened.
-fn is_gone(error: &io::Error) -> bool {
+pub(super) fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
 
 /// What a `syscall` file says.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Running,
     /// With pc and stack pointer.
     Asleep(State, (u64, u64)),
@@ -111,7 +119,7 @@ enum Place {
 
 impl Place {
     /// `running`, or `number a b c d e f sp pc`, or `-1 sp pc` (proc(5)).
-    fn parse(line: &[u8]) -> Self {
+    pub(super) fn parse(line: &[u8]) -> Self {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         if line == b"running" {
             return Self::Running;
