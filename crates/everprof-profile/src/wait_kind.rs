@@ -136,6 +136,25 @@ pub fn parks_on_own_word(name: &str) -> bool {
     path.starts_with("parking_lot::") || path.starts_with("parking_lot_core::")
 }
 
+/// The kind of lock whose own word a thread sleeps on that waits in these functions, leaf
+/// first: std's locks. `None`: it sleeps on something else, be it on behalf of a lock.
+pub fn sleeps_on_lock<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<WaitKind> {
+    for name in names {
+        let path = without_generics(name);
+        if let Some(kind) = named(&path) {
+            let is_own = OWN_WORDS.iter().any(|part| path.contains(part));
+            return is_own.then_some(kind);
+        }
+        if !is_plumbing(name, &path) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Those of [`KNOWN`] that sleep on the lock's own word.
+const OWN_WORDS: [&str; 2] = ["sync::mutex::futex::Mutex", "sync::rwlock::futex::RwLock"];
+
 /// What a function is known to wait for.
 fn named(path: &str) -> Option<WaitKind> {
     KNOWN
