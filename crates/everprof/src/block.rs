@@ -16,6 +16,8 @@ use std::borrow::Cow;
 
 use crate::assemble;
 use crate::config;
+use crate::deadlock;
+pub use crate::deadlock::{Awaited, Deadlock, StuckThread};
 use crate::profile::{LongText, Source, Time};
 use crate::waits::{self, Whose};
 
@@ -62,6 +64,42 @@ pub struct ContentionRecord<'a> {
 #[must_use]
 pub fn records() -> Vec<ContentionRecord<'static>> {
     waits::records(Whose::Waiters)
+}
+
+/// The deadlocks of this instant: threads that wait for one another and can never go on.
+///
+/// A lock of std's that nobody had to wait for was taken without a trace. Who *may*
+/// hold it is told from the stacks and registers of all threads; a deadlock is reported
+/// only if all who may hold a lock are in it. So none is reported where a thread that may
+/// hold the lock runs, waits with a time limit, or sleeps in a call that everprof does not
+/// know; nor of `parking_lot`, whose threads sleep on words of their own. docs/deadlocks.md
+/// tells what else it cannot see, and the one thing that it takes for granted.
+///
+/// Only waits of 100 ms and more are looked at. Ask from a thread that has no business
+/// with the locks, such as a watchdog: the one that asks may hold what its stack leads to.
+///
+/// # Overhead
+///
+/// Nothing to speak of while no thread waits that long for a lock. Else some 20 µs a
+/// thread on a thread of everprof's own, and 15 ms at most to look again; no thread of the
+/// program is disturbed.
+///
+/// ```
+/// for deadlock in everprof::block::deadlocks() {
+///     eprintln!("{deadlock}");
+/// }
+/// ```
+#[must_use]
+pub fn deadlocks() -> Vec<Deadlock> {
+    deadlock::deadlocks()
+}
+
+/// As [`deadlocks`], of waits that take at least so long: for tests, whose programs are
+/// too fast for 100 ms.
+#[doc(hidden)]
+#[must_use]
+pub fn deadlocks_since(least_wait: std::time::Duration) -> Vec<Deadlock> {
+    deadlock::deadlocks_since(least_wait)
 }
 
 /// Waits, by who waited.

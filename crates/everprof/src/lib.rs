@@ -43,6 +43,7 @@ pub mod block;
 pub mod config;
 pub mod cpu;
 pub mod custom;
+mod deadlock;
 mod dump;
 mod error;
 pub mod heap;
