@@ -117,6 +117,7 @@ fn look(least_nanos: u64) -> Look {
             _ => Awaits::Anybody,
         })
         .collect();
+    look_closer(&mut awaits, &standing, &wanted);
     let is_same = standing.look_again();
     let is_at_rest = is_same && (0..wanted.len()).all(|n| standing.is_still(n));
     amend(&mut awaits, &standing, &wanted);
@@ -125,6 +126,41 @@ fn look(least_nanos: u64) -> Look {
         Look::Sure(findings)
     } else {
         Look::Unsure(findings)
+    }
+}
+
+/// Before anybody is called stuck: whoever was ruled out as a holder may have the guard
+/// in memory that its stack leads to.
+fn look_closer(awaits: &mut [Awaits], standing: &Standing, wanted: &[Wanted]) {
+    let stuck = graph::stuck(awaits);
+    let locks: Vec<u64> = stuck
+        .iter()
+        .filter_map(|&thread| match (&awaits[thread], wanted[thread]) {
+            (Awaits::HolderOf { address, .. }, Wanted::Lock(_)) => Some(*address),
+            _ => None,
+        })
+        .collect();
+    if locks.is_empty() {
+        return;
+    }
+    for thread in 0..awaits.len() {
+        let leads_to = standing.leads_to(thread, &locks);
+        let met = locks.iter().zip(leads_to).filter(|(_, leads)| *leads);
+        for (lock, _) in met {
+            for (awaits, wanted) in awaits.iter_mut().zip(wanted) {
+                if let (
+                    Awaits::HolderOf {
+                        address,
+                        candidates,
+                    },
+                    Wanted::Lock(_),
+                ) = (awaits, wanted)
+                    && address == lock
+                {
+                    candidates.push(thread);
+                }
+            }
+        }
     }
 }
 

@@ -8,6 +8,8 @@
 pub(super) struct Map {
     pub(super) start: u64,
     pub(super) limit: u64,
+    /// It can be written, and so may hold guards.
+    pub(super) is_written: bool,
     /// Another process may have it, too.
     pub(super) is_shared: bool,
     /// A program's or library's own, which code reaches without a pointer: of a file, or
@@ -59,12 +61,14 @@ fn parse_line(line: &[u8]) -> Option<(Map, bool, &[u8])> {
     let mut ends = words.next()?.split(|&byte| byte == b'-');
     let mut end = || super::super::tasks::number(ends.next()?, 16);
     let (start, limit) = (end()?, end()?);
-    let is_shared = words.next()?.get(3) == Some(&b's');
+    let rights = words.next()?;
+    let is_shared = rights.get(3) == Some(&b's');
     let is_of_file = words.nth(2)? != b"0";
     let name = words.next().unwrap_or(&[]).trim_ascii();
     let map = Map {
         start,
         limit,
+        is_written: rights.get(1) == Some(&b'w'),
         is_shared,
         is_static: false,
         is_first_stack: false,
