@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: everything that must hold for a change to land.
 
 use crate::report::{Outcome, Report};
-use crate::{fast_path, interpose, loom, parity, test, workspace};
+use crate::{fast_path, interpose, loom, parity, sites, test, workspace};
 
 /// Runs the checks, then the tests, then the models. Goes on after a failure.
 pub fn run(report: &mut Report, _: &[String]) -> Outcome {
@@ -43,6 +43,7 @@ pub fn run(report: &mut Report, _: &[String]) -> Outcome {
     chore("parity", parity::run, &["--check".to_owned()]);
     chore("test", test::run, &[]);
     chore("interpose", interpose::run, &[]);
+    chore("sites", sites::run, &[]);
     chore("loom", loom::run, &[]);
     chore("fast-path", fast_path::run, &["--check".to_owned()]);
     Ok(())

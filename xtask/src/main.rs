@@ -11,6 +11,7 @@ mod miri;
 mod parity;
 mod report;
 mod sanitize;
+mod sites;
 mod test;
 mod tools;
 mod workspace;
@@ -34,7 +35,7 @@ const CHORES: &[Chore] = &[
     ),
     (
         "ci",
-        "what CI runs: fmt, clippy, docs, test, interpose, loom, fast-path --check",
+        "what CI runs: fmt, clippy, docs, test, interpose, sites, loom, fast-path --check",
         ci::run,
     ),
     (
@@ -56,6 +57,11 @@ const CHORES: &[Chore] = &[
         "parity",
         "write docs/parity.md, what of Go's profilers is where here [--check]",
         parity::run,
+    ),
+    (
+        "sites",
+        "every primitive's call site is in the block profile, by its name",
+        sites::run,
     ),
     (
         "bench",
