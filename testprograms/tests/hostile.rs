@@ -60,6 +60,7 @@ hostile! {
     refused_allocations_stay_refused: "out_of_memory";
     zeroed_blocks_stay_lazy: "zeroed_is_lazy";
     growth_goes_through_mremap: "growing_vec";
+    threads_that_wait_in_every_way_end_and_leave_nobody_waiting: "waits_soak";
 }
 
 #[test]
