@@ -45,6 +45,8 @@ pub enum WaitKind {
     Io,
     /// A runtime's thread without work.
     Idle,
+    /// Another thread's turn, in no lock: the program yielded by itself.
+    Yield,
     /// Told by no name.
     Other,
 }
@@ -66,6 +68,7 @@ impl WaitKind {
             Self::Sleep => "sleep",
             Self::Io => "io",
             Self::Idle => "idle",
+            Self::Yield => "yield",
             Self::Other => "other",
         }
     }
@@ -74,6 +77,12 @@ impl WaitKind {
     #[must_use]
     pub const fn is_lock(self) -> bool {
         matches!(self, Self::Mutex | Self::RwLock)
+    }
+
+    /// Whether nobody is kept waiting by it: what a block profile shows only if asked to.
+    #[must_use]
+    pub const fn is_idle(self) -> bool {
+        matches!(self, Self::Idle | Self::Yield)
     }
 
     /// The kind of a wait in these functions, leaf first; `known` is what the call
@@ -119,7 +128,7 @@ impl WaitKind {
 
     fn gives_way_to(self, what: Self) -> bool {
         let rank = |kind| match kind {
-            Self::Other => 0,
+            Self::Other | Self::Yield => 0,
             Self::Park | Self::Condvar => 1,
             Self::Io | Self::Task | Self::Join => 2,
             _ => 3,
@@ -372,6 +381,31 @@ mod tests {
             ),
         ] {
             assert_eq!(kind(&format!("{stack} < {ROOT}")), expected, "{stack}");
+        }
+    }
+
+    /// A turn that is given away within a lock is part of waiting for it; by the program itself
+    /// it keeps nobody waiting.
+    #[test]
+    fn a_yield_is_its_locks_or_nobodys() {
+        for (stack, expected) in [
+            (
+                "sched_yield < std::thread::yield_now < app::spin",
+                WaitKind::Yield,
+            ),
+            (
+                "sched_yield < std::thread::functions::yield_now < parking_lot::raw_mutex::RawMutex::lock_slow < app::work",
+                WaitKind::Mutex,
+            ),
+            (
+                "sched_yield < std::thread::yield_now < crossbeam_channel::flavors::list::Channel<T>::recv < app::work",
+                WaitKind::Channel,
+            ),
+        ] {
+            let stack = format!("{stack} < {ROOT}");
+            let kind = WaitKind::of_stack(stack.split(" < "), WaitKind::Yield);
+            assert_eq!(kind, expected, "{stack}");
+            assert_eq!(kind.is_idle(), expected == WaitKind::Yield);
         }
     }
 

@@ -6,8 +6,9 @@
 //! `d / period`, and adds `max(1, period / d)` contentions and `max(d, period)`
 //! nanoseconds: neither figure has a bias, towards long waits or short ones.
 //!
-//! Worker threads that have nothing to do wait, too. Where they are told apart,
-//! they are left out unless asked for: `/debug/pprof/block?idle=1`.
+//! Worker threads that have nothing to do wait, too, and so does a thread that gives its
+//! turn away in no lock. Where they are told apart, they are left out unless asked for:
+//! `/debug/pprof/block?idle=1`.
 //!
 //! Context: cold. Invariant: the figures only grow.
 //! Source: Go's `runtime.BlockProfile` and `SetBlockProfileRate`.
@@ -106,7 +107,8 @@ pub fn deadlocks_since(least_wait: std::time::Duration) -> Vec<Deadlock> {
 pub(crate) static BLOCK: Source = Source {
     name: "block",
     description: "Where threads waited for locks, conditions, channels and other threads, and \
-        how long. `idle=1` adds worker threads that had nothing to do.",
+        how long. `idle=1` adds worker threads that had nothing to do, and yields outside of \
+        locks.",
     time: Time::Cumulative,
     has_age: false,
     has_idle: true,

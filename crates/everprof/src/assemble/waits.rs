@@ -73,7 +73,7 @@ pub(crate) fn block_records(mut visit: impl FnMut(&[u64], &Tally)) {
     let stacks: Vec<_> = buckets.iter().map(|b| named.stack(b.stack)).collect();
     named.finish();
     for (bucket, stack) in buckets.iter().zip(stacks) {
-        if named.kind(&stack, known(bucket.operation)) != WaitKind::Idle {
+        if !named.kind(&stack, known(bucket.operation)).is_idle() {
             visit(bucket.stack, &bucket.waits);
         }
     }
@@ -112,7 +112,7 @@ fn of_block(
     profile.period_nanos = Some(snapshot.period_nanos);
     for (bucket, stack) in buckets.iter().zip(stacks) {
         let kind = profile.named.kind(&stack, known(bucket.operation));
-        if kind != WaitKind::Idle || idle {
+        if !kind.is_idle() || idle {
             profile.push(bucket.stack, bucket.labels, &bucket.waits, kind);
         }
     }
@@ -149,7 +149,7 @@ fn is_of_unlock(kind: WaitKind, site: &[u64]) -> bool {
 }
 
 /// What the call itself says.
-fn known(operation: Option<Operation>) -> WaitKind {
+pub(super) fn known(operation: Option<Operation>) -> WaitKind {
     match operation {
         Some(Operation::Lock) => WaitKind::Mutex,
         Some(Operation::Rwlock) => WaitKind::RwLock,
@@ -157,6 +157,7 @@ fn known(operation: Option<Operation>) -> WaitKind {
         Some(Operation::Join) => WaitKind::Join,
         Some(Operation::Sleep) => WaitKind::Sleep,
         Some(Operation::Io) => WaitKind::Io,
+        Some(Operation::Yield) => WaitKind::Yield,
         _ => WaitKind::Other,
     }
 }
