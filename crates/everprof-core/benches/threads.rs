@@ -1,12 +1,13 @@
 //! A dump of many threads that sleep, and of two that are busy.
 //!
 //! ```text
-//! cargo bench -p everprof-core --bench threads
+//! cargo bench -p everprof-core --bench threads                          waits are not recorded
+//! cargo bench -p everprof-core --bench threads --features interpose     they are
 //! ```
 //!
 //! Printed: milliseconds of the first dump and of the median of the next nine (names and
-//! all), the processor time that the median took, how many stacks came from outside, how
-//! long a running thread was held, and the longest gap that a busy thread saw, with and
+//! all), the processor time that the median took, how many stacks came from outside, how many
+//! of those were known from a recorded wait, how long a running thread was held, and the longest gap that a busy thread saw, with and
 //! without a dump. The machine's other work is in all of them, least in the processor time.
 
 use std::hint::black_box;
@@ -23,8 +24,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 fn main() {
     everprof_core::modules::refresh();
     println!(
-        "{:>8}{:>12}{:>12}{:>12}{:>10}{:>10}{:>12}{:>12}",
-        "threads", "first ms", "median ms", "cpu ms", "outside", "whole", "gap us", "gap us idle"
+        "{:>8}{:>12}{:>12}{:>12}{:>10}{:>10}{:>10}{:>12}{:>12}",
+        "threads",
+        "first ms",
+        "median ms",
+        "cpu ms",
+        "outside",
+        "recorded",
+        "whole",
+        "gap us",
+        "gap us idle"
     );
     for count in [100, 1000, 5000] {
         sleeping(count);
@@ -67,10 +76,16 @@ fn sleeping(count: usize) {
         let median_cpu_nanos = dumps[4].1;
         dumps.sort_by_key(|(dump, _)| dump.duration_nanos());
         let median = &dumps[4].0;
-        let outside = |dump: &Dump| {
+        let recorded = |dump: &Dump| {
             dump.iter()
-                .filter(|thread| thread.source == Source::Outside)
+                .filter(|thread| matches!(thread.source, Source::Recorded(_)))
                 .count()
+        };
+        let outside = |dump: &Dump| {
+            let found = dump
+                .iter()
+                .filter(|thread| thread.source == Source::Outside);
+            found.count() + recorded(dump)
         };
         let whole = |dump: &Dump| {
             dump.iter()
@@ -94,12 +109,13 @@ fn sleeping(count: usize) {
         let dumping = gap_during(&|| _ = black_box(collect(PATIENCE)));
         let idle = gap_during(&|| thread::sleep(Duration::from_nanos(median.duration_nanos())));
         println!(
-            "{:>8}{:>12.2}{:>12.2}{:>12.2}{:>10}{:>10}{:>12}{:>12}",
+            "{:>8}{:>12.2}{:>12.2}{:>12.2}{:>10}{:>10}{:>10}{:>12}{:>12}",
             count,
             first.duration_nanos() as f64 / 1e6,
             median.duration_nanos() as f64 / 1e6,
             median_cpu_nanos as f64 / 1e6,
             outside(median),
+            recorded(median),
             whole(median),
             dumping,
             idle,

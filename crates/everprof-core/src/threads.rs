@@ -8,9 +8,9 @@
 //! ```text
 //! collect ─→ turn       overlapping requests queue, and those that queue share
 //!          ─→ linux ─→ tasks    who is there; names; what the kernel says
+//!                  ─→ blocked   in a wait that is recorded: where its stack is, is known
 //!                  ─→ look      asleep: stack read from outside, nobody disturbed
 //!                  ─→ asked     running: signalled, walks itself into a slot
-//!                  ─→ blocked   asleep in an operation that was recorded: known
 //!          ─→ dump       the values that come of it
 //! ```
 //!
@@ -33,7 +33,6 @@
 use core::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-mod blocked;
 mod dump;
 mod turn;
 
@@ -56,8 +55,7 @@ mod turn;
 mod backend;
 
 pub use backend::{REACH_BYTES, Standing, StandingThread};
-pub use blocked::RecordedWait;
-pub use dump::{Dump, Missing, Source, State, Thread};
+pub use dump::{Dump, Missing, RecordedWait, Source, State, Thread};
 
 /// The stacks of all threads, as they are now.
 ///

@@ -60,6 +60,8 @@ mod wakes;
 #[cfg(not(everprof_loom))]
 pub use blocked::Blocked;
 #[cfg(not(everprof_loom))]
+pub(crate) use blocked::UnderWay;
+#[cfg(not(everprof_loom))]
 pub use recorder::{Begun, Recorder};
 #[cfg(not(everprof_loom))]
 pub use snapshot::{BlockBucket, BlockSnapshot, MutexBucket, MutexSnapshot};

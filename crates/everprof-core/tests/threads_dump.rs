@@ -22,6 +22,7 @@ use std::{mem, panic, ptr, thread};
 use everprof_core::own_threads::OwnThread;
 use everprof_core::stack::StackEnd;
 use everprof_core::threads::{Dump, Missing, RecordedWait, Source, State, Thread, collect};
+use everprof_core::waits::Operation;
 use oracle::library::{Library, build};
 use oracle::truth;
 
@@ -235,8 +236,21 @@ fn sleeps() -> Vec<Sleep> {
     ]
 }
 
+/// What the recorder of waits knows such a sleep as, by default and where it sees any.
+fn operation(name: &str) -> Option<Operation> {
+    let operation = match name {
+        "join" => Operation::Join,
+        "mutex" | "rwlock" | "condvar" | "condvar-timed" | "park" | "park-timed" | "channel" => {
+            Operation::Futex
+        }
+        _ => return None,
+    };
+    cfg!(feature = "interpose").then_some(operation)
+}
+
 #[test]
 fn sleeping_threads_are_walked_whole_and_undisturbed() {
+    let before_nanos = everprof_core::waits::now_nanos();
     let started: Vec<_> = sleeps()
         .into_iter()
         .map(|(name, sleep)| (name, start(name, sleep)))
@@ -250,8 +264,24 @@ fn sleeping_threads_are_walked_whole_and_undisturbed() {
         assert!(dump.is_supported());
         for (name, started) in &started {
             let thread = of(&dump, name);
-            assert_eq!(thread.source, Source::Outside, "{name} {:?}", thread.end);
-            assert!(matches!(thread.state, State::InCall { .. }), "{name}");
+            match operation(name) {
+                Some(operation) => {
+                    let Source::Recorded(wait) = thread.source else {
+                        panic!("{name} {:?} {:?}", thread.source, thread.end);
+                    };
+                    assert_eq!(wait.operation, operation, "{name}");
+                    assert!(before_nanos < wait.since_nanos, "{name}");
+                    assert!(
+                        wait.since_nanos < everprof_core::waits::now_nanos(),
+                        "{name}"
+                    );
+                    assert_ne!(wait.address, 0, "{name}");
+                }
+                None => {
+                    assert_eq!(thread.source, Source::Outside, "{name} {:?}", thread.end);
+                    assert!(matches!(thread.state, State::InCall { .. }), "{name}");
+                }
+            }
             started.assert_whole(&thread);
         }
     }
@@ -286,7 +316,10 @@ fn the_thread_that_asks_is_in_its_own_dump() {
     .unwrap();
     let thread = dump.iter().find(|thread| thread.id == id).unwrap();
     // Somebody else may have made this dump at the same time, and shared it.
-    assert!(matches!(thread.source, Source::Itself | Source::Outside));
+    assert!(matches!(
+        thread.source,
+        Source::Itself | Source::Outside | Source::Recorded(_)
+    ));
     assert_eq!(thread.end, StackEnd::Root);
     assert!(thread.stack.ends_with(&outer));
 }
@@ -494,17 +527,42 @@ fn a_realtime_signal_that_the_program_handles_is_not_taken() {
     stop.store(true, Ordering::SeqCst);
 }
 
+/// Threads that wait over and over, so that slots are left and claimed while they are read:
+/// what is told as recorded is a whole stack all the same, and of the right thread.
 #[test]
-fn nothing_is_recorded_that_nobody_records() {
-    let dump = collect(PATIENCE);
-    let recorded: Vec<RecordedWait> = dump
-        .iter()
-        .filter_map(|thread| match thread.source {
-            Source::Recorded(wait) => Some(wait),
-            _ => None,
+fn a_wait_that_ends_while_it_is_read_is_not_told_half() {
+    let pairs: Vec<_> = (0..8)
+        .map(|number| {
+            let (sender, receiver) = channel::<()>();
+            let (back, returned) = channel::<()>();
+            let echo = start(&format!("echo-{number}"), move || {
+                for () in receiver {
+                    back.send(()).unwrap();
+                }
+            });
+            let call = start(&format!("call-{number}"), move || {
+                loop {
+                    sender.send(()).unwrap();
+                    returned.recv().unwrap();
+                }
+            });
+            [echo, call]
         })
         .collect();
-    assert_eq!(recorded, []);
+    let mut recorded: Vec<RecordedWait> = Vec::new();
+    for _ in 0..200 {
+        let dump = collect(PATIENCE);
+        for started in pairs.iter().flatten() {
+            let Some(thread) = dump.iter().find(|thread| thread.id == started.id) else {
+                panic!("{} is missing", started.id);
+            };
+            if let Source::Recorded(wait) = thread.source {
+                started.assert_whole(&thread);
+                recorded.push(wait);
+            }
+        }
+    }
+    assert_eq!(recorded.is_empty(), operation("channel").is_none());
 }
 
 /// A thread that is busy in a handler of the program's, on a signal stack of this size.

@@ -5,8 +5,9 @@
 //! so that memory which is unmapped or written meanwhile is an error or an old value,
 //! never a fault. Whether the thread slept all the while is for the caller to see to.
 //!
-//! Known are the stack pointer and the pc (/proc/self/task/TID/syscall), but not the
-//! frame pointer, nor the link register. What follows from it:
+//! Of a thread that was looked at are known the stack pointer and the pc
+//! (/proc/self/task/TID/syscall), but not the frame pointer, nor the link register; of one
+//! whose wait is recorded all four. What follows from the former:
 //!
 //! - Frames based on the stack pointer are walked as always, and if one of them has
 //!   saved the frame pointer, it is known from there on.
@@ -23,8 +24,8 @@ use core::cell::RefCell;
 use super::lookup::Lookup;
 use crate::modules::loaded as modules;
 use crate::stack::rules::Rule;
-use crate::stack::walk::{Memory, Place, Rules, walk_outside};
-use crate::stack::{Captured, depth_limit};
+use crate::stack::walk::{Memory, Place, Rules, UNKNOWN, walk_outside};
+use crate::stack::{Captured, Registers, depth_limit};
 use crate::sys;
 use code::Code;
 
@@ -82,6 +83,21 @@ impl Reader {
         leaf: Leaf,
         out: &mut [u64],
     ) -> Captured {
+        let registers = Registers {
+            pc,
+            sp,
+            fp: UNKNOWN,
+            lr: 0,
+        };
+        self.walk(&registers, leaf, out)
+    }
+
+    /// As [`Reader::capture`], of a thread whose frame with these registers stands still.
+    pub(crate) fn capture_from(&mut self, registers: &Registers, out: &mut [u64]) -> Captured {
+        self.walk(registers, Leaf::Interrupted, out)
+    }
+
+    fn walk(&mut self, registers: &Registers, leaf: Leaf, out: &mut [u64]) -> Captured {
         self.window.bytes = 0;
         let limit = depth_limit().min(out.len());
         let out = out.get_mut(..limit).unwrap_or(&mut []);
@@ -95,7 +111,7 @@ impl Reader {
             code: &self.code,
             leaf,
         };
-        walk_outside((pc, sp), &mut memory, &mut rules, out)
+        walk_outside(registers, &mut memory, &mut rules, out)
     }
 
     /// The thread last captured slept all the while, or it did not: then what was copied

@@ -44,7 +44,7 @@ pub(crate) trait Memory {
 
 /// Stands for a frame pointer that nobody knows. Odd, so that it leads nowhere; as data
 /// of a program that keeps none it does no harm.
-const UNKNOWN: u64 = 1;
+pub(crate) const UNKNOWN: u64 = 1;
 
 /// What is known of a frame whose frame pointer is not.
 #[derive(Clone, Copy, Debug)]
@@ -109,22 +109,23 @@ pub(crate) fn walk<M: Memory, R: Rules>(
     captured
 }
 
-/// Walks the stack of another thread, of whose registers only two are known.
+/// Walks the stack of another thread, of whose registers two may be unknown: the frame
+/// pointer is then [`UNKNOWN`], the link register 0.
 #[cfg_attr(
     miri,
     allow(dead_code, reason = "there are no other threads' stacks there")
 )]
 pub(crate) fn walk_outside<M: Memory, R: Rules>(
-    (pc, sp): (u64, u64),
+    registers: &Registers,
     memory: &mut M,
     rules: &mut R,
     out: &mut [u64],
 ) -> Captured {
     let frame = Frame {
-        pc,
-        sp,
-        fp: UNKNOWN,
-        lr: None,
+        pc: registers.pc,
+        sp: registers.sp,
+        fp: registers.fp,
+        lr: (registers.lr != 0).then_some(registers.lr),
         exact: true,
         trusted: false,
     };
@@ -500,18 +501,24 @@ mod tests {
         let mut world = three();
         world.rules.insert(0x2004, rule(Cfa::Fp(16), Saved::Same));
         let rules = world.rules.clone();
-        let outside = |world: &mut World| {
+        let outside = |world: &mut World, fp: u64| {
             let mut out = [0; 10];
-            let registers = (0x3003, BASE);
+            let registers = Registers {
+                pc: 0x3003,
+                sp: BASE,
+                fp,
+                lr: 0,
+            };
             let mut memory = world;
-            let captured = walk_outside(registers, &mut memory, &mut Table(&rules), &mut out);
+            let captured = walk_outside(&registers, &mut memory, &mut Table(&rules), &mut out);
             (out[..captured.depth].to_vec(), captured.end)
         };
         let cut = (vec![0x3004, 0x2005], StackEnd::NoFramePointer);
-        assert_eq!(outside(&mut world), cut);
-        world.frame_pointers.insert(0x2004, BASE + 3 * 8);
+        assert_eq!(outside(&mut world, UNKNOWN), cut);
         let whole = (vec![0x3004, 0x2005, 0x1005], StackEnd::Root);
-        assert_eq!(outside(&mut world), whole);
+        assert_eq!(outside(&mut world, BASE + 3 * 8), whole);
+        world.frame_pointers.insert(0x2004, BASE + 3 * 8);
+        assert_eq!(outside(&mut world, UNKNOWN), whole);
     }
 
     #[test]

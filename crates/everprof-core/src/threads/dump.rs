@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::RecordedWait;
 use crate::stack::StackEnd;
+use crate::waits::Operation;
 
 /// All threads of this process at about one time. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -105,7 +105,8 @@ pub enum State {
     },
     /// It sleeps, and not in a system call: until a page of memory is there.
     InFault,
-    /// The kernel does not say.
+    /// The kernel does not say, or was not asked: a wait that is recorded says more
+    /// ([`Source::Recorded`]).
     Unknown,
 }
 
@@ -122,10 +123,23 @@ pub enum Source {
         /// How long that held it.
         held_nanos: u64,
     },
-    /// It waits in an operation that was recorded when it began.
+    /// It waits in an operation that was recorded when it began, and was not disturbed.
     Recorded(RecordedWait),
     /// There is no stack.
     Missing(Missing),
+}
+
+/// A wait that was recorded before its thread fell asleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordedWait {
+    /// Nanoseconds of the monotonic clock when it began ([`crate::waits::now_nanos`]).
+    pub since_nanos: u64,
+    /// What is waited in.
+    pub operation: Operation,
+    /// Address of the lock or word that is waited for; 0: none.
+    pub address: usize,
+    /// The set of labels in force when it began; 0: none.
+    pub labels: u32,
 }
 
 /// Why there is no stack.

@@ -5,7 +5,8 @@
 //! is sent, and stays mapped.
 //!
 //! ```text
-//!            ┌─ asleep, whole stack ────────────────────────→ Outside
+//!            ┌─ in a wait that is recorded, whole stack ─────→ Recorded
+//!            ├─ asleep, whole stack ────────────────────────→ Outside
 //! first look ┼─ asleep, stack cut ─┬─ call goes on ─→ ask
 //!            │                     └─ EINTR ────────────────→ Outside, cut
 //!            └─ running ─ look again ─┬─ asleep: as above
@@ -23,16 +24,17 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use asked::{Answer, Pool, Question};
+use blocked::Recorded;
 use look::{Looker, Seen};
 use tasks::Tasks;
 
-use super::blocked;
 use super::dump::{Collected, Dump, Missing, Name, Row, Source, State};
 use super::turn::Turn;
 use crate::stack::{self, Captured, MAX_DEPTH, Registers, StackEnd};
 use crate::{global, local, own_threads, sys};
 
 mod asked;
+mod blocked;
 mod calls;
 mod look;
 mod standing;
@@ -122,6 +124,7 @@ struct Collection {
     this: u32,
     collected: Collected,
     tasks: Tasks,
+    recorded: Recorded,
     looker: Looker,
     pool: Option<&'static Pool>,
     signal: Option<i32>,
@@ -169,6 +172,7 @@ impl Collection {
             this: sys::thread_id(),
             collected,
             tasks,
+            recorded: Recorded::now(),
             looker: Looker::new(),
             pool: process.pool.as_ref(),
             signal: asked::install(),
@@ -225,9 +229,10 @@ impl Collection {
             });
             return self.add(id, State::Running, Source::Itself, captured);
         }
-        if let Some((wait, depth)) = blocked::recorded_wait(id, self.out.as_mut_slice()) {
-            let end = StackEnd::Root;
-            let captured = Captured { depth, end };
+        let recorded = self
+            .recorded
+            .stack_of(id, &mut self.looker, self.out.as_mut_slice());
+        if let Some((wait, captured)) = recorded {
             return self.add(id, State::Unknown, Source::Recorded(wait), captured);
         }
         let mut pending = Pending {

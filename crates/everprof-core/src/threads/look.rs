@@ -12,7 +12,7 @@ use std::io;
 
 use super::tasks::{self, TaskFile, Tasks, number};
 use crate::stack::backend::{Leaf, Reader};
-use crate::stack::{Captured, StackEnd};
+use crate::stack::{Captured, Registers, StackEnd};
 use crate::sys;
 use crate::threads::State;
 
@@ -55,6 +55,27 @@ impl Looker {
         let captured = self.reader.capture(registers, leaf, out);
         self.reader.slept(false);
         captured
+    }
+
+    /// Walks the stack of `thread` from `registers`, which are those of a frame that it does not
+    /// return to before something is over that `goes_on`. `None`: that is over, the thread ran
+    /// meanwhile, or this is not its whole stack.
+    pub(super) fn walk_still(
+        &mut self,
+        thread: u32,
+        registers: &Registers,
+        out: &mut [u64],
+        goes_on: impl FnOnce() -> bool,
+    ) -> Option<Captured> {
+        let before_nanos = sys::thread_cpu_nanos(thread)?;
+        if !goes_on() {
+            return None;
+        }
+        let captured = self.reader.capture_from(registers, out);
+        let slept = sys::thread_cpu_nanos(thread) == Some(before_nanos);
+        self.reader.slept(slept);
+        let is_whole = matches!(captured.end, StackEnd::Root | StackEnd::Truncated);
+        (slept && is_whole).then_some(captured)
     }
 
     /// Looks at `thread`; the stack, if there is one, is at the front of `out`.

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use super::blocked;
 use super::dump::{Collected, Dump};
 use super::turn::Turn;
 
@@ -17,7 +16,6 @@ pub use standing::{REACH_BYTES, Standing, StandingThread};
 pub(super) fn collect(_patience: Duration) -> Dump {
     static TURN: Turn<Dump> = Turn::new();
     TURN.share(|| {
-        let _ = blocked::recorded_wait(0, &mut []);
         Dump::new(Collected {
             rows: Vec::new(),
             frames: Vec::new(),

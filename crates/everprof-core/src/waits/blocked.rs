@@ -30,7 +30,41 @@ pub struct Blocked {
     pub registers: Registers,
 }
 
+/// A wait that is under way, or was lately.
+#[derive(Debug)]
+pub(crate) struct UnderWay<'s> {
+    seen: Seen<'s>,
+    blocked: Blocked,
+}
+
+impl UnderWay<'_> {
+    pub(crate) fn blocked(&self) -> &Blocked {
+        &self.blocked
+    }
+
+    /// Whether it still is. Its thread may be gone.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.seen.is_still_there()
+    }
+}
+
 impl<'s> Recorder<'s> {
+    /// Calls `visit` with each wait that is under way; as [`Recorder::for_each_blocked`],
+    /// but that nobody has looked whether its thread is alive.
+    pub(crate) fn for_each_under_way(self, mut visit: impl FnMut(UnderWay<'s>)) {
+        let Some(region) = self.store.own_region() else {
+            return;
+        };
+        let (Some(slots), Some(addresses)) = (Slots::open(region), Addresses::open(region)) else {
+            return;
+        };
+        slots.for_each(|seen| {
+            if let Some(blocked) = blocked(&seen, &addresses) {
+                visit(UnderWay { seen, blocked });
+            }
+        });
+    }
+
     /// Calls `visit` with each wait that is under way; of one thread, those that it is in
     /// the midst of come in no order.
     pub fn for_each_blocked(self, mut visit: impl FnMut(&Blocked)) {

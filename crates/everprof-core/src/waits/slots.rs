@@ -427,6 +427,14 @@ pub struct Seen<'a> {
 }
 
 impl Seen<'_> {
+    /// Whether the slot holds the same wait now.
+    #[must_use]
+    pub fn is_still_there(&self) -> bool {
+        // Acquire: what its thread did before it came to wait is seen by who reads its stack.
+        // Pairs with the Release in `publish`.
+        self.slot.sequence.load(Ordering::Acquire) == self.sequence
+    }
+
     /// The wait's thread is gone: frees the slot. Where it was counted, if it was.
     pub fn reap(&self) -> Place {
         free(self.slot, self.sequence)

@@ -3,16 +3,17 @@
 //! Context: cold. Invariant: every thread of the dump has one sample, with a stack or
 //! with a frame and a state that say why there is none.
 //!
-//! A dump knows stacks and system calls; the recorder of waits knows what those that
-//! wait in a call of ours wait for, and since when. They are joined by the thread's
-//! number. Between the two a thread may go on: a wait that began after the dump is of
-//! another time, and left out.
+//! A dump knows stacks, and of threads that wait in a call of ours what they wait for, and
+//! since when. Of some that did not stand still the first time it knows the system call
+//! alone: these are joined with the recorder of waits by the thread's number. Between
+//! the two a thread may go on: a wait that is not of such a call is of another time, and
+//! left out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use everprof_core::threads::{Dump, Source, State, Thread, collect};
-use everprof_core::waits::{Blocked, Operation};
+use everprof_core::threads::{Dump, RecordedWait, Source, State, Thread, collect};
+use everprof_core::waits::Operation;
 use everprof_core::{global, modules};
 use everprof_profile::report::units;
 use everprof_profile::stacks::{CREATOR_LABEL, ID_LABEL, NAME_LABEL, STATE_LABEL};
@@ -23,6 +24,7 @@ use super::as_value;
 use super::labels::LabelSets;
 use super::modules::Modules;
 use super::named::Named;
+use super::waits::known;
 use crate::error::{Error, Kind};
 use crate::profile::Ask;
 
@@ -42,23 +44,42 @@ pub(crate) fn threads(kind: &str, ask: &Ask<'_>) -> Result<Profile, Error> {
             ),
         ));
     }
-    Ok(assemble(kind, &dump, &blocked(&dump), ask))
+    Ok(assemble(kind, &dump, &waits(&dump), ask))
 }
 
 /// Who waits in a call of ours, by thread; of several waits the latest, which a signal
 /// handler is in.
-fn blocked(dump: &Dump) -> HashMap<u32, Blocked> {
-    let mut all: HashMap<u32, Blocked> = HashMap::with_capacity(dump.len());
-    global::waits().for_each_blocked(|wait| {
-        let known = all.entry(wait.tid).or_insert(*wait);
-        if known.since_nanos < wait.since_nanos {
-            *known = *wait;
+fn waits(dump: &Dump) -> HashMap<u32, RecordedWait> {
+    let mut all = HashMap::with_capacity(dump.len());
+    let mut some_asleep = false;
+    for thread in dump.iter() {
+        match (thread.source, thread.state) {
+            (Source::Recorded(wait), _) => _ = all.insert(thread.id, wait),
+            (_, State::InCall { .. }) => some_asleep = true,
+            _ => {}
         }
-    });
+    }
+    let told: HashSet<u32> = all.keys().copied().collect();
+    if some_asleep {
+        global::waits().for_each_blocked(|blocked| {
+            let wait = RecordedWait {
+                since_nanos: blocked.since_nanos,
+                operation: blocked.operation,
+                address: blocked.address,
+                labels: blocked.labels,
+            };
+            if !told.contains(&blocked.tid) {
+                let known = all.entry(blocked.tid).or_insert(wait);
+                if known.since_nanos < wait.since_nanos {
+                    *known = wait;
+                }
+            }
+        });
+    }
     all
 }
 
-fn assemble(kind: &str, dump: &Dump, blocked: &HashMap<u32, Blocked>, ask: &Ask<'_>) -> Profile {
+fn assemble(kind: &str, dump: &Dump, waits: &HashMap<u32, RecordedWait>, ask: &Ask<'_>) -> Profile {
     let types = [(kind, "count")];
     let modules = Modules::of_this_process();
     let mut named = Named::new(&types, &modules, ask.names);
@@ -82,7 +103,7 @@ fn assemble(kind: &str, dump: &Dump, blocked: &HashMap<u32, Blocked>, ask: &Ask<
     let now_nanos = everprof_core::waits::now_nanos();
     let sets = LabelSets::of_this_process();
     for (thread, stack) in dump.iter().zip(&stacks) {
-        let wait = blocked.get(&thread.id);
+        let wait = waits.get(&thread.id);
         let state = state(&named, &thread, stack, wait, now_nanos);
         let mut stack: Vec<_> = thread
             .stack
@@ -147,37 +168,47 @@ fn state(
     named: &Named<'_>,
     thread: &Thread<'_>,
     stack: &[LocationId],
-    wait: Option<&Blocked>,
+    wait: Option<&RecordedWait>,
     now_nanos: u64,
 ) -> String {
-    if let Source::Missing(why) = thread.source {
-        return why.reason().to_owned();
-    }
-    let number = match thread.state {
-        State::InCall { number, .. } => number,
-        State::InFault => return "page fault".to_owned(),
-        State::Running => return "running".to_owned(),
+    let (what, wait) = match (thread.source, thread.state) {
+        (Source::Missing(why), _) => return why.reason().to_owned(),
         // The one that asks is in a call of ours, which is nothing to tell.
-        _ if thread.source == Source::Itself => return "running".to_owned(),
+        (Source::Itself, _) | (_, State::Running) => return "running".to_owned(),
+        (Source::Recorded(wait), _) => (waiting_for(named, stack, wait.operation), Some(wait)),
+        (_, State::InCall { number, .. }) => {
+            let call = Call::of(number);
+            let wait = wait.filter(|wait| call.is_of(wait.operation));
+            (in_call(named, stack, call, number), wait.copied())
+        }
+        (_, State::InFault) => return "page fault".to_owned(),
         _ => return String::new(),
     };
-    let call = Call::of(number);
-    let kind = named.kind(stack, call.known());
-    let what = match (kind, call) {
+    let Some(wait) = wait else {
+        return what;
+    };
+    let since = now_nanos.saturating_sub(wait.since_nanos);
+    let since = units::format(as_value(since), "nanoseconds");
+    match wait.address {
+        0 => format!("{what}, {since}"),
+        address => format!("{what} {address:#x}, {since}"),
+    }
+}
+
+/// What a thread waits for that is in a recorded operation.
+fn waiting_for(named: &Named<'_>, stack: &[LocationId], operation: Operation) -> String {
+    match named.kind(stack, known(Some(operation))) {
+        WaitKind::Other => "futex".to_owned(),
+        kind => kind.name().to_owned(),
+    }
+}
+
+/// What a thread waits for that sleeps in a system call.
+fn in_call(named: &Named<'_>, stack: &[LocationId], call: Call, number: u32) -> String {
+    match (named.kind(stack, call.known()), call) {
         (WaitKind::Other, Call::Futex) => "futex".to_owned(),
         (WaitKind::Other, Call::Unknown) => format!("system call {number}"),
-        _ => kind.name().to_owned(),
-    };
-    match wait.filter(|wait| call.is_of(wait.operation)) {
-        None => what,
-        Some(wait) => {
-            let since = now_nanos.saturating_sub(wait.since_nanos);
-            let since = units::format(as_value(since), "nanoseconds");
-            match wait.address {
-                0 => format!("{what}, {since}"),
-                address => format!("{what} {address:#x}, {since}"),
-            }
-        }
+        (kind, _) => kind.name().to_owned(),
     }
 }
 
