@@ -17,9 +17,9 @@ use crate::arena::Offset;
 use crate::labels;
 use crate::ledger::{self, Ledger};
 use crate::local;
-use crate::lost::Lost;
+use crate::scratch;
 use crate::snapshot;
-use crate::stack::{self, MAX_DEPTH, Registers};
+use crate::stack::{self, Registers};
 use crate::store::{Generation, Store};
 use crate::table::{COUNTERS, Key};
 
@@ -90,11 +90,7 @@ impl<'s> Recorder<'s> {
     ) -> Option<Held> {
         let region = self.store.region_or_make()?;
         let ledger = Ledger::open(region, ledger::Name::CUSTOM)?;
-        let bucket = if stack::depth_limit() <= SHALLOW {
-            bucket_of::<SHALLOW>(&ledger, profile, labels, capture)
-        } else {
-            bucket_of::<MAX_DEPTH>(&ledger, profile, labels, capture)
-        }?;
+        let bucket = scratch::bucket_of(&ledger, profile, labels, capture)?;
         self.store.note_modules(region);
         let held = Held {
             bucket,
@@ -173,30 +169,6 @@ fn clamp(counters: &mut [u64; COUNTERS]) {
     for (given_back, taken) in given_back.iter_mut().zip(taken) {
         *given_back = (*given_back).min(*taken);
     }
-}
-
-/// Depth up to which a capture's scratch is 1 KiB of stack; beyond it is 8 KiB.
-const SHALLOW: usize = stack::DEFAULT_DEPTH;
-
-/// Apart from its caller, so that the scratch is not on the stack of what follows.
-#[inline(never)]
-fn bucket_of<const DEPTH: usize>(
-    ledger: &Ledger<'_>,
-    profile: u64,
-    labels: u32,
-    capture: impl FnOnce(&mut [u64]) -> usize,
-) -> Option<Offset> {
-    let mut scratch = [0; DEPTH];
-    let depth = capture(&mut scratch);
-    let stack = match scratch.get(..depth) {
-        Some(stack) if depth > 0 => stack,
-        _ => &[Lost::NoStack.pc()],
-    };
-    ledger.bucket(&Key {
-        stack,
-        extra: profile,
-        labels,
-    })
 }
 
 #[cfg(test)]

@@ -11,17 +11,15 @@
 //! take:   hold the object → Taken;  free: enter → count → release → leave
 //! ```
 
-use crate::arena::Offset;
 use crate::labels;
-use crate::ledger::Ledger;
 use crate::local::{self, Local};
 use crate::lost::Lost;
 use crate::sampler;
+use crate::scratch;
 use crate::settings::Name;
-use crate::stack::{self, MAX_DEPTH, Registers};
+use crate::stack::{self, Registers};
 use crate::store::Store;
 use crate::sys;
-use crate::table::Key;
 pub(crate) use parts::Parts;
 
 mod parts;
@@ -130,12 +128,7 @@ impl<'s> Recorder<'s> {
         };
         let class = size_class(size_bytes);
         let labels = labels::in_force(self.store, local);
-        let bucket = if stack::depth_limit() <= SHALLOW {
-            bucket_of::<SHALLOW>(&parts.ledger, class, labels, capture)
-        } else {
-            bucket_of::<MAX_DEPTH>(&parts.ledger, class, labels, capture)
-        };
-        let Some(bucket) = bucket else {
+        let Some(bucket) = scratch::bucket_of(&parts.ledger, class, labels, capture) else {
             parts.in_use.unreserve(place);
             return None;
         };
@@ -212,31 +205,6 @@ impl<'s> Recorder<'s> {
             ),
         }
     }
-}
-
-/// Depth up to which a capture's scratch is 1 KiB of stack; beyond it is 8 KiB,
-/// which only those pay who raise the limit.
-const SHALLOW: usize = stack::DEFAULT_DEPTH;
-
-/// Apart from its caller, so that the scratch is not on the stack of what follows.
-#[inline(never)]
-fn bucket_of<const DEPTH: usize>(
-    ledger: &Ledger<'_>,
-    class: u64,
-    labels: u32,
-    capture: impl FnOnce(&mut [u64]) -> usize,
-) -> Option<Offset> {
-    let mut scratch = [0; DEPTH];
-    let depth = capture(&mut scratch);
-    let stack = match scratch.get(..depth) {
-        Some(stack) if depth > 0 => stack,
-        _ => &[Lost::NoStack.pc()],
-    };
-    ledger.bucket(&Key {
-        stack,
-        extra: class,
-        labels,
-    })
 }
 
 /// The upper bound of the sizes that share a bucket: multiples of 8 up to 1 KiB,

@@ -45,6 +45,8 @@ pub mod managed;
 #[cfg(not(everprof_loom))]
 pub mod recording;
 #[cfg(not(everprof_loom))]
+mod scratch;
+#[cfg(not(everprof_loom))]
 pub mod spawn;
 // The model takes its pool alone.
 #[cfg(everprof_loom)]

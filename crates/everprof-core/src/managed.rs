@@ -25,7 +25,8 @@ use crate::inuse::Object;
 use crate::local::Local;
 use crate::lost::Lost;
 use crate::sampler::{self, Weight};
-use crate::stack::{self, MAX_DEPTH, Registers};
+use crate::scratch;
+use crate::stack::{self, Registers};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys;
 use crate::table::{Counters, Key};
@@ -164,11 +165,7 @@ impl Heap {
             self.count_lost(&parts, Lost::InUseFull, &weight);
             return;
         };
-        let row = if stack::depth_limit() <= SHALLOW {
-            row_of::<SHALLOW>(&parts, allocation, capture)
-        } else {
-            row_of::<MAX_DEPTH>(&parts, allocation, capture)
-        };
+        let row = scratch::captured(capture, |stack| row_of(&parts, allocation, stack));
         // A handler that interrupted this thread may have forked: the place is gone.
         let (Some(row), true) = (row, self.made() == made) else {
             parts.in_use.unreserve(place);
@@ -390,22 +387,8 @@ const fn key_of(address: usize) -> usize {
     address ^ (1 << (usize::BITS - 1))
 }
 
-/// Depth up to which a capture's scratch is 1 KiB of stack; beyond it is 8 KiB.
-const SHALLOW: usize = stack::DEFAULT_DEPTH;
-
-/// Apart from its caller, so that the scratch is not on the stack of what follows.
-#[inline(never)]
-fn row_of<const DEPTH: usize>(
-    parts: &Parts<'_>,
-    allocation: &Allocation<'_>,
-    capture: impl FnOnce(&mut [u64]) -> usize,
-) -> Option<Row> {
-    let mut scratch = [0; DEPTH];
-    let depth = capture(&mut scratch);
-    let stack = match scratch.get(..depth) {
-        Some(stack) if depth > 0 => stack,
-        _ => &[Lost::NoStack.pc()],
-    };
+/// Where an allocation by this stack is counted.
+fn row_of(parts: &Parts<'_>, allocation: &Allocation<'_>, stack: &[u64]) -> Option<Row> {
     let type_number = allocation
         .type_name
         .map_or(types::NONE, |name| parts.types.number(name));

@@ -26,10 +26,10 @@ use crate::labels::{self, Labels};
 use crate::ledger::{Ledger, Name};
 use crate::local::{self, Local};
 use crate::lost::Lost;
-use crate::stack::{self, MAX_DEPTH, Registers};
+use crate::scratch;
+use crate::stack::{self, Registers};
 use crate::store::Store;
 use crate::sys;
-use crate::table::Key;
 use pool::{Birth, Entry, Known, Seen};
 
 mod others;
@@ -121,12 +121,7 @@ impl<'s> Recorder<'s> {
             None
         } else {
             let labels = labels::in_force(self.store, local);
-            let bucket = if stack::depth_limit() <= SHALLOW {
-                bucket_of::<SHALLOW>(&parts.ledger, labels, capture)
-            } else {
-                bucket_of::<MAX_DEPTH>(&parts.ledger, labels, capture)
-            };
-            Some(bucket?)
+            Some(scratch::bucket_of(&parts.ledger, 0, labels, capture)?)
         };
         let birth = Birth {
             bucket,
@@ -319,29 +314,6 @@ const STEPS: usize = 4;
 pub unsafe fn routine_of(record: *const u8) -> (usize, usize) {
     // SAFETY: the caller's promise.
     unsafe { pool::routine_at(record.cast()) }
-}
-
-/// Depth up to which a capture's scratch is 1 KiB of stack.
-const SHALLOW: usize = stack::DEFAULT_DEPTH;
-
-/// Apart from its caller, so that the scratch is not on the stack of what follows.
-#[inline(never)]
-fn bucket_of<const DEPTH: usize>(
-    ledger: &Ledger<'_>,
-    labels: u32,
-    capture: impl FnOnce(&mut [u64]) -> usize,
-) -> Option<Offset> {
-    let mut scratch = [0; DEPTH];
-    let depth = capture(&mut scratch);
-    let stack = match scratch.get(..depth) {
-        Some(stack) if depth > 0 => stack,
-        _ => &[Lost::NoStack.pc()],
-    };
-    ledger.bucket(&Key {
-        stack,
-        extra: 0,
-        labels,
-    })
 }
 
 #[cfg(test)]

@@ -50,8 +50,6 @@ pub(crate) mod parts;
 #[cfg(not(everprof_loom))]
 mod recorder;
 #[cfg(not(everprof_loom))]
-mod scratch;
-#[cfg(not(everprof_loom))]
 mod snapshot;
 #[cfg(not(everprof_loom))]
 mod tally;

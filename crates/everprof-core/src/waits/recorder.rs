@@ -16,7 +16,6 @@
 
 use super::addresses::Addresses;
 use super::chance::{Threshold, Weight};
-use super::scratch::{bucket_of, or_no_stack};
 use super::slots::{Claimed, Entry, Place, Slots, what};
 use super::turns::Turns;
 use super::waiters::{Site, Waiters};
@@ -25,6 +24,7 @@ use super::{Ended, Operation, Wait, parts, tally};
 use crate::arena::{Offset, Region};
 use crate::labels;
 use crate::local::{self, Local};
+use crate::scratch::{bucket_of, or_no_stack};
 use crate::settings::Name;
 use crate::stack::{self, Registers};
 use crate::store::Store;
