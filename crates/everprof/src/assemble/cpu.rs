@@ -39,12 +39,7 @@ pub(crate) fn cpu(snapshot: &Snapshot) -> Profile {
     let (mut stack, mut labels) = (Vec::new(), Vec::new());
     snapshot.for_each(|bucket| {
         stack.clear();
-        stack.extend(
-            bucket
-                .stack
-                .iter()
-                .map(|pc| places.of_return(&mut profile, *pc)),
-        );
+        stack.extend(places.of_stack(&mut profile, bucket.stack));
         labels.clear();
         let set = bucket.labels;
         sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);

@@ -35,12 +35,7 @@ pub(crate) fn custom(number: u64, name: &str, value: Option<(&str, &str)>) -> Pr
     let (mut stack, mut values) = (Vec::new(), Vec::new());
     for bucket in snapshot.iter() {
         stack.clear();
-        stack.extend(
-            bucket
-                .stack
-                .iter()
-                .map(|pc| places.of_return(&mut profile, *pc)),
-        );
+        stack.extend(places.of_stack(&mut profile, bucket.stack));
         values.clear();
         values.push(as_value(bucket.held.0));
         values.extend(value.map(|_| as_value(bucket.held.1)));

@@ -103,12 +103,7 @@ fn assemble(
     let (mut stack, mut labels) = (Vec::new(), Vec::new());
     for bucket in snapshot.iter() {
         stack.clear();
-        stack.extend(
-            bucket
-                .stack
-                .iter()
-                .map(|pc| places.of_return(&mut profile, *pc)),
-        );
+        stack.extend(places.of_stack(&mut profile, bucket.stack));
         labels.clear();
         let size = as_value(bucket.size_class_bytes);
         labels.push(Label::number("bytes", size, "bytes"));

@@ -33,12 +33,7 @@ pub(crate) fn managed(heap: &Heap) -> Profile {
     for bucket in snapshot.iter() {
         let (type_name, bucket) = (bucket.type_name, bucket.bucket);
         stack.clear();
-        stack.extend(
-            bucket
-                .stack
-                .iter()
-                .map(|pc| places.of_return(&mut profile, *pc)),
-        );
+        stack.extend(places.of_stack(&mut profile, bucket.stack));
         let mut labels = vec![Label::number(
             "bytes",
             as_value(bucket.size_class_bytes),

@@ -43,10 +43,7 @@ impl<'a> Named<'a> {
 
     /// The stack, whose functions are to be named.
     pub(super) fn stack(&mut self, stack: &[u64]) -> Vec<LocationId> {
-        stack
-            .iter()
-            .map(|pc| self.places.of_return(&mut self.profile, *pc))
-            .collect()
+        self.places.of_stack(&mut self.profile, stack).collect()
     }
 
     /// Names all that were asked for.

@@ -66,6 +66,16 @@ impl<'a> Places<'a> {
         }
     }
 
+    /// A stack as it was recorded, as the calls that it is made of, innermost first.
+    pub(super) fn of_stack(
+        &mut self,
+        profile: &mut Profile,
+        stack: &[u64],
+    ) -> impl Iterator<Item = LocationId> {
+        stack.iter().map(|pc| self.of_return(profile, *pc))
+    }
+
+    /// The very instruction at `address`.
     pub(super) fn location(&mut self, profile: &mut Profile, address: u64) -> LocationId {
         match self.locations.get(&address) {
             Some(location) => *location,

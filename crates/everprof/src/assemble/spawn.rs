@@ -60,12 +60,7 @@ fn assemble(snapshot: &Snapshot<'_>, modules: &Modules, sets: &LabelSets<'_>) ->
     let mut unseen_ends = 0;
     for bucket in snapshot.iter() {
         stack.clear();
-        stack.extend(
-            bucket
-                .stack
-                .iter()
-                .map(|pc| places.of_return(&mut profile, *pc)),
-        );
+        stack.extend(places.of_stack(&mut profile, bucket.stack));
         labels.clear();
         let set = bucket.labels;
         sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);

@@ -105,11 +105,7 @@ fn assemble(kind: &str, dump: &Dump, waits: &HashMap<u32, RecordedWait>, ask: &A
     for (thread, stack) in dump.iter().zip(&stacks) {
         let wait = waits.get(&thread.id);
         let state = state(&named, &thread, stack, wait, now_nanos);
-        let mut stack: Vec<_> = thread
-            .stack
-            .iter()
-            .map(|pc| places.of_return(&mut profile, *pc))
-            .collect();
+        let mut stack: Vec<_> = places.of_stack(&mut profile, thread.stack).collect();
         if stack.is_empty() {
             stack.push(missing(&mut profile));
         }

@@ -206,12 +206,9 @@ impl<'a> Assembly<'a> {
     }
 
     fn push(&mut self, stack: &[u64], set: u32, waits: &Tally, kind: WaitKind) {
-        let mut stack: Vec<_> = stack
-            .iter()
-            .map(|pc| self.places.of_return(&mut self.profile, *pc))
-            .collect();
-        let mut labels = vec![Label::string(WAIT, kind.name())];
         let (places, profile) = (&mut self.places, &mut self.profile);
+        let mut stack: Vec<_> = places.of_stack(profile, stack).collect();
+        let mut labels = vec![Label::string(WAIT, kind.name())];
         self.sets.add(set, &mut labels, &mut stack, places, profile);
         let parts = Parts::of(waits, self.period_nanos);
         for (values, period) in [parts.measured, parts.extrapolated] {
