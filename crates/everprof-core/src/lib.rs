@@ -1,62 +1,43 @@
-//! The recording room of everprof: what runs beneath a program's allocator.
+//! The recording room of everprof: what runs beneath a program's allocator, around its
+//! locks, in its signal handlers.
 //!
-//! The way of one event through this crate, in the order of the modules:
-//! [`sampler`] decides whether it is recorded and with which weight, [`stack`]
-//! captures who did it, [`table`] finds the bucket of that stack, [`inuse`]
-//! remembers the object until it is freed, [`snapshot`] copies the buckets at
-//! an instant. [`heap`] joins these steps into the heap's recorder, [`waits`] those
-//! it needs into the recorder of waits, and [`recording`] reads what was recorded
-//! from another process. [`managed`] is a heap that a collector frees late, by the clock
-//! of [`cycle`], in an arena of its own; [`custom`] is what a program says that it holds.
-//! [`cpu`] samples what threads run, into an arena of each
-//! profile's own.
+//! The modules stand in the order in which an event comes through them. DESIGN.md follows
+//! one of each kind from file to file.
 //!
-//! `interpose` (a feature) stands in front: C functions in which programs wait, which it
-//! tells [`waits`] of.
+//! ```text
+//!  in front    interpose                            C functions in which programs wait
+//!  recorders   heap  waits  spawn  custom  managed  what happens, as it happens
+//!              cpu  threads                         what runs, what is: when asked
+//!  steps       sampler → stack → scratch → table → inuse → snapshot
+//!  the store   store: ledger, labels, module_list, parts; recording reads another's
+//!  the ground  arena, epoch, gate, signal, …        call nothing above
+//! ```
 //!
-//! All of them write to a [`store`]: `ledger` is one profile's table and epochs,
-//! `parts` knows all that stands in one arena, `module_list` copies the modules
-//! into it. Below them stand [`arena`], [`epoch`], [`filter`], `fork`, [`modules`],
-//! [`lost`], [`settings`], [`labels`], [`local`], `sync` and `sys`, which call nothing above.
-//! [`global`] holds the one real store.
+//! **Steps.** [`sampler`] decides whether an event is recorded and with which weight,
+//! [`stack`] captures who did it, [`table`] finds the bucket of that stack, [`inuse`]
+//! remembers the object until it is freed, [`snapshot`] copies the buckets at an instant.
+//!
+//! **Recorders** join steps: [`heap`] for allocations, [`waits`] for who waited and who
+//! ended it, [`spawn`] for threads created, [`custom`] for what a program says that it
+//! holds. [`managed`] is a heap that a collector frees late, by the clock of [`cycle`], in
+//! an arena of its own; [`cpu`] samples what threads run, into an arena of each profile's
+//! own. [`threads`] looks at all of them and keeps nothing.
+//!
+//! `interpose` (a feature) stands in front: C functions in which programs wait and make
+//! threads, which it tells [`waits`] and [`spawn`] of.
+//!
+//! **The store** is what all but `managed` and `cpu` write to: `ledger` is one profile's
+//! table and epochs, [`labels`] the sets that buckets name, `parts` knows all that stands
+//! in one arena, `module_list` copies the modules into it, and [`recording`] reads it from
+//! another process. [`global`] holds the one real [`store`]; tests make others.
+//!
+//! **The ground** calls nothing above, but to name types: [`local`] holds each recorder's
+//! thread state, [`settings`] each one's defaults.
 
 #![cfg_attr(
     everprof_loom,
     allow(dead_code, reason = "models take single structures")
 )]
-
-pub mod inuse;
-pub mod sampler;
-#[cfg(not(everprof_loom))]
-pub mod snapshot;
-pub mod stack;
-pub mod table;
-
-#[cfg(not(everprof_loom))]
-pub mod cpu;
-#[cfg(not(everprof_loom))]
-pub mod custom;
-#[cfg(not(everprof_loom))]
-pub mod heap;
-#[cfg(not(everprof_loom))]
-mod ledger;
-#[cfg(not(everprof_loom))]
-pub mod managed;
-#[cfg(not(everprof_loom))]
-pub mod recording;
-#[cfg(not(everprof_loom))]
-mod scratch;
-#[cfg(not(everprof_loom))]
-pub mod spawn;
-// The model takes its pool alone.
-#[cfg(everprof_loom)]
-#[path = "spawn/pool.rs"]
-pub mod spawn_pool;
-#[cfg(not(everprof_loom))]
-pub mod store;
-#[cfg(not(everprof_loom))]
-pub mod threads;
-pub mod waits;
 
 #[cfg(all(
     feature = "interpose",
@@ -69,30 +50,85 @@ pub mod waits;
 ))]
 mod interpose;
 
-pub mod arena;
+// Recorders.
+#[cfg(not(everprof_loom))]
+pub mod heap;
+
+pub mod waits;
+
+#[cfg(not(everprof_loom))]
+pub mod spawn;
+// The model takes its pool alone.
+#[cfg(everprof_loom)]
+#[path = "spawn/pool.rs"]
+pub mod spawn_pool;
+
+#[cfg(not(everprof_loom))]
+pub mod custom;
+
+#[cfg(not(everprof_loom))]
+pub mod managed;
+
 pub mod cycle;
+
+#[cfg(not(everprof_loom))]
+pub mod cpu;
+
+#[cfg(not(everprof_loom))]
+pub mod threads;
+
+// Steps.
+pub mod sampler;
+
+pub mod stack;
+
+#[cfg(not(everprof_loom))]
+mod scratch;
+
+pub mod table;
+
+pub mod inuse;
+
+#[cfg(not(everprof_loom))]
+pub mod snapshot;
+
+// The store.
+#[cfg(not(everprof_loom))]
+pub mod store;
+
+#[cfg(not(everprof_loom))]
+mod ledger;
+
+pub mod labels;
+
+#[cfg(not(everprof_loom))]
+mod module_list;
+
+#[cfg(not(everprof_loom))]
+mod parts;
+
+#[cfg(not(everprof_loom))]
+pub mod recording;
+
+#[cfg(not(everprof_loom))]
+pub mod global;
+
+// The ground.
+pub mod arena;
 pub mod epoch;
 #[cfg(not(everprof_loom))]
 pub mod filter;
 #[cfg(not(everprof_loom))]
 mod fork;
 pub mod gate;
-pub mod labels;
 pub mod local;
 pub mod lost;
-#[cfg(not(everprof_loom))]
-mod module_list;
 pub mod modules;
 #[cfg(not(everprof_loom))]
 pub mod own_threads;
-#[cfg(not(everprof_loom))]
-mod parts;
 #[cfg(not(everprof_loom))]
 pub mod settings;
 #[cfg(not(everprof_loom))]
 pub mod signal;
 mod sync;
 mod sys;
-
-#[cfg(not(everprof_loom))]
-pub mod global;
