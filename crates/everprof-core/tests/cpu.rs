@@ -401,7 +401,7 @@ fn there_are_timers_only_while_there_is_a_session() {
 fn there_is_one_session_at_a_time_and_the_next_begins_at_nothing() {
     let _alone = alone();
     for hz in [0, 1001] {
-        assert_eq!(global::start_cpu(hz).unwrap_err(), StartError::Frequency);
+        assert_eq!(global::start_cpu(hz).unwrap_err(), StartError::Period);
     }
     let first = global::start_cpu(100).unwrap();
     let error = global::start_cpu(100).unwrap_err();

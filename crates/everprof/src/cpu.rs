@@ -99,12 +99,12 @@ pub(crate) fn take(
 fn refused(hz: u32, error: StartError) -> Error {
     let kind = match error {
         StartError::InUse | StartError::SignalTaken => Kind::Busy,
-        StartError::Frequency => Kind::Invalid,
+        StartError::Period => Kind::Invalid,
         StartError::NoMemory | StartError::NoTimers => Kind::Io,
         _ => Kind::Unsupported,
     };
     let message = match error {
-        StartError::Frequency => format!("cpu profile of {hz} samples a second: {error}"),
+        StartError::Period => format!("cpu profile of {hz} samples a second: {error}"),
         _ => error.to_string(),
     };
     Error::new(kind, message).caused_by(error)

@@ -53,7 +53,7 @@ pub enum StartError {
     /// There is one already.
     InUse,
     /// Fewer than one sample a second, or more than [`MOST_HZ`].
-    Frequency,
+    Period,
     /// No memory for another table.
     NoMemory,
     /// The user has as many timers as `RLIMIT_SIGPENDING` allows.
@@ -87,7 +87,7 @@ impl<'p> Session<'p> {
     /// See [`StartError`].
     pub fn start(profiler: &'p Profiler, handler: Ours, hz: u32) -> Result<Self, StartError> {
         if !(1..=MOST_HZ).contains(&hz) {
-            return Err(StartError::Frequency);
+            return Err(StartError::Period);
         }
         let process_id = claim(profiler)?;
         let started = Self::begin(profiler, handler, 1_000_000_000 / u64::from(hz), process_id);
@@ -315,7 +315,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::InUse => "cpu profiling already in use",
-            Self::Frequency => "expected 1 to 1000 samples in a second of CPU time",
+            Self::Period => "expected 1 to 1000 samples in a second of CPU time",
             Self::NoMemory => "no memory for the table of stacks",
             Self::SignalTaken => {
                 "another handler for SIGPROF has been put in the place of everprof's, by another \
