@@ -10,6 +10,8 @@
 ))]
 #![allow(clippy::unwrap_used)]
 
+mod child;
+
 use std::ffi::{c_int, c_void};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +19,7 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, mem, ptr, thread};
 
+use child::holds_in_child;
 use everprof_core::cpu::{Snapshot, StartError};
 use everprof_core::lost::Lost;
 use everprof_core::{global, modules};
@@ -115,7 +118,7 @@ extern "C" fn another(_signal: c_int) {}
 #[test]
 fn handler_put_in_the_place_of_ours_ends_the_profiles() {
     let _alone = alone();
-    assert!(in_child(|| {
+    assert!(holds_in_child(|| {
         drop(global::start_cpu(100));
         handle(libc::SIGPROF, another, 0);
         let refused = global::start_cpu(100).err() == Some(StartError::SignalTaken);
@@ -284,25 +287,6 @@ fn handlers_left_by_longjmp_do_not_hold_the_end_up() {
     assert_eq!(timers(), 0);
 }
 
-/// What `child` returns, in a forked child.
-fn in_child(child: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child runs on in this thread's copy and ends below.
-    let process = unsafe { libc::fork() };
-    assert!(process >= 0);
-    if process == 0 {
-        // SAFETY: no preconditions: whoever waits for ever is ended.
-        unsafe { libc::alarm(20) };
-        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
-        let status = i32::from(!held.unwrap_or(false));
-        // SAFETY: ends the child without running anybody's destructors.
-        unsafe { libc::_exit(status) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child made above.
-    unsafe { libc::waitpid(process, &raw mut status, 0) };
-    libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
-}
-
 #[test]
 fn child_has_no_timers_and_takes_profiles_of_its_own() {
     let _alone = alone();
@@ -317,7 +301,7 @@ fn child_has_no_timers_and_takes_profiles_of_its_own() {
         for _ in 0..20 {
             let session = global::start_cpu(1000).unwrap();
             burn(3);
-            let held = in_child(|| {
+            let held = holds_in_child(|| {
                 global::cpu().thread_began();
                 let clean = timers() == 0;
                 burn(20);
@@ -332,7 +316,7 @@ fn child_has_no_timers_and_takes_profiles_of_its_own() {
             assert!(held);
         }
         let session = global::start_cpu(1000).unwrap();
-        assert!(in_child(|| {
+        assert!(holds_in_child(|| {
             drop(global::start_cpu(100).unwrap());
             true
         }));
@@ -382,7 +366,7 @@ fn errno_is_kept() {
 #[test]
 fn limit_of_timers_is_named_and_leaves_nothing_behind() {
     let _alone = alone();
-    assert!(in_child(|| {
+    assert!(holds_in_child(|| {
         let none = libc::rlimit {
             rlim_cur: 0,
             rlim_max: 1000,

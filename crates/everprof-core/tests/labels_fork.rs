@@ -4,28 +4,13 @@
 #![cfg(all(target_os = "linux", not(miri), not(everprof_loom)))]
 #![allow(clippy::unwrap_used)]
 
+mod child;
+
+use child::holds_in_child;
 use everprof_core::heap::Recorder;
 use everprof_core::labels::{self, LOST, Labels};
 use everprof_core::local::Local;
 use everprof_core::store::Store;
-
-/// Whether `child` holds in a forked child.
-fn holds_in_child(child: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child runs on in this thread's copy and ends below.
-    let process = unsafe { libc::fork() };
-    assert!(process >= 0, "fork");
-    if process == 0 {
-        // A panic must not unwind into the parent's frames.
-        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
-        let status = i32::from(!held.unwrap_or(false));
-        // SAFETY: ends the child without running anybody's destructors.
-        unsafe { libc::_exit(status) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child made above.
-    unsafe { libc::waitpid(process, &raw mut status, 0) };
-    libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
-}
 
 const LEN: usize = 1 << 20;
 

@@ -10,10 +10,13 @@
 ))]
 #![allow(clippy::unwrap_used)]
 
+mod child;
+
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
+use child::holds_in_child;
 use everprof_core::global;
 use everprof_core::settings::Name;
 use everprof_core::stack::Registers;
@@ -231,23 +234,6 @@ fn thread_that_ends_in_a_wait_leaves_no_waiter() {
     std::thread::sleep(Duration::from_millis(5));
     wake(&word, 1);
     assert_eq!(totals().0, before, "nobody waits there");
-}
-
-/// Whether `child` holds in a forked child.
-fn holds_in_child(child: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child runs on in this thread's copy and ends below.
-    let process = unsafe { libc::fork() };
-    if process == 0 {
-        // SAFETY: no preconditions; whoever waits for what never comes is ended.
-        unsafe { libc::alarm(20) };
-        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
-        // SAFETY: ends the child without running anybody's destructors.
-        unsafe { libc::_exit(i32::from(!held.unwrap_or(false))) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child made above.
-    unsafe { libc::waitpid(process, &raw mut status, 0) };
-    libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
 }
 
 #[test]
