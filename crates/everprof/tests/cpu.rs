@@ -200,6 +200,7 @@ fn threads_of_the_program_are_seen_and_everprofs_own_are_not() {
     assert_eq!(with(&profile, "cpu_unseen").0, 0);
 }
 
+#[cfg(feature = "interpose")]
 #[inline(never)]
 fn burn_briefly() -> u64 {
     let now = || {
