@@ -59,6 +59,13 @@ pub fn set_fraction(one_in: i64) -> u64 {
 /// # Overhead
 ///
 /// That of [`block::records`](crate::block::records).
+///
+/// ```
+/// let worst = everprof::mutex::records().into_iter().max_by_key(|record| record.delay_nanos);
+/// if let Some(unlocker) = worst {
+///     println!("others waited {} ms for it", unlocker.delay_nanos / 1_000_000);
+/// }
+/// ```
 #[must_use]
 pub fn records() -> Vec<ContentionRecord<'static>> {
     waits::records(Whose::Unlockers)
