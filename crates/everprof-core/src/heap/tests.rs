@@ -1,4 +1,7 @@
+//! Claims about the heap's recorder: what a sample adds, what its free takes off.
+
 #![allow(clippy::unwrap_used)]
+
 use std::mem;
 
 use super::*;

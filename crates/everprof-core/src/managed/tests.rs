@@ -1,4 +1,7 @@
+//! Claims about managed heaps: what is shown after which of the collector's calls.
+
 #![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::cycle::WRAP;
 

@@ -1,4 +1,7 @@
+//! Claims about threads created: counts, CPU time, labels, children of a fork.
+
 #![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::labels::Labels;
 

@@ -1,4 +1,6 @@
 //! Linux: memory straight from the kernel, clocks from the vDSO.
+//!
+//! Context and invariant: see `sys`. Twin of `noop.rs`.
 
 use std::io;
 use std::ptr::{self, NonNull};

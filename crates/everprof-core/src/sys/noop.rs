@@ -1,5 +1,7 @@
 //! No operating system that we know: memory from the system's allocator, which
 //! is not the program's global one, clocks from std. Miri and loom run on this.
+//!
+//! Context and invariant: see `sys`. Twin of `linux.rs`.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::NonNull;

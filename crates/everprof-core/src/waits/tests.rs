@@ -1,4 +1,7 @@
+//! Claims about waits and wakes by clocks that the tests set: weights, charges, chains.
+
 #![allow(clippy::unwrap_used)]
+
 use std::cell::Cell;
 use std::sync::mpsc;
 

@@ -1,4 +1,7 @@
+//! Claims about label sets: one number a set, however it came about, and losses that show.
+
 #![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::arena::Arena;
 

@@ -1,4 +1,7 @@
+//! Claims about the threads' records: who has one, and when it is another's.
+
 #![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::arena::Arena;
 
