@@ -459,7 +459,7 @@ fn who_waits_and_who_wakes_is_told() {
                 ready.store(true, Ordering::Relaxed);
                 (family.broadcast)(condition);
                 (family.unlock)(mutex);
-                until_blocked(Operation::Lock);
+                until_blocked(Operation::Rwlock);
                 (family.unlock_rw)(lock);
                 until_blocked(Operation::Condition);
                 (family.post)(semaphore);

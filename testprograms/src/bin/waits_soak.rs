@@ -152,6 +152,8 @@ fn install_handler() {
 }
 
 fn signal_everybody() {
+    // SAFETY: takes no argument.
+    let process = unsafe { libc::getpid() };
     while !is_over() {
         for entry in std::fs::read_dir("/proc/self/task")
             .expect("there is /proc")
@@ -160,7 +162,7 @@ fn signal_everybody() {
             let name = entry.file_name();
             if let Some(tid) = name.to_str().and_then(|name| name.parse::<c_int>().ok()) {
                 // SAFETY: asks for a signal to a thread of this process, or to none.
-                unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, libc::SIGUSR1) };
+                unsafe { libc::syscall(libc::SYS_tgkill, process, tid, libc::SIGUSR1) };
             }
         }
         thread::sleep(Duration::from_millis(1));
