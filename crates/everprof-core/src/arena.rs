@@ -386,6 +386,13 @@ impl<'a> Region<'a> {
         self.base
     }
 
+    /// The addresses it takes.
+    #[must_use]
+    pub fn addresses(&self) -> core::ops::Range<u64> {
+        let start = self.base.addr().get() as u64;
+        start..start + self.len as u64
+    }
+
     /// Bytes of the mapping.
     #[must_use]
     pub fn capacity_bytes(&self) -> usize {

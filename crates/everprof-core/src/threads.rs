@@ -34,6 +34,7 @@ use core::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 mod dump;
+mod lock_address;
 mod turn;
 
 #[cfg_attr(
@@ -56,6 +57,7 @@ mod backend;
 
 pub use backend::{REACH_BYTES, Standing, StandingThread};
 pub use dump::{Dump, Missing, RecordedWait, Source, State, Thread};
+pub use lock_address::{LockAddress, StandingWait};
 
 /// The stacks of all threads, as they are now.
 ///

@@ -39,6 +39,10 @@ pub const STATE_LABEL: &str = "thread_state";
 /// The label that says where a thread was created: the lines of text below `created by`.
 pub const CREATOR_LABEL: &str = "thread_creator";
 
+/// What a comment of a profile of threads begins with that tells of a deadlock: sentences
+/// between semicolons, the first of which says how many threads are in it.
+pub const DEADLOCK: &str = "deadlock: ";
+
 /// Whether a label tells of the thread itself, and is none that the program has set.
 pub(crate) fn is_of_thread(key: &str) -> bool {
     [ID_LABEL, NAME_LABEL, STATE_LABEL, CREATOR_LABEL].contains(&key)
@@ -49,6 +53,8 @@ pub(crate) fn is_of_thread(key: &str) -> bool {
 pub struct Stacks {
     /// Each thread, in the order of the profile.
     pub threads: Vec<ThreadParagraph>,
+    /// What the profile says of deadlocks, each with its sentences.
+    pub deadlocks: Vec<Vec<String>>,
 }
 
 /// A thread, or several that the profile does not tell apart.
@@ -103,6 +109,11 @@ impl Stacks {
             threads: threads
                 .map(|sample| paragraph(profile, &sample, kind, &mut known))
                 .collect(),
+            deadlocks: profile
+                .comments()
+                .filter(|comment| comment.starts_with(DEADLOCK))
+                .map(|comment| comment.split("; ").map(str::to_owned).collect())
+                .collect(),
         }
     }
 
@@ -118,14 +129,30 @@ impl Stacks {
                 out.end_with(&format!(
                     "… {left} more thread{plural}, not whole or not here\n"
                 ));
-                break;
+                return out.len;
             }
+        }
+        if self.write_deadlocks(&mut out).is_err() {
+            out.end_with("… more of deadlocks, not here\n");
         }
         out.len
     }
+
+    fn write_deadlocks(&self, out: &mut impl Write) -> fmt::Result {
+        for (n, sentences) in self.deadlocks.iter().enumerate() {
+            if n > 0 || !self.threads.is_empty() {
+                out.write_char('\n')?;
+            }
+            for (n, sentence) in sentences.iter().enumerate() {
+                let indent = if n == 0 { "" } else { "\t" };
+                writeln!(out, "{indent}{}", clean(sentence))?;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Paragraphs, with an empty line between two.
+/// Paragraphs, with an empty line between two; deadlocks after all threads.
 impl fmt::Display for Stacks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, thread) in self.threads.iter().enumerate() {
@@ -134,7 +161,7 @@ impl fmt::Display for Stacks {
             }
             thread.fmt(f)?;
         }
-        Ok(())
+        self.write_deadlocks(f)
     }
 }
 
@@ -402,6 +429,23 @@ thread 9 [no stack: it blocks the signal]:
             assert!(last.starts_with("… ") && text.ends_with('\n'), "{text}");
             assert_eq!(whole, lines[..whole.len()]);
         }
+    }
+
+    #[test]
+    fn deadlocks_stand_behind_the_threads() {
+        let mut profile = threads();
+        profile.add_comment("no matter");
+        profile.add_comment("deadlock: a thread waits for itself; thread 7 waits for mutex 0x10");
+        let more = "\ndeadlock: a thread waits for itself\n\tthread 7 waits for mutex 0x10\n";
+        let text = TEXT.to_owned() + more;
+        let stacks = Stacks::of(&profile);
+        assert_eq!(stacks.to_string(), text);
+        let mut buffer = [0; 2048];
+        let written = stacks.write_into(&mut buffer);
+        assert_eq!(&buffer[..written], text.as_bytes());
+        let written = stacks.write_into(&mut buffer[..text.len() - 1]);
+        let cut = TEXT.to_owned() + "\n… more of deadlocks, not here\n";
+        assert_eq!(&buffer[..written], cut.as_bytes());
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(crate) use everprof_profile::Profile as Assembled;
 
 pub(crate) use self::cpu::cpu;
 pub(crate) use self::custom::custom;
-pub(crate) use self::deadlocks::deadlocks;
+pub(crate) use self::deadlocks::{Findings, deadlocks, may_be_deadlocked};
 pub(crate) use self::heap::{DefaultType, heap};
 pub(crate) use self::managed::managed;
 use self::modules::Modules;

@@ -21,6 +21,7 @@ use crate::deadlock;
 pub use crate::deadlock::{Awaited, Deadlock, StuckThread};
 use crate::profile::{LongText, Source, Time};
 use crate::waits::{self, Whose};
+pub use everprof_core::threads::LockAddress;
 
 /// The shortest wait that is always recorded, in nanoseconds; 0 where none is.
 #[must_use]
@@ -92,7 +93,7 @@ pub fn records() -> Vec<ContentionRecord<'static>> {
 /// ```
 #[must_use]
 pub fn deadlocks() -> Vec<Deadlock> {
-    deadlock::deadlocks()
+    deadlock::find(deadlock::LEAST_WAIT).found
 }
 
 /// As [`deadlocks`], of waits that take at least so long: for tests, whose programs are
@@ -100,7 +101,7 @@ pub fn deadlocks() -> Vec<Deadlock> {
 #[doc(hidden)]
 #[must_use]
 pub fn deadlocks_since(least_wait: std::time::Duration) -> Vec<Deadlock> {
-    deadlock::deadlocks_since(least_wait)
+    deadlock::find(least_wait).found
 }
 
 /// Waits, by who waited.

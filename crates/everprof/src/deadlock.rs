@@ -12,7 +12,10 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use crate::assemble;
+use everprof_core::threads::LockAddress;
+use everprof_profile::stacks::DEADLOCK;
+
+use crate::assemble::{self, Findings};
 use crate::start;
 
 pub(crate) mod graph;
@@ -52,8 +55,9 @@ pub enum Awaited {
     Lock {
         /// `mutex` or `rwlock`.
         kind: &'static str,
-        /// Of the word that it sleeps on, which is in the lock.
-        address: u64,
+        /// Of the word that it sleeps on, which is in the lock. Not kept as such: see
+        /// [`LockAddress`].
+        address: LockAddress,
         /// The threads one of which holds it, if any does: where the lock itself tells
         /// its holder, that one. All of them are stuck.
         held_by: Vec<u32>,
@@ -85,8 +89,8 @@ impl Deadlock {
     /// All but the stacks, on one line.
     pub(crate) fn sentence(&self) -> String {
         let mut text = match self.threads.len() {
-            1 => "deadlock: a thread waits for itself".to_owned(),
-            count => format!("deadlock: {count} threads wait for one another"),
+            1 => format!("{DEADLOCK}a thread waits for itself"),
+            count => format!("{DEADLOCK}{count} threads wait for one another"),
         };
         for thread in &self.threads {
             // Writing to a string cannot fail.
@@ -162,22 +166,21 @@ fn clean(name: &str) -> String {
 /// How long threads must have waited before anybody looks what for. Nothing that is
 /// reported hangs on it: it keeps looks at healthy programs cheap, whose locks are had
 /// sooner.
-const LEAST_WAIT: Duration = Duration::from_millis(100);
+pub(crate) const LEAST_WAIT: Duration = Duration::from_millis(100);
 
-/// As [`crate::block::deadlocks`].
-pub(crate) fn deadlocks() -> Vec<Deadlock> {
-    deadlocks_since(LEAST_WAIT)
-}
-
-/// As `deadlocks`, with another least wait.
-pub(crate) fn deadlocks_since(least_wait: Duration) -> Vec<Deadlock> {
-    // On a thread of ours, so that the one that asks sleeps while it is looked at.
+/// Looks for deadlocks among threads that have waited at least so long.
+///
+/// On a thread of ours, so that the one that asks sleeps while it is looked at.
+pub(crate) fn find(least_wait: Duration) -> Findings {
+    if !assemble::may_be_deadlocked(least_wait) {
+        return Findings::default();
+    }
     let (tell, told) = std::sync::mpsc::channel();
     let thread = start::spawn("everprof-locks", move || {
-        let _ = tell.send(assemble::deadlocks(least_wait).found);
+        let _ = tell.send(assemble::deadlocks(least_wait));
     });
     let Ok(thread) = thread else {
-        return Vec::new();
+        return Findings::default();
     };
     // A panic of ours is not the program's.
     let _ = thread.join();
@@ -194,7 +197,7 @@ mod tests {
             name: name.to_owned(),
             awaits: Awaited::Lock {
                 kind: "mutex",
-                address: 0x7f10,
+                address: LockAddress::new(0x7f10),
                 held_by: held_by.to_vec(),
             },
             waited: Duration::from_millis(3250),

@@ -35,10 +35,11 @@ fn alone(test: &str, program: fn()) {
 }
 
 /// Locks apart from whatever else the program allocates, as in one that has a heap to
-/// speak of: what is near a lock may be part of what it is in. Of one size, so that
-/// no free block somewhere else does.
+/// speak of: what is near a lock may be part of what it is in. All blocks are of one size and
+/// none is given back, so that there is no room for others between.
 fn apart<T: Default>() -> Arc<T> {
-    let mut all: Vec<Arc<T>> = (0..8000).map(|_| Arc::default()).collect();
+    let mut all: Vec<Arc<T>> = Vec::with_capacity(8000);
+    all.extend((0..8000).map(|_| Arc::default()));
     let one = all.swap_remove(4000);
     std::mem::forget(all);
     one

@@ -27,7 +27,8 @@ use super::tasks;
 use crate::stack::backend::{Leaf, copy};
 use crate::stack::{MAX_DEPTH, platform, spilled};
 use crate::threads::dump::{Name, State};
-use crate::waits::{Blocked, Operation};
+use crate::threads::lock_address::{LockAddress, StandingWait};
+use crate::waits::Operation;
 use crate::{global, own_threads, sys};
 use maps::{Map, Maps};
 pub use search::REACH_BYTES;
@@ -60,7 +61,7 @@ pub struct StandingThread<'s> {
     /// At most 15 bytes.
     pub name: &'s [u8],
     /// The wait that it is in, if that is recorded and it sleeps there.
-    pub wait: Option<&'s Blocked>,
+    pub wait: Option<&'s StandingWait>,
     /// Leaf first; empty where it is in no wait that only another thread can end.
     pub stack: &'s [u64],
 }
@@ -73,7 +74,7 @@ struct Row {
     asleep: Option<Asleep>,
     /// The part of its stack that is in use, where its registers stand on it.
     still: Option<Still>,
-    wait: Option<Blocked>,
+    wait: Option<StandingWait>,
     first: usize,
     depth: usize,
 }
@@ -124,8 +125,7 @@ impl Standing {
         }
         // After the threads: a stack that one of them sleeps on stays mapped.
         standing.maps = Maps::read()?;
-        let mut waits: HashMap<u32, Vec<Blocked>> = HashMap::new();
-        global::waits().for_each_blocked(|wait| waits.entry(wait.tid).or_default().push(*wait));
+        let waits = waits_by_thread();
         let mut looker = Looker::new();
         let mut out = Box::new([0; MAX_DEPTH]);
         for row in &mut standing.rows {
@@ -167,11 +167,11 @@ impl Standing {
     /// For each lock, every thread that may hold it. `None`: whoever holds it may be no
     /// thread of this process, or one that nobody knows of.
     #[must_use]
-    pub fn may_hold(&self, locks: &[u64]) -> Vec<Option<Vec<usize>>> {
-        let mut sorted: Vec<u64> = locks.to_vec();
+    pub fn may_hold(&self, locks: &[LockAddress]) -> Vec<Option<Vec<usize>>> {
+        let mut sorted: Vec<LockAddress> = locks.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
-        let maps: Vec<Option<Map>> = sorted.iter().map(|lock| self.maps.at(*lock)).collect();
+        let maps: Vec<Option<Map>> = sorted.iter().map(|lock| self.maps.at(lock.get())).collect();
         let mut holders: Vec<Vec<usize>> = vec![Vec::new(); sorted.len()];
         for (index, row) in self.rows.iter().enumerate() {
             let mut search = Search::new(self.process, &sorted);
@@ -189,7 +189,7 @@ impl Standing {
                 }
             }
         }
-        let of = |lock: &u64| {
+        let of = |lock: &LockAddress| {
             let n = sorted.binary_search(lock).ok()?;
             let is_shared = maps.get(n)?.is_none_or(|map| map.is_shared);
             (!is_shared && !self.incomplete)
@@ -203,16 +203,15 @@ impl Standing {
     /// very addresses, as in a guard. For those that are about to be said to be deadlocked: a
     /// closer look than `may_hold` has, which takes a hundred times as long.
     #[must_use]
-    pub fn leads_to(&self, thread: usize, locks: &[u64]) -> Vec<bool> {
-        let mut sorted: Vec<u64> = locks.to_vec();
+    pub fn leads_to(&self, thread: usize, locks: &[LockAddress]) -> Vec<bool> {
+        let mut sorted: Vec<LockAddress> = locks.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
         let mut search = Search::new(self.process, &sorted);
-        let recorded = |word: u64| {
-            let pointer = core::ptr::without_provenance(word as usize);
-            let region = global::store().own_region();
-            region.is_some_and(|region| region.offset_of(pointer).is_some())
-        };
+        // In ours stand the locks that are waited for.
+        let recorded = global::store()
+            .own_region()
+            .map_or(0..0, |region| region.addresses());
         // What is on another thread's stack is that one's; a handle of a thread is the
         // address of the block behind it.
         let is_on_a_stack = |word: u64| {
@@ -222,14 +221,15 @@ impl Standing {
                 .any(|still| (still.map.start..still.limit + THREAD_BYTES).contains(&word))
         };
         let searched = match self.rows.get(thread).map(|row| (&row.still, &row.asleep)) {
-            Some((Some(still), Some(asleep))) => {
-                search.behind((asleep.sp, still.limit), &self.maps, |word| {
-                    recorded(word) || is_on_a_stack(word)
-                })
-            }
+            Some((Some(still), Some(asleep))) => search.behind(
+                (asleep.sp, still.limit),
+                &self.maps,
+                &recorded,
+                is_on_a_stack,
+            ),
             _ => false,
         };
-        let of = |lock: &u64| match sorted.binary_search(lock) {
+        let of = |lock: &LockAddress| match sorted.binary_search(lock) {
             Ok(n) => !searched || search.met.get(n) == Some(&true),
             Err(_) => true,
         };
@@ -238,10 +238,10 @@ impl Standing {
 
     /// The thread that holds the lock of C's that `wait` is for, where that lock says so.
     #[must_use]
-    pub fn owner(&self, wait: &Blocked) -> Option<usize> {
+    pub fn owner(&self, wait: &StandingWait) -> Option<usize> {
         let offset = owner_offset(wait.operation)?;
         let mut word = [0];
-        let address = (wait.address as u64).wrapping_add(offset);
+        let address = wait.address.get().wrapping_add(offset);
         let aligned = address & !7;
         // Of a word of ours the half that the number is.
         if copy(self.process.cast_signed(), aligned, &mut word) != size_of::<u64>() {
@@ -270,19 +270,13 @@ impl Standing {
     pub fn look_again(&mut self) -> bool {
         let before = global::exclude_this_thread(true);
         let mut same = true;
-        let mut now: HashMap<u32, Vec<Blocked>> = HashMap::new();
-        global::waits().for_each_blocked(|wait| now.entry(wait.tid).or_default().push(*wait));
+        let now = waits_by_thread();
         for row in &mut self.rows {
             let Some(asleep) = row.asleep else {
                 continue;
             };
-            let has_same = |wait: &Blocked| {
-                let own = now.get(&row.id).map_or(&[][..], Vec::as_slice);
-                own.iter().any(|other| {
-                    other.since_nanos == wait.since_nanos && other.address == wait.address
-                })
-            };
-            let slept = row.wait.as_ref().is_none_or(has_same)
+            let own = now.get(&row.id).map_or(&[][..], Vec::as_slice);
+            let slept = row.wait.is_none_or(|wait| own.contains(&wait))
                 && seen_asleep(&self.tasks, row.id) == Some(asleep);
             if !slept {
                 same = false;
@@ -346,14 +340,24 @@ fn seen_asleep(tasks: &Tasks, id: u32) -> Option<Asleep> {
     }
 }
 
+/// Who is in which waits.
+fn waits_by_thread() -> HashMap<u32, Vec<StandingWait>> {
+    let mut waits: HashMap<u32, Vec<StandingWait>> = HashMap::new();
+    global::waits().for_each_blocked(|wait| {
+        let own = waits.entry(wait.tid).or_default();
+        own.push(StandingWait::of(wait));
+    });
+    waits
+}
+
 /// Whether a recorded wait is the call that the thread sleeps in, and not one that a
 /// handler has interrupted.
-fn is_of(wait: &Blocked, asleep: &Asleep) -> bool {
-    wait.registers.sp.wrapping_sub(asleep.sp) <= spilled::MOST_BYTES_BELOW
+fn is_of(wait: &StandingWait, asleep: &Asleep) -> bool {
+    wait.sp.wrapping_sub(asleep.sp) <= spilled::MOST_BYTES_BELOW
 }
 
 /// Whether only another thread can end the wait.
-fn is_others(wait: &Blocked) -> bool {
+fn is_others(wait: &StandingWait) -> bool {
     let is_others = matches!(
         wait.operation,
         Operation::Futex | Operation::Lock | Operation::Rwlock | Operation::Join

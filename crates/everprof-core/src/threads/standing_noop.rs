@@ -2,7 +2,7 @@
 //!
 //! Context: cold. Twin of `standing.rs`.
 
-use crate::waits::Blocked;
+use super::super::lock_address::{LockAddress, StandingWait};
 
 /// As in `standing.rs`.
 pub const REACH_BYTES: u64 = 64 << 10;
@@ -20,7 +20,7 @@ pub struct StandingThread<'s> {
     /// At most 15 bytes.
     pub name: &'s [u8],
     /// The wait that it is in.
-    pub wait: Option<&'s Blocked>,
+    pub wait: Option<&'s StandingWait>,
     /// Leaf first.
     pub stack: &'s [u64],
 }
@@ -39,19 +39,19 @@ impl Standing {
 
     /// Nobody knows.
     #[must_use]
-    pub fn may_hold(&self, locks: &[u64]) -> Vec<Option<Vec<usize>>> {
+    pub fn may_hold(&self, locks: &[LockAddress]) -> Vec<Option<Vec<usize>>> {
         vec![None; locks.len()]
     }
 
     /// Nobody knows.
     #[must_use]
-    pub fn leads_to(&self, _thread: usize, locks: &[u64]) -> Vec<bool> {
+    pub fn leads_to(&self, _thread: usize, locks: &[LockAddress]) -> Vec<bool> {
         vec![true; locks.len()]
     }
 
     /// Nobody knows.
     #[must_use]
-    pub fn owner(&self, _wait: &Blocked) -> Option<usize> {
+    pub fn owner(&self, _wait: &StandingWait) -> Option<usize> {
         None
     }
 

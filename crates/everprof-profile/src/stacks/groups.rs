@@ -109,6 +109,7 @@ mod tests {
         };
         let stacks = Stacks {
             threads: ["rayon-0", "main", "rayon-17", "42", ""].map(thread).into(),
+            deadlocks: Vec::new(),
         };
         let groups = groups(&stacks);
         assert_eq!(groups[0].names(), [("rayon", 2), ("main", 1), ("42", 1)]);

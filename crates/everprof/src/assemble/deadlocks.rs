@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use everprof_core::threads::{Standing, StandingThread};
+use everprof_core::threads::{LockAddress, Standing, StandingThread, StandingWait};
 use everprof_core::waits::{self, Blocked, Operation};
 use everprof_core::{global, modules};
 use everprof_profile::LocationId;
@@ -34,7 +34,7 @@ pub(crate) struct Findings {
 
 /// Looks for deadlocks among threads that have waited at least so long.
 pub(crate) fn deadlocks(least_wait: Duration) -> Findings {
-    let least_nanos = u64::try_from(least_wait.as_nanos()).unwrap_or(u64::MAX);
+    let least_nanos = nanos(least_wait);
     for attempt in 0..ATTEMPTS {
         let is_last = attempt + 1 == ATTEMPTS;
         match look(least_nanos) {
@@ -45,6 +45,18 @@ pub(crate) fn deadlocks(least_wait: Duration) -> Findings {
         }
     }
     Findings::default()
+}
+
+/// Whether anybody has waited so long in what could be a lock, before stacks are looked at.
+pub(crate) fn may_be_deadlocked(least_wait: Duration) -> bool {
+    let until_nanos = waits::now_nanos().saturating_sub(nanos(least_wait));
+    let mut is_any = false;
+    global::waits().for_each_blocked(|wait| is_any |= may_be_of_lock(wait, until_nanos));
+    is_any
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// 1 + 2 + 4 + 8 ms in all, where there is something to look at.
@@ -70,11 +82,6 @@ enum Wanted {
 
 fn look(least_nanos: u64) -> Look {
     let until_nanos = waits::now_nanos().saturating_sub(least_nanos);
-    let mut is_any = false;
-    global::waits().for_each_blocked(|wait| is_any |= may_be_of_lock(wait, until_nanos));
-    if !is_any {
-        return Look::Sure(Findings::default());
-    }
     modules::refresh();
     let Some(mut standing) = Standing::look(until_nanos) else {
         return Look::Sure(Findings::default());
@@ -94,25 +101,26 @@ fn look(least_nanos: u64) -> Look {
     {
         return Look::Sure(Findings::default());
     }
-    let waits: Vec<Option<Blocked>> = standing.threads().map(|t| t.wait.copied()).collect();
-    let address = |index: usize| waits.get(index).copied().flatten().map_or(0, |w| w.address);
-    let locks: Vec<u64> = (0..wanted.len())
-        .filter(|&n| matches!(wanted[n], Wanted::Lock(_)))
-        .map(|n| address(n) as u64)
+    let waits: Vec<Option<StandingWait>> = standing.threads().map(|t| t.wait.copied()).collect();
+    let locks: Vec<LockAddress> = wanted
+        .iter()
+        .zip(&waits)
+        .filter(|(wanted, _)| matches!(wanted, Wanted::Lock(_)))
+        .filter_map(|(_, wait)| Some(wait.as_ref()?.address))
         .collect();
     let mut may_hold = standing.may_hold(&locks).into_iter();
     let mut awaits: Vec<Awaits> = (0..wanted.len())
         .map(|n| match (wanted[n], &waits[n]) {
             (Wanted::Lock(_), Some(wait)) => Awaits::HolderOf {
-                address: wait.address as u64,
+                address: wait.address,
                 candidates: may_hold.next().flatten().unwrap_or_default(),
             },
             (Wanted::OfC(_), Some(wait)) => Awaits::HolderOf {
-                address: wait.address as u64,
+                address: wait.address,
                 candidates: standing.owner(wait).into_iter().collect(),
             },
             (Wanted::End, Some(wait)) => standing
-                .thread_of(wait.address as u64)
+                .thread_of(wait.address.get())
                 .map_or(Awaits::Anybody, Awaits::EndOf),
             _ => Awaits::Anybody,
         })
@@ -133,7 +141,7 @@ fn look(least_nanos: u64) -> Look {
 /// in memory that its stack leads to.
 fn look_closer(awaits: &mut [Awaits], standing: &Standing, wanted: &[Wanted]) {
     let stuck = graph::stuck(awaits);
-    let locks: Vec<u64> = stuck
+    let locks: Vec<LockAddress> = stuck
         .iter()
         .filter_map(|&thread| match (&awaits[thread], wanted[thread]) {
             (Awaits::HolderOf { address, .. }, Wanted::Lock(_)) => Some(*address),
@@ -197,7 +205,7 @@ fn findings(
     stacks: &[Vec<LocationId>],
     wanted: &[Wanted],
     awaits: &[Awaits],
-    waits: &[Option<Blocked>],
+    waits: &[Option<StandingWait>],
 ) -> Findings {
     let ids: Vec<u32> = standing.threads().map(|thread| thread.id).collect();
     let mut findings = Findings::default();

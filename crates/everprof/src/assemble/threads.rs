@@ -21,10 +21,12 @@ use everprof_profile::wait_kind::WaitKind;
 use everprof_profile::{Filter, Function, Label, Line, LocationId, Profile};
 
 use super::as_value;
+use super::deadlocks::Findings;
 use super::labels::LabelSets;
 use super::modules::Modules;
 use super::named::Named;
 use super::waits::known;
+use crate::deadlock;
 use crate::error::{Error, Kind};
 use crate::profile::Ask;
 
@@ -44,7 +46,10 @@ pub(crate) fn threads(kind: &str, ask: &Ask<'_>) -> Result<Profile, Error> {
             ),
         ));
     }
-    Ok(assemble(kind, &dump, &waits(&dump), ask))
+    let waits = waits(&dump);
+    // After the dump: what it shows of a deadlock is true still.
+    let findings = deadlock::find(deadlock::LEAST_WAIT);
+    Ok(assemble(kind, &dump, &waits, &findings, ask))
 }
 
 /// Who waits in a call of ours, by thread; of several waits the latest, which a signal
@@ -79,7 +84,13 @@ fn waits(dump: &Dump) -> HashMap<u32, RecordedWait> {
     all
 }
 
-fn assemble(kind: &str, dump: &Dump, waits: &HashMap<u32, RecordedWait>, ask: &Ask<'_>) -> Profile {
+fn assemble(
+    kind: &str,
+    dump: &Dump,
+    waits: &HashMap<u32, RecordedWait>,
+    findings: &Findings,
+    ask: &Ask<'_>,
+) -> Profile {
     let types = [(kind, "count")];
     let modules = Modules::of_this_process();
     let mut named = Named::new(&types, &modules, ask.names);
@@ -100,11 +111,20 @@ fn assemble(kind: &str, dump: &Dump, waits: &HashMap<u32, RecordedWait>, ask: &A
             "not whole: threads came and went all the while, so that some may be missing",
         );
     }
+    for deadlock in &findings.found {
+        profile.add_comment(&deadlock.sentence());
+    }
     let now_nanos = everprof_core::waits::now_nanos();
     let sets = LabelSets::of_this_process();
     for (thread, stack) in dump.iter().zip(&stacks) {
         let wait = waits.get(&thread.id);
-        let state = state(&named, &thread, stack, wait, now_nanos);
+        let mut state = state(&named, &thread, stack, wait, now_nanos);
+        if let Some(holder) = findings.holders.get(&thread.id) {
+            match holder {
+                Some(holder) => state.push_str(&format!(", held by thread {holder}")),
+                None => state.push_str(", holder unknown"),
+            }
+        }
         let mut stack: Vec<_> = places.of_stack(&mut profile, thread.stack).collect();
         if stack.is_empty() {
             stack.push(missing(&mut profile));

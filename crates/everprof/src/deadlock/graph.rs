@@ -17,6 +17,8 @@
 //! Source: the reduction of wait-for graphs in the "OR" model (E. Knapp, "Deadlock
 //! detection in distributed databases", ACM Computing Surveys 19(4), 1987).
 
+use everprof_core::threads::LockAddress;
+
 /// What a thread waits for. Threads are known by their index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Awaits {
@@ -25,7 +27,7 @@ pub(crate) enum Awaits {
     /// A lock that one of these holds. None of them: nobody knows who.
     HolderOf {
         /// Which lock.
-        address: u64,
+        address: LockAddress,
         /// Every thread that may hold it.
         candidates: Vec<usize>,
     },
@@ -145,7 +147,7 @@ mod tests {
 
     fn lock(address: u64, candidates: &[usize]) -> Awaits {
         Awaits::HolderOf {
-            address,
+            address: LockAddress::new(address),
             candidates: candidates.to_vec(),
         }
     }
@@ -220,7 +222,7 @@ mod tests {
                 for thread in 0..count {
                     ended[thread] |= match &threads[thread] {
                         Awaits::Anybody => true,
-                        Awaits::HolderOf { address, .. } => ended[holder[*address as usize]],
+                        Awaits::HolderOf { address, .. } => ended[holder[address.get() as usize]],
                         Awaits::EndOf(other) => ended[*other],
                     };
                 }
