@@ -230,6 +230,36 @@ fn the_endpoint_serves_while_the_program_runs() {
     );
 }
 
+#[test]
+fn a_deadlock_of_c_mutexes_is_told_with_their_holders_though_a_thread_runs() {
+    let room = room();
+    let program = compile(&room, "deadlock.c", &[]);
+    let profiles = room.path().join("out");
+    let mut command = run(&profiles, &["-q", "--http", "127.0.0.1:0"]);
+    command.arg(program);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.as_mut().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    let rest = line.split("http://").nth(1).unwrap();
+    let address = rest.split('/').next().unwrap();
+    let text = (0..300).find_map(|_| {
+        let text = get(address, "/debug/pprof/goroutine?debug=2");
+        let text = String::from_utf8(text).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        text.contains("deadlock: 2 threads wait for one another")
+            .then_some(text)
+    });
+    drop(child.stdin.take());
+    success(child.wait_with_output().unwrap());
+    let text = text.expect("it is found");
+    assert_eq!(text.matches(", held by thread ").count(), 4, "{text}");
+}
+
 /// The body of an answer.
 fn get(address: &str, path: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
