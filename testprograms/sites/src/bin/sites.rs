@@ -8,25 +8,62 @@
 //! nothing of any profiler, and is run under one.
 
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-/// For how long each is kept: so long that no machine is so busy that it comes too late to wait.
-const KEPT: Duration = Duration::from_millis(60);
+/// For how long each is kept once it sleeps.
+const KEPT: Duration = Duration::from_millis(20);
 
-/// Runs `wait` on another thread, and `release` a while later.
-fn keep(wait: impl FnOnce() + Send + 'static, release: impl FnOnce()) {
-    let waiter = thread::spawn(wait);
+/// The thread that is to wait, as the kernel numbers it.
+static WAITER: AtomicU32 = AtomicU32::new(0);
+/// Whether somebody is in [`take_a_while`].
+static BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// This thread is the one that is to wait.
+fn will_wait() {
+    let link = std::fs::read_link("/proc/thread-self").expect("there is /proc");
+    let tid = link
+        .file_name()
+        .and_then(|name| name.to_str()?.parse().ok());
+    WAITER.store(tid.expect("a number"), Ordering::SeqCst);
+}
+
+/// Until the thread that is to wait sleeps, and a while longer.
+fn keep_it() {
+    loop {
+        let tid = WAITER.load(Ordering::SeqCst);
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat"));
+        // The state follows the name, which is in brackets.
+        if stat.is_ok_and(|stat| {
+            stat.rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.starts_with(" S"))
+        }) {
+            break;
+        }
+        thread::yield_now();
+    }
     thread::sleep(KEPT);
+}
+
+/// Runs `wait` on another thread, and `release` once that has slept for a while.
+fn keep(wait: impl FnOnce() + Send + 'static, release: impl FnOnce()) {
+    WAITER.store(0, Ordering::SeqCst);
+    let waiter = thread::spawn(move || {
+        will_wait();
+        wait();
+    });
+    keep_it();
     release();
     waiter.join().expect("no waiter panics");
 }
 
-/// What begins at once and takes a while.
+/// What begins at once and takes until somebody waits for it.
 fn take_a_while() {
-    thread::sleep(KEPT);
+    BEGUN.store(true, Ordering::SeqCst);
+    keep_it();
 }
 
 /// Defines functions that nobody inlines, and that have something to do after they have waited:
@@ -78,7 +115,7 @@ sites! {
     waits_in_rayon_worker(begun: &AtomicBool) {
         // The other half is another worker's by then.
         let first = || while !begun.load(Ordering::SeqCst) { std::hint::spin_loop() };
-        rayon::join(first, || { begun.store(true, Ordering::SeqCst); take_a_while() })
+        rayon::join(first, || { begun.store(true, Ordering::SeqCst); keep_it() })
     }
     waits_in_tokio_block_on(runtime: &tokio::runtime::Runtime, told: tokio::sync::oneshot::Receiver<()>) {
         runtime.block_on(told).is_ok()
@@ -93,8 +130,12 @@ static LAZY: LazyLock<()> = LazyLock::new(take_a_while);
 
 /// Lets `first` begin what takes a while, and `second` come to wait for it.
 fn after(first: impl FnOnce() + Send + 'static, second: impl FnOnce()) {
+    will_wait();
+    BEGUN.store(false, Ordering::SeqCst);
     let first = thread::spawn(first);
-    thread::sleep(KEPT / 4);
+    while !BEGUN.load(Ordering::SeqCst) {
+        std::hint::spin_loop();
+    }
     second();
     first.join().expect("it does not panic");
 }
@@ -147,6 +188,7 @@ fn standard() {
         move || waits_in_std_barrier(&theirs),
         || _ = barrier.wait().is_leader(),
     );
+    will_wait();
     waits_in_std_scope();
     waits_in_std_join();
 }
@@ -227,10 +269,14 @@ fn runtimes() {
         .num_threads(2)
         .build()
         .expect("threads");
+    will_wait();
     waits_in_rayon_install(&pool);
     waits_in_rayon_join(&pool);
     waits_in_rayon_scope(&pool);
-    pool.install(|| waits_in_rayon_worker(&AtomicBool::new(false)));
+    pool.install(|| {
+        will_wait();
+        waits_in_rayon_worker(&AtomicBool::new(false));
+    });
     drop(pool);
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
