@@ -13,7 +13,7 @@
 //! what it would be without us; the socket is its parent's.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -21,7 +21,8 @@ use std::sync::OnceLock;
 use everprof_core::signal::{self, Arrival};
 
 use crate::config::{self, Dump, VARIABLE};
-use crate::{profile, stacks, start};
+use crate::stacks::{self, Speaker};
+use crate::{profile, start};
 
 /// The end that handlers write to, and the process that it is for. Set once, before the
 /// handler is installed.
@@ -40,7 +41,13 @@ pub(crate) fn heed() {
     });
 }
 
-fn install(dump: &'static Dump) -> io::Result<()> {
+/// Writes what `dump` says whenever its signal comes. For the agent, once a process.
+///
+/// # Errors
+///
+/// Where there is no descriptor or thread for it, or the signal cannot be handled.
+#[doc(hidden)]
+pub fn install(dump: &'static Dump) -> io::Result<()> {
     let (asked, asks) = UnixStream::pair()?;
     // A handler must not wait; a dump that is asked for already will do.
     asked.set_nonblocking(true)?;
@@ -79,7 +86,7 @@ fn serve(mut asks: UnixStream, dump: &Dump) {
         }
         number += 1;
         match &dump.directory {
-            None => write_stacks(),
+            None => stacks::tell(Speaker::Signal, 0),
             Some(directory) => match write_profiles(directory, number) {
                 Ok(place) => {
                     start::complain(format!("everprof: profiles are in {}", place.display()));
@@ -90,15 +97,6 @@ fn serve(mut asks: UnixStream, dump: &Dump) {
                 )),
             },
         }
-    }
-}
-
-fn write_stacks() {
-    let mut text = String::new();
-    match stacks::write(true, &mut text) {
-        // Nobody may read it.
-        Ok(()) => drop(io::stderr().write_all(text.as_bytes())),
-        Err(error) => start::complain(format!("everprof: no stacks: {error}")),
     }
 }
 

@@ -60,6 +60,8 @@ mod waits;
 
 pub use alloc::Alloc;
 pub use custom::Custom;
+#[doc(hidden)]
+pub use dump::install as dump_at_signal;
 pub use error::Error;
 pub use http::{Options, Request, Response, Server, handle, serve, serve_insecurely};
 pub use label::WithLabels;

@@ -18,13 +18,20 @@
 //! Source: Go's `runtime.Stack(buf, all)`.
 
 use std::fmt::Write;
+use std::io::{self, Write as _};
 
 use everprof_profile::stacks::Stacks;
 
 use crate::assemble;
 use crate::error::{Error, Kind};
 use crate::profile::{Ask, Names};
-use crate::start::LeftOut;
+use crate::start::{self, LeftOut};
+
+mod on_panic;
+mod watchdog;
+
+pub use on_panic::on_panic;
+pub use watchdog::{Watchdog, watchdog};
 
 /// Writes the stacks of all threads, or of the calling one alone, as paragraphs.
 ///
@@ -47,7 +54,7 @@ use crate::start::LeftOut;
 /// ```
 pub fn write(all: bool, out: &mut impl Write) -> Result<(), Error> {
     let _left_out = LeftOut::new();
-    write!(out, "{}", stacks(all)?).map_err(|_| {
+    write!(out, "{}", stacks(all, this_thread())?).map_err(|_| {
         Error::new(
             Kind::Io,
             "the stacks could not be written: the writer failed",
@@ -63,19 +70,47 @@ pub fn write(all: bool, out: &mut impl Write) -> Result<(), Error> {
 /// As [`write()`], but that there is no writer to fail.
 pub fn write_into(all: bool, buffer: &mut [u8]) -> Result<usize, Error> {
     let _left_out = LeftOut::new();
-    Ok(stacks(all)?.write_into(buffer))
+    Ok(stacks(all, this_thread())?.write_into(buffer))
 }
 
-fn stacks(all: bool) -> Result<Stacks, Error> {
+/// On whose account stacks are written that nobody asked for in code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Speaker {
+    /// A signal.
+    Signal,
+    /// A panic.
+    Panic,
+    /// A watchdog that was not fed.
+    Watchdog,
+}
+
+/// Writes the stacks of all threads to stderr, that of `first` first, in one piece. Cold; on
+/// a thread of ours.
+pub(crate) fn tell(speaker: Speaker, first: u64) {
+    let stacks = match stacks(true, first) {
+        Ok(stacks) => stacks,
+        Err(error) => return start::complain(format!("everprof: no stacks: {error}")),
+    };
+    let head = match speaker {
+        Speaker::Signal => String::new(),
+        Speaker::Panic => format!("everprof: thread {first} panicked; all threads:\n\n"),
+        Speaker::Watchdog => {
+            format!("everprof: the watchdog of thread {first} was not fed; all threads:\n\n")
+        }
+    };
+    // Nobody may read it.
+    let _ = io::stderr().write_all(format!("{head}{stacks}").as_bytes());
+}
+
+fn stacks(all: bool, own: u64) -> Result<Stacks, Error> {
     let ask = Ask {
         names: Names::Full,
         ..Ask::default()
     };
     let profile = assemble::threads("threads", &ask)?;
     let mut stacks = Stacks::of(&assemble::finish(profile, Names::Full, &[]));
-    let own = this_thread();
     if all {
-        // The one that asks comes first, as in a panic of Go's.
+        // The one that asks, or is asked for, comes first, as in a panic of Go's.
         stacks.threads.sort_by_key(|thread| thread.id != own);
     } else {
         stacks.threads.retain(|thread| thread.id == own);

@@ -1,0 +1,141 @@
+//! Stacks that are written because something went wrong: a panic, a watchdog that nobody
+//! feeds. Each in a process of its own, whose stderr is read.
+
+#![allow(clippy::unwrap_used)]
+#![cfg(target_os = "linux")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use everprof::stacks;
+
+/// Runs one of the ignored tests below; what it wrote to stderr.
+fn stderr_of(child: &str) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "--nocapture", child])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[inline(never)]
+fn bystander_waits_here(told: &Receiver<()>) {
+    assert!(told.recv().is_err());
+    std::hint::black_box(());
+}
+
+/// Runs `then` while a thread named `bystander` waits in `bystander_waits_here`.
+fn beside_bystander(then: impl FnOnce()) {
+    let (go, told) = channel::<()>();
+    let thread = thread::Builder::new().name("bystander".to_owned());
+    let bystander = thread.spawn(move || bystander_waits_here(&told)).unwrap();
+    then();
+    drop(go);
+    bystander.join().unwrap();
+}
+
+#[test]
+fn the_first_panic_tells_all_threads_and_later_ones_do_not() {
+    let text = stderr_of("child_that_panics_twice");
+    assert_eq!(text.matches("on purpose").count(), 2, "{text}");
+    assert_eq!(text.matches("panicked; all threads:").count(), 1, "{text}");
+    let stacks = &text[text.find("panicked; all threads:").unwrap()..];
+    let first = stacks.split("\n\n").nth(1).unwrap();
+    assert!(first.contains("\"panics-0\""), "{stacks}");
+    assert!(first.contains("panics_here"), "{stacks}");
+    assert!(stacks.contains("bystander_waits_here"), "{stacks}");
+}
+
+#[test]
+#[ignore = "the test above runs it as a process of its own"]
+fn child_that_panics_twice() {
+    beside_bystander(|| {
+        stacks::on_panic();
+        stacks::on_panic();
+        for name in ["panics-0", "panics-1"] {
+            let thread = thread::Builder::new().name(name.to_owned());
+            assert!(thread.spawn(panics_here).unwrap().join().is_err());
+        }
+    });
+}
+
+#[inline(never)]
+fn panics_here() {
+    panic!("on purpose");
+}
+
+/// The panicking thread holds the lock that the dump is written under: nobody waits for
+/// ever, and the panic goes on.
+#[test]
+fn a_panic_that_holds_stderr_ends_all_the_same() {
+    let text = stderr_of("child_that_panics_with_stderr_locked");
+    assert!(text.contains("went on"), "{text}");
+}
+
+#[test]
+#[ignore = "the test above runs it as a process of its own"]
+fn child_that_panics_with_stderr_locked() {
+    stacks::on_panic();
+    let result = thread::spawn(|| {
+        let _held = std::io::stderr().lock();
+        panics_here();
+    })
+    .join();
+    assert!(result.is_err());
+    eprintln!("went on");
+}
+
+#[test]
+fn a_watchdog_that_is_not_fed_tells_all_threads_with_its_owner_first() {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "child_that_does_not_feed",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It hangs until its stdin is closed: until all is told.
+    let mut text = String::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        text += &line.unwrap();
+        text.push('\n');
+        if text.contains("bystander_waits_here") && text.contains("hangs_here") {
+            drop(child.stdin.take());
+        }
+    }
+    assert!(child.wait().unwrap().success(), "{text}");
+    let stacks = &text[text.find("was not fed; all threads:").unwrap()..];
+    let first = stacks.split("\n\n").nth(1).unwrap();
+    assert!(first.contains("hangs_here"), "{stacks}");
+    assert!(stacks.contains("bystander_waits_here"), "{stacks}");
+}
+
+#[test]
+#[ignore = "the test above runs it as a process of its own"]
+fn child_that_does_not_feed() {
+    beside_bystander(|| {
+        let watchdog = stacks::watchdog(Duration::from_millis(50)).unwrap();
+        watchdog.feed();
+        hangs_here();
+    });
+}
+
+/// Until stdin is closed, or longer than a dump takes on any machine of ours.
+#[inline(never)]
+fn hangs_here() {
+    let (tell, told) = channel();
+    thread::spawn(move || {
+        let _ = std::io::stdin().read(&mut [0]);
+        let _ = tell.send(());
+    });
+    let _ = told.recv_timeout(Duration::from_secs(100));
+}
