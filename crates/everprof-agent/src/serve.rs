@@ -1,6 +1,7 @@
-//! The endpoint inside the program, when `--http` asks for it.
+//! What runs inside the program besides: the endpoint, when `--http` asks for it, and the
+//! writing of dumps, when `EVERPROF` does.
 //!
-//! Context: cold. Invariant: the server's threads are everprof's own: left out of the
+//! Context: cold. Invariant: these threads are everprof's own: left out of the
 //! profiles, and with every signal blocked, so that no handler of the
 //! program's runs on a thread that the program does not know.
 
@@ -8,18 +9,33 @@ use std::mem::forget;
 
 use everprof_core::global;
 
-use crate::start;
+use crate::start::{self, Run};
 
-/// Starts the endpoint if this process was asked to serve.
+/// Starts what this process was asked for.
 pub(crate) fn begin() {
     let Some(run) = start::run().filter(|_| start::is_recording()) else {
         return;
     };
-    let Some(address) = run.http.as_deref() else {
+    if run.http.is_none() && run.dump.is_none() {
         return;
-    };
-    // What the C library allocates for the server's thread is not the program's.
+    }
+    // What the C library allocates for these threads is not the program's.
     global::exclude_this_thread(true);
+    if let Some(address) = &run.http {
+        serve(run, address);
+    }
+    if let Some(dump) = &run.dump
+        && let Err(error) = everprof::dump_at_signal(dump)
+    {
+        run.socket.complain(&format!(
+            "no dump at signal {}: {error}; the program runs on without",
+            dump.signal
+        ));
+    }
+    global::exclude_this_thread(false);
+}
+
+fn serve(run: &Run, address: &str) {
     match everprof::serve(address) {
         Ok(server) => {
             let at = server.address();
@@ -39,5 +55,4 @@ pub(crate) fn begin() {
             ));
         }
     }
-    global::exclude_this_thread(false);
 }

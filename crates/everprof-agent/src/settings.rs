@@ -27,6 +27,10 @@ pub(crate) struct Settings<'a> {
     pub(crate) socket: &'a [u8],
     /// The library's own path, as it stands in `LD_PRELOAD`.
     pub(crate) library: &'a [u8],
+    /// The signal at which a dump is written; 0: none.
+    pub(crate) dump: i32,
+    /// Where every profile is written then; none: threads' stacks, to stderr.
+    pub(crate) dump_directory: Option<&'a [u8]>,
     /// Where to serve, if anywhere.
     pub(crate) http: Option<&'a [u8]>,
 }
@@ -57,6 +61,8 @@ impl<'a> Settings<'a> {
             children: false,
             socket: b"",
             library: b"",
+            dump: 0,
+            dump_directory: None,
             http: None,
         };
         let mut rest = line;
@@ -85,6 +91,8 @@ impl<'a> Settings<'a> {
                 b"children" => settings.children = number(value)? != 0,
                 b"socket" => settings.socket = value,
                 b"library" => settings.library = value,
+                b"dump" => settings.dump = i32::try_from(number(value)?).ok()?,
+                b"dump_directory" => settings.dump_directory = Some(value),
                 _ => return None,
             }
         }
@@ -106,7 +114,7 @@ mod tests {
     use super::*;
 
     const LINE: &[u8] = b"heap=1;block=2;mutex=3;fraction=4;sleep=1;io=0;depth=128;limit=4096;children=1;socket=everprof-7;\
-library=/proc/7/fd/3;http=unix:/tmp/a;b=c";
+library=/proc/7/fd/3;dump=12;dump_directory=/tmp/a=b;http=unix:/tmp/a;b=c";
 
     #[test]
     fn reads_every_key_and_leaves_the_address_as_it_stands() {
@@ -124,6 +132,8 @@ library=/proc/7/fd/3;http=unix:/tmp/a;b=c";
             children: true,
             socket: b"everprof-7",
             library: b"/proc/7/fd/3",
+            dump: 12,
+            dump_directory: Some(b"/tmp/a=b"),
             http: Some(b"unix:/tmp/a;b=c"),
         };
         assert_eq!(Settings::parse(LINE), Some(expected));

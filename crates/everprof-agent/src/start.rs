@@ -21,10 +21,13 @@ mod entry;
 #[path = "start/musl.rs"]
 mod entry;
 
-use std::ffi::c_char;
+use std::ffi::{OsStr, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use everprof::config::Dump;
 use everprof_core::{global, local};
 
 use crate::announce::Socket;
@@ -46,6 +49,7 @@ static RUN: OnceLock<Run> = OnceLock::new();
 pub(crate) struct Run {
     pub(crate) socket: Socket,
     pub(crate) http: Option<String>,
+    pub(crate) dump: Option<Dump>,
     children: bool,
     memory_limit: usize,
     traces: Traces,
@@ -120,6 +124,7 @@ unsafe fn begin(environment: *mut *mut c_char) -> Option<()> {
         http: settings
             .http
             .map(|address| String::from_utf8_lossy(address).into_owned()),
+        dump: dump_of(&settings),
         children: settings.children,
         memory_limit: settings.memory_limit,
         traces: Traces {
@@ -130,6 +135,14 @@ unsafe fn begin(environment: *mut *mut c_char) -> Option<()> {
     exec::follow(&run.traces);
     fork::watch();
     Some(())
+}
+
+fn dump_of(settings: &Settings<'_>) -> Option<Dump> {
+    let directory = settings.dump_directory.map(OsStr::from_bytes);
+    (settings.dump != 0).then(|| Dump {
+        signal: settings.dump,
+        directory: directory.map(PathBuf::from),
+    })
 }
 
 fn enter(state: u8) {

@@ -27,6 +27,7 @@ mod summary;
 mod test_binary;
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
@@ -136,6 +137,14 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
         Some(value) => Config::parse(&value, &mut |complaint| note(&complaint)),
         None => Config::default(),
     };
+    if let Some(directory) = told.dump.as_ref().and_then(|dump| dump.directory.as_ref())
+        && directory.as_os_str().as_bytes().contains(&b';')
+    {
+        return Err(Error::plain(format!(
+            "{VARIABLE}: `dump`: `{}`: expected a directory without `;` in its name",
+            directory.display()
+        )));
+    }
     let whose = if args.children {
         Whose::All
     } else if test_binary::are_run_by(name, arguments) {
@@ -251,15 +260,23 @@ fn settings(
         "heap={heap};block={block};mutex={mutex};fraction={fraction};sleep={sleep};io={io};\
          depth={depth};limit={limit};children={children};socket={socket};library={library}"
     );
+    if let Some(dump) = &told.dump {
+        line.push_str(&format!(";dump={}", dump.signal));
+    }
+    let mut line = OsString::from(line);
+    if let Some(directory) = told.dump.as_ref().and_then(|dump| dump.directory.as_ref()) {
+        line.push(";dump_directory=");
+        line.push(directory);
+    }
     let http = match (&args.http, &told.http) {
         (Some(address), _) | (None, Some(Http::On(address))) => Some(address),
         (None, Some(Http::Off) | None) => None,
     };
     if let Some(address) = http {
-        line.push_str(";http=");
-        line.push_str(address);
+        line.push(";http=");
+        line.push(address);
     }
-    line.into()
+    line
 }
 
 /// As a program that links everprof has it.
