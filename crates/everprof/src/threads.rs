@@ -10,7 +10,8 @@
 //! Source: Go's goroutine profile, for threads.
 
 use everprof_core::own_threads;
-use everprof_profile::stacks::{ID_LABEL, NAME_LABEL, STATE_LABEL};
+use everprof_profile::LabelValue;
+use everprof_profile::stacks::{CREATOR_LABEL, ID_LABEL, NAME_LABEL, STATE_LABEL};
 
 use crate::assemble;
 use crate::error::Error;
@@ -30,6 +31,9 @@ pub struct ThreadRecord {
     /// The addresses of the calls that it is in, innermost first; a number below 64 says
     /// that there is more that was not recorded, or that there is no stack.
     pub stack: Vec<u64>,
+    /// The labels in force on it ([`label`](crate::label)), as far as they are known: of
+    /// threads whose beginning was seen, and of those that wait in something recorded.
+    pub labels: Vec<(String, String)>,
 }
 
 /// All threads as they are now, but for everprof's own.
@@ -62,10 +66,22 @@ pub fn records() -> Result<Vec<ThreadRecord>, Error> {
             name: text(NAME_LABEL),
             state: text(STATE_LABEL),
             stack: stack.map(|at| profile.location(at).address).collect(),
+            labels: sample
+                .labels()
+                .filter_map(|label| match label.value {
+                    LabelValue::String(value) if !OWN_LABELS.contains(&label.key) => {
+                        Some((label.key.to_owned(), value.to_owned()))
+                    }
+                    _ => None,
+                })
+                .collect(),
         }
     });
     Ok(records.collect())
 }
+
+/// What the profile says of each thread as labels, and the program did not set.
+const OWN_LABELS: [&str; 3] = [NAME_LABEL, STATE_LABEL, CREATOR_LABEL];
 
 /// Threads now.
 pub(crate) static THREADS: Source = Source {

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use everprof::{Request, handle, profile, stacks, threads};
+use everprof::{Request, handle, labels, profile, stacks, threads};
 use everprof_profile::pprof::{Limits, decode};
 
 /// Threads that wait in [`waits_here`] until they are let go.
@@ -169,4 +171,144 @@ fn a_delta_shows_who_came() {
         .filter(|sample| sample.string_label("thread") == Some("came"));
     assert_eq!(came.map(|sample| sample.values()[0]).sum::<i64>(), 3);
     waiting.end();
+}
+
+/// As Go's TestGoroutineProfileConcurrency: requests that overlap, threads that are born
+/// and die meanwhile; who was there all the time is in each answer once.
+#[test]
+fn overlapping_requests_each_show_all_who_stay() {
+    let waiting = Waiting::start("stays", 6);
+    let ids = |records: &[threads::ThreadRecord], name: &str| -> BTreeSet<u32> {
+        let named = records.iter().filter(|thread| thread.name == name);
+        named.map(|thread| thread.id).collect()
+    };
+    let stay = ids(&threads::records().unwrap(), "stays");
+    assert_eq!(stay.len(), 6);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::thread::spawn(|| std::hint::black_box(vec![0_u8; 4096]))
+                        .join()
+                        .unwrap();
+                }
+            });
+        }
+        let ask = || {
+            for _ in 0..10 {
+                let records = threads::records().unwrap();
+                let all: BTreeSet<u32> = records.iter().map(|thread| thread.id).collect();
+                assert_eq!(all.len(), records.len(), "one is there twice");
+                assert_eq!(ids(&records, "stays"), stay);
+            }
+        };
+        let asked: Vec<_> = (0..3).map(|_| scope.spawn(ask)).collect();
+        let ends: Vec<_> = asked.into_iter().map(|asked| asked.join()).collect();
+        stop.store(true, Ordering::Relaxed);
+        assert!(ends.iter().all(Result::is_ok));
+    });
+    waiting.end();
+}
+
+/// As Go's TestGoroutineCounts: so many of each kind, the most frequent first, and the
+/// total is their sum.
+#[test]
+fn groups_of_equal_stacks_have_their_counts_in_order() {
+    let waiting = [Waiting::start("nine", 9), Waiting::start("one", 1)];
+    let text = get("threads?debug=1");
+    let counts: Vec<usize> = text
+        .lines()
+        .filter_map(|line| line.split_once(" @ ")?.0.parse().ok())
+        .collect();
+    assert!(counts.is_sorted_by(|a, b| a >= b), "{text}");
+    let total = format!("threads profile: total {}\n", counts.iter().sum::<usize>());
+    assert!(text.starts_with(&total), "{text}");
+    for waiting in waiting {
+        waiting.end();
+    }
+}
+
+/// As Go's TestStackAllOutput: what is written is whole, and nothing but paragraphs.
+#[test]
+fn the_text_of_all_threads_is_one_paragraph_each() {
+    let waiting = Waiting::start("written", 3);
+    let text = who_asks(true);
+    assert!(text.ends_with('\n'));
+    let paragraphs: Vec<&str> = text.trim_end().split("\n\n").collect();
+    for paragraph in &paragraphs {
+        let mut lines = paragraph.lines();
+        let title = lines.next().unwrap();
+        assert!(title.starts_with("thread "), "{paragraph}");
+        assert!(title.ends_with("]:") || title.ends_with(':'), "{paragraph}");
+        assert!(lines.next().is_some(), "{paragraph}");
+    }
+    let written = |text: &&&str| text.contains("\"written\"");
+    assert_eq!(paragraphs.iter().filter(written).count(), 3);
+    waiting.end();
+}
+
+/// As Go's TestProfilerStackDepth: a stack deeper than what is kept says so at its end.
+#[test]
+fn a_deep_stack_is_cut_where_it_says_so() {
+    #[inline(never)]
+    fn down(depth: usize, told: &std::sync::mpsc::Receiver<()>) -> usize {
+        if depth == 0 {
+            waits_here(told);
+            return 0;
+        }
+        std::hint::black_box(down(depth - 1, told)) + 1
+    }
+    let (go, told) = channel();
+    let thread = std::thread::Builder::new().name("deep".to_owned());
+    let thread = thread.spawn(move || down(300, &told)).unwrap();
+    let deep = loop {
+        let records = threads::records().unwrap();
+        let found = records.into_iter().find(|thread| thread.name == "deep");
+        match found {
+            Some(found) if found.state.starts_with("channel") => break found,
+            _ => std::thread::yield_now(),
+        }
+    };
+    let last = deep.stack.last().copied().unwrap();
+    assert!(deep.stack.len() > 100 && last < 64, "{deep:x?}");
+    let text = get("threads?debug=2");
+    let paragraph = text.split("\n\n").find(|text| text.contains("\"deep\""));
+    assert!(paragraph.unwrap().contains("everprof::lost::"), "{text}");
+    drop(go);
+    assert_eq!(thread.join().unwrap(), 300);
+}
+
+/// As Go's TestGoroutineProfileLabelRace: threads that set and drop labels all the while
+/// are never shown with another's.
+#[test]
+fn labels_that_change_meanwhile_are_each_threads_own() {
+    let stop = AtomicBool::new(false);
+    let names = ["race-0", "race-1", "race-2", "race-3"];
+    std::thread::scope(|scope| {
+        for name in names {
+            let stop = &stop;
+            let thread = std::thread::Builder::new().name(name.to_owned());
+            let work = move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let _owner = labels! { "owner" => name };
+                    std::thread::yield_now();
+                }
+            };
+            thread.spawn_scoped(scope, work).unwrap();
+        }
+        let mut labelled = 0;
+        for _ in 0..30 {
+            for thread in threads::records().unwrap() {
+                for (key, value) in &thread.labels {
+                    if key == "owner" {
+                        assert_eq!(*value, thread.name);
+                        labelled += 1;
+                    }
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(labelled > 0, "nobody was met with a label in thirty dumps");
+    });
 }
