@@ -61,6 +61,7 @@ hostile! {
     zeroed_blocks_stay_lazy: "zeroed_is_lazy";
     growth_goes_through_mremap: "growing_vec";
     threads_that_wait_in_every_way_end_and_leave_nobody_waiting: "waits_soak";
+    dumps_pass_while_threads_are_born_panic_and_die: "dump_storm";
 }
 
 #[test]
