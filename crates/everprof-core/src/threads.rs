@@ -73,7 +73,8 @@ pub use lock_address::{LockAddress, StandingWait};
 ///
 /// # Overhead
 ///
-/// About 12 µs a sleeping thread on a shared x86_64 machine, none of it in that thread;
+/// About 12 µs a sleeping thread on a shared x86_64 machine, 10 where its wait is recorded, none
+/// of it in that thread;
 /// a running thread is held for some microseconds (`cargo bench -p everprof-core
 /// --bench threads`).
 #[must_use]
