@@ -129,7 +129,7 @@ impl Profiler {
 
     /// What SIGPROF means here; false if it is not ours. To be called in its handler.
     pub fn on_signal(&self, arrival: &Arrival<'_>) -> bool {
-        if arrival.code() != timer::CODE || arrival.value() >> 32 != COOKIE {
+        if arrival.code() != timer::CODE || arrival.value() >> 32 != self.cookie() {
             return false;
         }
         // A program's handler that came over this one might leave it by longjmp, and the
@@ -156,14 +156,15 @@ impl Profiler {
 
     #[cold]
     fn arrive(&self) {
+        // A fork's child has a copy of its parent's gate, and no session. Asked first:
+        // whoever is inside of that copy as it is reset would leave a gate that it is not
+        // counted in. Acquire: pairs with the Release of whoever has reset it.
+        if self.holder.load(Ordering::Acquire) != sys::process_id() {
+            return;
+        }
         let Some(_inside) = self.gate.enter() else {
             return;
         };
-        // Relaxed: as in `on_signal`. A fork's child has a copy of its parent's gate, and
-        // no session.
-        if self.holder.load(Ordering::Relaxed) != sys::process_id() {
-            return;
-        }
         let tid = sys::thread_id();
         if let Ok(timer) = Timer::begin(tid, self.value(), self.period_nanos())
             && !self.arrivals.push(tid, timer)
@@ -226,7 +227,15 @@ impl Profiler {
 
     /// What a timer's signal carries: that it is ours, and of which session.
     fn value(&self) -> u64 {
-        COOKIE << 32 | u64::from(self.session.load(Ordering::Relaxed))
+        self.cookie() << 32 | u64::from(self.session.load(Ordering::Relaxed))
+    }
+
+    /// What tells our timers from the program's own, and from another everprof's in the same
+    /// process: that of `everprof run`, or of a library. 32 bits.
+    fn cookie(&self) -> u64 {
+        // 2⁶⁴ divided by the golden ratio: all of the address goes into the upper half.
+        let place = (ptr::from_ref(self).addr() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        COOKIE ^ place >> 32
     }
 
     fn period_nanos(&self) -> u64 {
@@ -262,7 +271,7 @@ fn add<const DEPTH: usize>(
     }
 }
 
-/// "evpf": what tells our timers from the program's own.
+/// "evpf", see [`Profiler::cookie`].
 const COOKIE: u64 = 0x6676_7065;
 
 /// What a handler must find free on a signal stack of the program's, as its end is not
@@ -275,3 +284,16 @@ const ROOM_BYTES: u64 = if cfg!(debug_assertions) {
 };
 /// The same where the limit is deeper: the scratch is 8 KiB then.
 const DEEP_ROOM_BYTES: u64 = ROOM_BYTES + (8 << 10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_profilers_know_their_own_timers() {
+        let two = Box::new([Profiler::new(), Profiler::new()]);
+        let [one, other] = &*two;
+        assert_eq!(one.value() >> 32, one.cookie());
+        assert_ne!(one.cookie(), other.cookie());
+    }
+}

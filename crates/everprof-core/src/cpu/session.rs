@@ -226,14 +226,16 @@ impl<'p> Session<'p> {
         }
         if self.process_id != sys::process_id() {
             // The parent's timers are not here, and what it counted is not this one's.
-            // Relaxed: only the forking thread's copy is here, and what came after it.
-            if self.profiler.holder.load(Ordering::Relaxed) == self.process_id {
-                self.profiler.gate.reset();
+            if take_over(self.profiler, self.process_id, sys::process_id()) {
+                // Release: pairs with the Acquire in `claim`.
+                self.profiler.holder.store(0, Ordering::Release);
             }
             self.arena = None;
             return false;
         }
-        let cpu_nanos = program_cpu_nanos().saturating_sub(self.began_cpu_nanos);
+        // Modulo 2⁶⁴, and a clock may be behind the other by a little.
+        let cpu_nanos = program_cpu_nanos().wrapping_sub(self.began_cpu_nanos);
+        let cpu_nanos = u64::try_from(cpu_nanos.cast_signed()).unwrap_or(0);
         self.delete_timers();
         self.profiler.gate.close();
         let deadline = sys::monotonic_nanos().saturating_add(PATIENCE_NANOS);
@@ -291,24 +293,49 @@ fn claim(profiler: &Profiler) -> Result<u32, StartError> {
     let own = sys::process_id();
     // Acquire: pairs with the Release of the session before; it is done.
     let seen = profiler.holder.load(Ordering::Acquire);
-    if seen == own {
+    if seen == own || seen == own | TAKING_OVER {
         return Err(StartError::InUse);
+    }
+    if seen != 0 {
+        // A fork's child, whose parent has one: nobody else is here to leave.
+        if !take_over(profiler, seen, own) {
+            return Err(StartError::InUse);
+        }
+        // Release: pairs with the Acquire in `Profiler::arrive`; the gate is closed.
+        profiler.holder.store(own, Ordering::Release);
+        return Ok(own);
     }
     profiler
         .holder
-        .compare_exchange(seen, own, Ordering::Acquire, Ordering::Relaxed)
+        .compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed)
         .map_err(|_| StartError::InUse)?;
-    if seen != 0 {
-        // A fork's child, whose parent has one: nobody else is here to leave.
-        profiler.gate.reset();
-        profiler.arrivals.clear();
-    }
     Ok(own)
 }
 
-/// CPU time of the process without that of everprof's own threads.
+/// Resets what a fork's child has of its parent's session. False: another thread has. No
+/// thread is inside of the gate, as none enters it while the holder is another process.
+fn take_over(profiler: &Profiler, parent: u32, own: u32) -> bool {
+    // Acquire: what the other thread's session left is seen. Relaxed on failure: not ours.
+    let taken = profiler.holder.compare_exchange(
+        parent,
+        own | TAKING_OVER,
+        Ordering::Acquire,
+        Ordering::Relaxed,
+    );
+    if taken.is_ok() {
+        profiler.gate.reset();
+        profiler.arrivals.clear();
+    }
+    taken.is_ok()
+}
+
+/// The holder's process resets what its parent left. Process ids have 22 bits.
+const TAKING_OVER: u32 = 1 << 31;
+
+/// CPU time of the process without that of everprof's own threads, from some beginning: in
+/// a fork's child the process's begins at 0, and that of own threads where its parent's was.
 fn program_cpu_nanos() -> u64 {
-    sys::process_cpu_nanos().saturating_sub(own_threads::cpu_nanos())
+    sys::process_cpu_nanos().wrapping_sub(own_threads::cpu_nanos())
 }
 
 impl fmt::Display for StartError {
