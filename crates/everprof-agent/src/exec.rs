@@ -22,6 +22,8 @@ use std::ffi::{c_char, c_int};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
+use everprof_core::threads;
+
 use crate::environment::{Restored, Traces};
 use crate::errno::Errno;
 use crate::real::Slot;
@@ -87,12 +89,17 @@ unsafe fn restored(given: Strings) -> Option<Restored> {
 unsafe fn with_environment(given: Strings, exec: impl FnOnce(Strings) -> c_int) -> c_int {
     // SAFETY: the caller's promise.
     let restored = unsafe { restored(given) };
+    let errno = Errno::now();
+    // The next program is not to get a signal of ours.
+    let quiet = threads::before_exec();
+    errno.restore();
     let status = exec(
         restored
             .as_ref()
             .map_or(given, |new| new.as_ptr().cast_const()),
     );
     let errno = Errno::now();
+    drop(quiet);
     drop(restored);
     errno.restore();
     status

@@ -11,6 +11,7 @@
 //!                  ─→ blocked   in a wait that is recorded: where its stack is, is known
 //!                  ─→ look      asleep: stack read from outside, nobody disturbed
 //!                  ─→ asked     running: signalled, walks itself into a slot
+//!                  ─→ sends     not before `exec`, which forgets the handler
 //!          ─→ dump       the values that come of it
 //! ```
 //!
@@ -55,7 +56,7 @@ mod turn;
 )]
 mod backend;
 
-pub use backend::{REACH_BYTES, Standing, StandingThread};
+pub use backend::{Exec, REACH_BYTES, Standing, StandingThread};
 pub use dump::{Dump, Missing, RecordedWait, Source, State, Thread};
 pub use lock_address::{LockAddress, StandingWait};
 
@@ -80,6 +81,14 @@ pub use lock_address::{LockAddress, StandingWait};
 #[must_use]
 pub fn collect(patience: Duration) -> Dump {
     backend::collect(patience)
+}
+
+/// To be called right before `exec`, by who sees the program call it: asks no thread anything
+/// until the result is dropped, as the next program would get the signal, and end by it.
+///
+/// Context: signal; waits for a collector's system call, 10 ms at most.
+pub fn before_exec() -> Exec<'static> {
+    backend::before_exec()
 }
 
 /// Chooses the signal that running threads are asked with, from the next dump on.

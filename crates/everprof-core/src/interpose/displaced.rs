@@ -9,6 +9,8 @@
 //! initialisers, which may wait for other threads. A call that comes before (from a library
 //! initialised earlier) looks its function up by itself.
 
+#[cfg(not(feature = "preload"))]
+mod exec;
 mod join;
 #[cfg(feature = "preload")]
 mod locks;
@@ -28,6 +30,8 @@ static INITIALISER: extern "C" fn() = resolve;
 /// Looks up everything. What the loader passes is not wanted; by the C calling
 /// conventions of our platforms a callee may ignore it.
 extern "C" fn resolve() {
+    #[cfg(not(feature = "preload"))]
+    exec::resolve();
     join::resolve();
     poll::resolve();
     sleep::resolve();

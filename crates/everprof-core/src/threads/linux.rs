@@ -26,20 +26,23 @@ use std::time::Duration;
 use asked::{Answer, Pool, Question};
 use blocked::Recorded;
 use look::{Looker, Seen};
+use sends::Sends;
 use tasks::Tasks;
 
 use super::dump::{Collected, Dump, Missing, Name, Row, Source, State};
 use super::turn::Turn;
-use crate::stack::{self, Captured, MAX_DEPTH, Registers, StackEnd};
+use crate::stack::{self, Captured, MAX_DEPTH, Registers, StackEnd, platform};
 use crate::{global, local, own_threads, sys};
 
 mod asked;
 mod blocked;
 mod calls;
 mod look;
+mod sends;
 mod standing;
 mod tasks;
 
+pub use sends::Exec;
 pub use standing::{REACH_BYTES, Standing, StandingThread};
 
 /// A dump, shared with whoever asks at the same time.
@@ -52,6 +55,24 @@ pub(super) fn collect(patience: Duration) -> Dump {
         global::exclude_this_thread(before);
         Dump::new(collected)
     })
+}
+
+/// See [`super::before_exec`].
+pub(super) fn before_exec() -> Exec<'static> {
+    let exec = SENDS.before_exec(sys::process_id(), sys::pause_briefly);
+    deliver_pending();
+    exec
+}
+
+/// Not in [`Process`]: a process may call `exec` before its first dump, and be there yet
+/// when that begins.
+static SENDS: Sends = Sends::new();
+
+/// Comes back when the handlers of signals that are pending for this thread have run.
+fn deliver_pending() {
+    // SAFETY: gettid has no preconditions. By the instruction: C libraries may remember
+    // the number, and it is at a call's end that the kernel delivers.
+    unsafe { platform::syscall4(libc::SYS_gettid, 0, 0, 0, 0) };
 }
 
 /// What a process's dumps share. A fork's child has its own: its parent's may be locked
@@ -369,6 +390,10 @@ impl Collection {
     fn ask(&mut self, thread: &Pending, signal: i32) -> Phase {
         let Some(pool) = self.pool else {
             return self.miss(thread, Missing::NoSignal);
+        };
+        // The process is about to be another program: it may fail, and is asked again then.
+        let Some(_sending) = SENDS.enter(sys::process_id()) else {
+            return thread.phase;
         };
         match pool.ask(thread.id, signal) {
             Ok(question) => Phase::Asked(question),

@@ -26,3 +26,13 @@ pub(super) fn collect(_patience: Duration) -> Dump {
         })
     })
 }
+
+/// Nothing to wait for.
+#[derive(Debug)]
+#[must_use]
+pub struct Exec<'s>(core::marker::PhantomData<&'s ()>);
+
+/// Nobody is asked anything here.
+pub(super) fn before_exec() -> Exec<'static> {
+    Exec(core::marker::PhantomData)
+}
