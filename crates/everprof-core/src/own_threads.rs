@@ -78,6 +78,7 @@ impl OwnThread {
 impl Drop for OwnThread {
     fn drop(&mut self) {
         if let Some(place) = self.place {
+            // Relaxed, both: a profile that reads between the two is off by this thread once.
             ENDED_NANOS.fetch_add(place.cpu_nanos(), Ordering::Relaxed);
             place.id.store(0, Ordering::Relaxed);
         }
@@ -103,6 +104,14 @@ pub fn contains(tid: u32) -> bool {
     PLACES
         .iter()
         .any(|place| place.id.load(Ordering::Relaxed) == id)
+}
+
+/// The other threads of this process, as the kernel lists them; none where it does not.
+#[must_use]
+pub fn others() -> Vec<u32> {
+    let mut listed = sys::thread_ids().unwrap_or_default();
+    listed.retain(|tid| !contains(*tid));
+    listed
 }
 
 /// CPU time that own threads have taken in all.

@@ -106,9 +106,5 @@ pub(crate) static GOROUTINE: Source = Source {
 
 /// Not taken, since that costs something a thread.
 fn count() -> usize {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
-        return 0;
-    };
-    let ids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok());
-    ids.filter(|id| !own_threads::contains(*id)).count()
+    own_threads::others().len()
 }

@@ -10,15 +10,15 @@
 //! made up (containers put other files there), one birth and one death can pass unseen:
 //! so every so often the list is read all the same.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+
+use crate::sys;
 
 /// Calls after which the list is read whatever the figures say: 40 ms, as the session
 /// calls every 5.
 const EVERY: u32 = 8;
-
-const THREADS: &str = "/proc/self/task";
 
 /// What was seen at the last look.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Roster {
     /// Fails where there is no `/proc`.
     pub(super) fn open() -> io::Result<Self> {
         Ok(Self {
-            threads: File::open(THREADS)?,
+            threads: File::open("/proc/self/task")?,
             numbers: File::open("/proc/loadavg").ok(),
             marks: None,
             calls: 0,
@@ -55,15 +55,9 @@ impl Roster {
         if marks.is_some() && marks == self.marks && !self.calls.is_multiple_of(EVERY) {
             return None;
         }
-        let threads = fs::read_dir(THREADS).ok()?;
+        let threads = sys::thread_ids()?;
         self.marks = marks;
-        let number = |name: &str| name.parse::<u32>().ok();
-        Some(
-            threads
-                .flatten()
-                .filter_map(|thread| number(thread.file_name().to_str()?))
-                .collect(),
-        )
+        Some(threads)
     }
 
     fn marks(&self) -> Option<Marks> {
@@ -86,7 +80,6 @@ fn last_number(load: &[u8]) -> Option<u64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::sys;
 
     #[test]
     fn last_field_is_the_last_number() {

@@ -4,7 +4,6 @@
 //! Invariant: a thread that the pool knows, or knew until a moment ago, is not among them.
 
 use std::collections::HashSet;
-use std::fs;
 
 use super::pool::{Pool, Seen};
 use crate::own_threads;
@@ -62,19 +61,11 @@ impl Others {
 /// its first instruction, where the index would not know it.
 fn listed(pool: Option<Pool<'_>>) -> Vec<u32> {
     for _ in 0..PATIENCE {
-        let tids = tids();
+        let tids = sys::thread_ids().unwrap_or_default();
         if pool.is_none_or(|pool| pool.starting() == 0) {
             return tids;
         }
         sys::pause_briefly();
     }
-    tids()
-}
-
-fn tids() -> Vec<u32> {
-    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten();
-    tasks
-        .flatten()
-        .filter_map(|task| task.file_name().to_str()?.parse().ok())
-        .collect()
+    sys::thread_ids().unwrap_or_default()
 }

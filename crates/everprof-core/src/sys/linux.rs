@@ -2,6 +2,7 @@
 //!
 //! Context and invariant: see `sys`. Twin of `noop.rs`.
 
+use std::fs;
 use std::io;
 use std::ptr::{self, NonNull};
 
@@ -190,6 +191,14 @@ pub(crate) fn tick_nanos() -> u64 {
     // SAFETY: `tick` is ours to write; the clock exists since Linux 2.6.32.
     unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut tick) };
     in_nanos(&tick)
+}
+
+/// The threads of this process, as the kernel lists them; `None` where there is no
+/// `/proc`. One that begins or ends meanwhile may be in it or not. Cold.
+pub(crate) fn thread_ids() -> Option<Vec<u32>> {
+    let tasks = fs::read_dir("/proc/self/task").ok()?;
+    let id = |task: fs::DirEntry| task.file_name().to_str()?.parse().ok();
+    Some(tasks.flatten().filter_map(id).collect())
 }
 
 /// Whether this process has a thread of that number. Cold.
