@@ -227,6 +227,7 @@ impl Profiler {
 
     /// What a timer's signal carries: that it is ours, and of which session.
     fn value(&self) -> u64 {
+        // Relaxed, here and below: asked inside the gate, whose opening publishes them.
         self.cookie() << 32 | u64::from(self.session.load(Ordering::Relaxed))
     }
 

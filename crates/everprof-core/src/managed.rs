@@ -370,6 +370,7 @@ impl Heap {
             // SAFETY: zeroed, as large as before, and used by this thread alone.
             unsafe { arena::init_header(base, len) };
         }
+        // Relaxed: see `made`.
         self.made.fetch_add(1, Ordering::Relaxed);
         self.filter.clear();
         self.clock.restart_at(Cycle::of(0));

@@ -345,6 +345,7 @@ impl Store {
 
     /// In a fork's child: the arena becomes this process's own, and empty.
     fn become_own(&self, region: Region<'_>) {
+        // Relaxed: published with the base, before the fork.
         if self.shared.load(Ordering::Relaxed) != 0 {
             // SAFETY: the store's whole mapping. What it held is the parent's;
             // references into it are used by nobody: the child has one thread.
