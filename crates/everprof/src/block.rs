@@ -58,6 +58,7 @@ pub struct ContentionRecord<'a> {
 /// # Overhead
 ///
 /// Every record is copied, on this thread; no thread that waits or wakes is held up.
+/// Symbol tables are read, too, as names tell the idle from those that wait.
 ///
 /// ```
 /// let waited: u64 = everprof::block::records().iter().map(|record| record.delay_nanos).sum();

@@ -51,8 +51,8 @@ use crate::start;
 /// Name of the variable.
 pub const VARIABLE: &str = "EVERPROF";
 
-/// Settings of profiles and outputs that are yet to come. Known, so that they
-/// are told from misspelt ones.
+/// Names of profiles and outputs that have no setting, or are still to be made. Known, so
+/// that they are told from misspelt ones.
 const LATER: &[&str] = &[
     "blackbox",
     "labels",

@@ -18,13 +18,14 @@
 //! - [`serve`] answers on an address of its own, [`handle`] within a server that
 //!   the program has already.
 //! - [`profile`] takes profiles in the program itself; [`heap`], [`block`] and [`mutex`]
-//!   have their settings and records.
+//!   have their settings and records, and [`block::deadlocks`] finds who waits for ever.
 //! - [`Custom`] profiles what the program holds, [`heap::Managed`] a heap that its own
 //!   collector frees.
 //! - [`cpu`] takes a profile of CPU time.
 //! - [`threads`] and [`stacks`] tell what each thread is doing, [`threadcreate`] who made
 //!   them.
 //! - [`labels!`] says for whom a thread works, on all of its samples ([`label`]).
+//! - [`test::Profiles`] writes the profiles of a test.
 //! - [`config`] tells what `EVERPROF` sets from outside.
 //!
 //! # Features

@@ -65,9 +65,10 @@ use crate::start::LeftOut;
 ///
 /// An allocation that is not sampled is a subtraction and a comparison in the thread's
 /// own memory; a free of what was not sampled is one load. No call waits for another,
-/// but for `flush`, `post_sweep` and readers, which take turns. The records take at most
-/// the memory that [`with_memory_limit`](Managed::with_memory_limit) says, 64 MiB unless
-/// told otherwise; near it samples become fewer and heavier.
+/// but for `flush`, `post_sweep` and readers, which take turns (docs/overhead.md has the
+/// numbers of the bench `managed`). The records take at most the memory that
+/// [`with_memory_limit`](Managed::with_memory_limit) says, 64 MiB unless told otherwise;
+/// near it samples become fewer and heavier.
 ///
 /// # Fork
 ///

@@ -29,7 +29,7 @@ const MOST_CAPTURES: usize = 4;
 /// length holds no more.
 const MOST_ADDRESSES: usize = super::wire::MOST_BODY_BYTES / 4;
 
-/// Profiles of Go, or of this crate's plan, that it does not have.
+/// Profiles that are known elsewhere, of Go or of tasks, and are not here: 501, not 404.
 const ABSENT: &[&str] = &["taskblock", "tasks", "trace"];
 
 /// How long a request may wait for what is yet to happen.
