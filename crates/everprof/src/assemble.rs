@@ -26,6 +26,8 @@ use everprof_profile::{Filter, LocationId, Profile, symbolize};
 
 /// What comes of it.
 pub(crate) use everprof_profile::Profile as Assembled;
+/// What begins a paragraph about a deadlock.
+pub(crate) use everprof_profile::stacks::DEADLOCK;
 
 pub(crate) use self::cpu::cpu;
 pub(crate) use self::custom::custom;
@@ -35,7 +37,7 @@ pub(crate) use self::managed::managed;
 use self::modules::Modules;
 use self::places::Places;
 pub(crate) use self::spawn::spawn;
-pub(crate) use self::threads::threads;
+pub(crate) use self::threads::{thread_count, threads};
 pub(crate) use self::waits::{block, block_records, mutex, mutex_records};
 use crate::error::{Error, Kind};
 use crate::profile::Names;

@@ -12,8 +12,8 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+use crate::assemble::DEADLOCK;
 use everprof_core::threads::LockAddress;
-use everprof_profile::stacks::DEADLOCK;
 
 use crate::assemble::{self, Findings};
 use crate::start;

@@ -9,7 +9,6 @@
 //! reason why it has none.
 //! Source: Go's goroutine profile, for threads.
 
-use everprof_core::own_threads;
 use everprof_profile::LabelValue;
 use everprof_profile::stacks::{CREATOR_LABEL, ID_LABEL, NAME_LABEL, STATE_LABEL};
 
@@ -92,7 +91,7 @@ pub(crate) static THREADS: Source = Source {
     has_age: false,
     has_idle: false,
     long_text: LongText::Threads,
-    count,
+    count: assemble::thread_count,
     take: |ask| assemble::threads("threads", ask),
 };
 
@@ -103,8 +102,3 @@ pub(crate) static GOROUTINE: Source = Source {
     take: |ask| assemble::threads("goroutine", ask),
     ..THREADS
 };
-
-/// Not taken, since that costs something a thread.
-fn count() -> usize {
-    own_threads::others().len()
-}

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use everprof_core::threads::{Dump, RecordedWait, Source, State, Thread, collect};
 use everprof_core::waits::Operation;
-use everprof_core::{global, modules};
+use everprof_core::{global, modules, own_threads};
 use everprof_profile::report::units;
 use everprof_profile::stacks::{CREATOR_LABEL, ID_LABEL, NAME_LABEL, STATE_LABEL};
 use everprof_profile::wait_kind::WaitKind;
@@ -50,6 +50,11 @@ pub(crate) fn threads(kind: &str, ask: &Ask<'_>) -> Result<Profile, Error> {
     // After the dump: what it shows of a deadlock is true still.
     let findings = deadlock::find(deadlock::LEAST_WAIT);
     Ok(assemble(kind, &dump, &waits, &findings, ask))
+}
+
+/// How many there are. No dump, since that costs something a thread.
+pub(crate) fn thread_count() -> usize {
+    own_threads::others().len()
 }
 
 /// Who waits in a call of ours, by thread; of several waits the latest, which a signal
