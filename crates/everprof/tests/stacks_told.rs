@@ -12,10 +12,20 @@ use std::time::Duration;
 
 use everprof::stacks;
 
-/// Runs one of the ignored tests below; what it wrote to stderr.
+/// Names the part that a process of its own is to play.
+const PART: &str = "EVERPROF_TEST_PART";
+
+/// Whether this process is the one that is to play `child`; elsewhere that test has
+/// nothing to do.
+fn plays(child: &str) -> bool {
+    std::env::var_os(PART).is_some_and(|part| part == child)
+}
+
+/// Runs one of the parts below in a process of its own; what it wrote to stderr.
 fn stderr_of(child: &str) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture", child])
+        .args(["--exact", "--nocapture", child])
+        .env(PART, child)
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -51,8 +61,10 @@ fn the_first_panic_tells_all_threads_and_later_ones_do_not() {
 }
 
 #[test]
-#[ignore = "the test above runs it as a process of its own"]
 fn child_that_panics_twice() {
+    if !plays("child_that_panics_twice") {
+        return;
+    }
     beside_bystander(|| {
         stacks::on_panic();
         stacks::on_panic();
@@ -77,8 +89,10 @@ fn a_panic_that_holds_stderr_ends_all_the_same() {
 }
 
 #[test]
-#[ignore = "the test above runs it as a process of its own"]
 fn child_that_panics_with_stderr_locked() {
+    if !plays("child_that_panics_with_stderr_locked") {
+        return;
+    }
     stacks::on_panic();
     let result = thread::spawn(|| {
         let _held = std::io::stderr().lock();
@@ -92,12 +106,8 @@ fn child_that_panics_with_stderr_locked() {
 #[test]
 fn a_watchdog_that_is_not_fed_tells_all_threads_with_its_owner_first() {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "--ignored",
-            "--nocapture",
-            "child_that_does_not_feed",
-        ])
+        .args(["--exact", "--nocapture", "child_that_does_not_feed"])
+        .env(PART, "child_that_does_not_feed")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -120,8 +130,10 @@ fn a_watchdog_that_is_not_fed_tells_all_threads_with_its_owner_first() {
 }
 
 #[test]
-#[ignore = "the test above runs it as a process of its own"]
 fn child_that_does_not_feed() {
+    if !plays("child_that_does_not_feed") {
+        return;
+    }
     beside_bystander(|| {
         let watchdog = stacks::watchdog(Duration::from_millis(50)).unwrap();
         watchdog.feed();
