@@ -70,7 +70,7 @@ impl Profile {
             for (n, at) in stack.clone().enumerate() {
                 match roles[at.index()] {
                     Role::PassesOn => through = n + usize::from(trims[at.index()].1),
-                    Role::C if through == 0 && n < MOST_BENEATH => {}
+                    Role::Beneath if through == 0 && n < MOST_BENEATH => {}
                     _ => break,
                 }
             }
@@ -92,15 +92,21 @@ impl Profile {
 /// What a location is to the call that a thread is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// The C library's, or nobody knows.
-    C,
+    /// The C library's, or nobody knows; or ours, or what calls a closure for us where
+    /// nothing is inlined.
+    Beneath,
     /// Ours, and calls what it stands in for.
     PassesOn,
     Other,
 }
 
-/// A call into the C library takes two or three frames.
-const MOST_BENEATH: usize = 6;
+/// A call into the C library takes two or three frames; in builds without optimisation
+/// some of ours stand between it and the function that is ours.
+const MOST_BENEATH: usize = 9;
+
+fn calls_a_closure(name: &str) -> bool {
+    name.starts_with("core::ops::function::Fn")
+}
 
 impl Profile {
     fn role(&self, at: LocationId) -> Role {
@@ -108,8 +114,10 @@ impl Profile {
         let names = || lines.iter().map(|line| self.function(line.function).name);
         if names().any(passes_on) {
             Role::PassesOn
-        } else if names().all(|name| !name.contains("::")) {
-            Role::C
+        } else if names()
+            .all(|name| !name.contains("::") || calls_a_closure(name) || is_profiler_frame(name))
+        {
+            Role::Beneath
         } else {
             Role::Other
         }
@@ -314,6 +322,16 @@ mod tests {
             &[
                 &["__GI___clock_nanosleep"],
                 &["everprof_core::interpose::displaced::sleep::clock_nanosleep::{{closure}}"],
+                &["everprof_core::interpose::displaced::sleep::clock_nanosleep"],
+                &["std::thread::functions::sleep"],
+                &["main"],
+            ],
+            // As a build without optimisation has it.
+            &[
+                &["__GI___clock_nanosleep"],
+                &["core::ops::function::FnOnce::call_once"],
+                &["everprof_core::stack::spilled::around"],
+                &["everprof_core::waits::asleep"],
                 &["everprof_core::interpose::displaced::sleep::clock_nanosleep"],
                 &["std::thread::functions::sleep"],
                 &["main"],
