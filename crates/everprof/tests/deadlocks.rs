@@ -19,19 +19,33 @@ use everprof::block::{Awaited, Deadlock, deadlocks};
 
 const PROGRAM: &str = "EVERPROF_TEST_DEADLOCK";
 
-/// Runs the test of this name as a program of its own, which is to end well.
+/// How a program ends that did not find its deadlock.
+const NOT_FOUND: i32 = 3;
+
+/// Programs that may end so before a test fails. A word that somebody left on a stack
+/// which is used again may name a lock, and then its holder is rightly not known. One
+/// program in ten was seen to have such a word: five in a row are one in 100,000.
+const PROGRAMS: u32 = 5;
+
+/// Runs the test of this name as a program of its own, which is to end well. What is
+/// found in error, or found otherwise than it is, fails at once.
 fn alone(test: &str, program: fn()) {
     if std::env::var_os(PROGRAM).is_some() {
         program();
         std::process::exit(0);
     }
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
-        .env(PROGRAM, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}\n{text}", output.status);
+    for left in (0..PROGRAMS).rev() {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture"])
+            .env(PROGRAM, "1")
+            .output()
+            .unwrap();
+        if output.status.code() != Some(NOT_FOUND) || left == 0 {
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}\n{text}", output.status);
+            return;
+        }
+    }
 }
 
 /// Locks apart from whatever else the program allocates, as in one that has a heap to
@@ -57,9 +71,9 @@ fn named(name: &str, body: impl FnOnce() + Send + 'static) -> thread::JoinHandle
         .unwrap()
 }
 
-/// Asks until there is one.
+/// Asks until there is one, or the program is given up.
 fn until_found() -> Vec<Deadlock> {
-    for _ in 0..300 {
+    for _ in 0..100 {
         let found = deadlocks();
         if !found.is_empty() {
             return found;
@@ -69,7 +83,8 @@ fn until_found() -> Vec<Deadlock> {
     let text = everprof::profile::lookup("threads").unwrap();
     let mut out = Vec::new();
     text.write_text(&mut out, 2).unwrap();
-    panic!("none was found:\n{}", String::from_utf8_lossy(&out));
+    eprintln!("none was found:\n{}", String::from_utf8_lossy(&out));
+    std::process::exit(NOT_FOUND);
 }
 
 /// The names of one deadlock's threads, in order.
