@@ -110,10 +110,13 @@ fn a_paragraph_tells_who_waits_for_what_and_where() {
         .split("\n\n")
         .find(|text| text.contains("\"paragraph\""))
         .unwrap();
-    assert!(
-        paragraph.contains("\"paragraph\" [channel 0x"),
-        "{paragraph}"
-    );
+    // What for and since when is known where its call was seen.
+    let title = if cfg!(feature = "interpose") {
+        "\"paragraph\" [channel 0x"
+    } else {
+        "\"paragraph\" [channel]"
+    };
+    assert!(paragraph.contains(title), "{paragraph}");
     assert!(paragraph.contains("threads::waits_here\n\t"), "{paragraph}");
     waiting.end();
 }
@@ -280,7 +283,8 @@ fn a_deep_stack_is_cut_where_it_says_so() {
 }
 
 /// As Go's TestGoroutineProfileLabelRace: threads that set and drop labels all the while
-/// are never shown with another's.
+/// are never shown with another's. Where a thread keeps its labels is known if its creation
+/// was seen.
 #[test]
 fn labels_that_change_meanwhile_are_each_threads_own() {
     let stop = AtomicBool::new(false);
@@ -309,6 +313,10 @@ fn labels_that_change_meanwhile_are_each_threads_own() {
             }
         }
         stop.store(true, Ordering::Relaxed);
-        assert!(labelled > 0, "nobody was met with a label in thirty dumps");
+        assert_eq!(
+            labelled > 0,
+            cfg!(feature = "interpose"),
+            "{labelled} met with a label in thirty dumps"
+        );
     });
 }
