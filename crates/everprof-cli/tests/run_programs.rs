@@ -310,6 +310,10 @@ fn hostile_programs_end_under_us_as_they_end_alone() {
     for source in sources {
         let name = source.unwrap().path().file_stem().unwrap().to_owned();
         let program = built.join("debug").join(&name);
+        // Programs that ask everprof themselves exist in no build without it.
+        if !program.exists() {
+            continue;
+        }
         let plain = Command::new(&program).output().unwrap();
         for options in [&["-q"][..], &["-q", "--heap", "4KiB", "--children"]] {
             let profiles = room.path().join("out");
