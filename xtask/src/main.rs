@@ -50,7 +50,7 @@ const CHORES: &[Chore] = &[
     ),
     (
         "interpose",
-        "waits are seen however a program is built and linked",
+        "waits are seen however a program is built and linked [--here: no musl]",
         interpose::run,
     ),
     (
