@@ -272,6 +272,18 @@ pub(super) const ROWS: &[Row] = &[
                 "crates/everprof/tests/threads.rs",
                 "a_paragraph_tells_who_waits_for_what_and_where",
             ),
+            test(
+                "crates/everprof/tests/threads.rs",
+                "overlapping_requests_each_show_all_who_stay",
+            ),
+            test(
+                "crates/everprof/tests/threads.rs",
+                "labels_that_change_meanwhile_are_each_threads_own",
+            ),
+            test(
+                "crates/everprof/tests/threads.rs",
+                "a_deep_stack_is_cut_where_it_says_so",
+            ),
         ],
     ),
     not_yet(
@@ -293,6 +305,10 @@ pub(super) const ROWS: &[Row] = &[
             test(
                 "crates/everprof/tests/threads.rs",
                 "a_small_buffer_gets_whole_lines",
+            ),
+            test(
+                "crates/everprof/tests/threads.rs",
+                "the_text_of_all_threads_is_one_paragraph_each",
             ),
         ],
     ),
