@@ -83,9 +83,9 @@ pub fn records() -> Vec<ContentionRecord<'static>> {
 ///
 /// # Overhead
 ///
-/// Nothing to speak of while no thread waits that long for a lock. Else some 20 µs a
-/// thread on a thread of everprof's own, and 15 ms at most to look again; no thread of the
-/// program is disturbed.
+/// Nothing to speak of while no thread waits that long for a lock. Else each thread's
+/// state is read and its stack copied, on a thread of everprof's own, a few times if one
+/// moves; no thread of the program is disturbed. Not measured.
 ///
 /// ```
 /// for deadlock in everprof::block::deadlocks() {

@@ -2,7 +2,7 @@
 //!
 //! Context: signal. Invariant: where `waits` does not want a kind, its functions are a
 //! load, a test and a jump; where threads sleep for long in it, a few stores and a call
-//! (`stack::spilled`): some twenty instructions.
+//! (`stack::spilled`).
 //!
 //! The next definitions are looked up once, when the loader initialises this module, so that
 //! nobody waits for the loader's lock later: a thread in `dlopen` holds it while it runs
