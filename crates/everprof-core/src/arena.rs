@@ -521,7 +521,8 @@ impl<'a> Region<'a> {
     }
 }
 
-fn rounded(bytes: usize) -> Option<usize> {
+/// As long as an arena for so many bytes is.
+pub(crate) fn rounded(bytes: usize) -> Option<usize> {
     let len = bytes.clamp(LEAST_BYTES, MOST_BYTES);
     len.checked_next_multiple_of(sys::PAGE_BYTES)
 }

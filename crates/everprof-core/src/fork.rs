@@ -34,14 +34,43 @@ impl Guard {
         }
     }
 
-    /// Makes this process the one that the tables belong to.
-    pub fn arm(&self) {
-        // Relaxed: what this thread, or its parent before the fork, wrote.
-        if self.page.load(Ordering::Relaxed).is_null()
-            && let Some(page) = sys::map_wiped_on_fork()
-        {
-            self.page.store(page.as_ptr().cast(), Ordering::Relaxed);
+    /// Makes this process the one that the tables belong to, unless one is already: before
+    /// the tables are published, by any number of threads.
+    pub fn arm_first(&self) {
+        // Relaxed: a number; the tables are published later, by this thread or another that
+        // has come through here.
+        let _ = self.process_id.compare_exchange(
+            0,
+            sys::process_id(),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        if !self.page.load(Ordering::Relaxed).is_null() {
+            return;
         }
+        let Some(page) = sys::map_wiped_on_fork() else {
+            return;
+        };
+        let mark = page.cast::<AtomicU32>();
+        // SAFETY: a fresh page, zeroed and aligned, which nobody else knows.
+        // Relaxed: published with the page.
+        unsafe { mark.as_ref() }.store(1, Ordering::Relaxed);
+        // Release: publishes the mark. Acquire on failure: the other's mark is set, so that
+        // whoever learns of the tables from this thread sees it set.
+        let first = self.page.compare_exchange(
+            ptr::null_mut(),
+            mark.as_ptr(),
+            Ordering::Release,
+            Ordering::Acquire,
+        );
+        if first.is_err() {
+            // SAFETY: the whole mapping made above, which nobody else has learned of.
+            unsafe { sys::unmap(page, sys::PAGE_BYTES) };
+        }
+    }
+
+    /// Makes this process the one that the tables belong to.
+    fn arm(&self) {
         // Release, both: publish what `note` wrote. Pair with the Acquire loads
         // in `happened`.
         self.process_id.store(sys::process_id(), Ordering::Release);
@@ -88,7 +117,7 @@ impl Guard {
     }
 
     fn mark(&self) -> Option<&AtomicU32> {
-        // Relaxed: stored once, by `arm`, before the tables that this guard is
+        // Relaxed: stored once, by `arm_first`, before the tables that this guard is
         // about were published; null a moment too long means the process id.
         let page = self.page.load(Ordering::Relaxed);
         // SAFETY: null, or a page of our own, zeroed or written as an AtomicU32,
@@ -128,7 +157,7 @@ mod tests {
 
     fn armed() -> Guard {
         let guard = Guard::new();
-        guard.arm();
+        guard.arm_first();
         guard
     }
 

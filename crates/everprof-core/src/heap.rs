@@ -37,9 +37,8 @@ pub struct Recorder<'s> {
     store: &'s Store,
 }
 
-/// How many allocated bytes later a thread looks again that found the tables
-/// not there yet: little enough to lose next to nothing, enough not to be slow
-/// where they are never made.
+/// How many allocated bytes later a thread looks again that found another of a fork's
+/// child taking note: little enough to lose next to nothing, enough not to be slow.
 const RETRY_BYTES: i64 = 1024;
 
 /// More samples than a signal handler takes while it interrupts one recorder.
@@ -105,19 +104,11 @@ impl<'s> Recorder<'s> {
         nested: bool,
         capture: impl FnOnce(&mut [u64]) -> usize,
     ) -> Option<Ticket<'s>> {
-        // Nothing is made by a handler: what it interrupted may be making it.
-        if nested && !self.store.is_ready() {
-            return None;
-        }
-        let Some(parts) = self.store.region_or_make().and_then(Parts::open) else {
-            if self.store.has_failed() {
-                sampler::decide(local, size_bytes, 0);
-            } else {
-                sampler::look_again_after(local, RETRY_BYTES);
-            }
-            return None;
-        };
-        let weight = sampler::decide(local, size_bytes, self.thinned_period(&parts))?;
+        // Decided first: a process whose period is 0, or that allocates too little to be
+        // sampled, has no tables.
+        let parts = self.parts();
+        let weight = sampler::decide(local, size_bytes, self.thinned_period(parts.as_ref()))?;
+        let parts = parts.or_else(|| self.make_parts(local, size_bytes))?;
         if nested {
             parts.count_lost(Lost::Reentry, &weight);
             return None;
@@ -196,13 +187,25 @@ impl<'s> Recorder<'s> {
         self.store.own_region().and_then(Parts::open)
     }
 
-    fn thinned_period(self, parts: &Parts<'_>) -> u64 {
+    /// The first sample makes the tables.
+    #[cold]
+    fn make_parts(self, local: &Local, size_bytes: u64) -> Option<Parts<'s>> {
+        let parts = self.store.region_or_make().and_then(Parts::open);
+        if parts.is_none() {
+            if self.store.has_failed() {
+                sampler::decide(local, size_bytes, 0);
+            } else {
+                sampler::look_again_after(local, RETRY_BYTES);
+            }
+        }
+        parts
+    }
+
+    fn thinned_period(self, parts: Option<&Parts<'_>>) -> u64 {
+        let thinning = parts.map_or(0, |parts| parts.in_use.thinning());
         match self.period() {
             0 => 0,
-            period => period.saturating_mul(
-                1u64.checked_shl(parts.in_use.thinning())
-                    .unwrap_or(u64::MAX),
-            ),
+            period => period.saturating_mul(1u64.checked_shl(thinning).unwrap_or(u64::MAX)),
         }
     }
 }

@@ -103,7 +103,7 @@ impl Heap {
         let arena = Arena::anonymous(limit_bytes.max(LEAST_BYTES))?;
         Parts::create(arena.region())?;
         let fork = Guard::new();
-        fork.arm();
+        fork.arm_first();
         Some(Self {
             clock: Clock::starting_at(cycle),
             filter: Filter::boxed(),

@@ -14,13 +14,15 @@
 //! | a file others see | replaced by zeroed private memory, or by a file of the child's own (`move_to`) |
 //!
 //! Recorders are views of a store: they hold nothing of their own. Nobody waits
-//! for the arena to be made: what comes in the meantime is looked at again later.
+//! for the arena to be made, and nothing is lost meanwhile: whoever comes before there
+//! is one makes one, a handler that interrupts another's making too. The first that is
+//! whole becomes the store's; the others are given back, as untouched as they are.
 
 use std::fmt;
 use std::ops::Range;
 use std::ptr;
 
-use crate::arena::{Arena, Region};
+use crate::arena::{self, Arena, Region};
 use crate::filter::Filter;
 use crate::fork::Guard;
 use crate::module_list;
@@ -40,11 +42,12 @@ pub struct Store {
     settings: Settings,
     /// The arena's base; null until it is made. Written once, with Release.
     base: AtomicPtr<u8>,
-    /// Bytes of the arena. Kept here because others may write a shared one's header.
-    /// Written before `base`.
+    /// Bytes of the arena; 0: nobody has begun to make it. Kept here because others may
+    /// write a shared one's header. Written once, by the first who begins: all who make
+    /// one make it so long.
     len: AtomicUsize,
-    /// One of the states below. Written by whoever makes the arena.
-    state: AtomicU32,
+    /// 1: there is no arena, for want of memory or will, and never will be. Final.
+    failed: AtomicU32,
     /// 1: the arena is a file that others see. Written before `base`, and in a
     /// fork's child when its records are whole.
     shared: AtomicU32,
@@ -63,18 +66,6 @@ pub struct Store {
     modules: AtomicUsize,
     fork: Guard,
 }
-
-/// Nobody has asked for an arena yet.
-const UNMADE: u32 = 0;
-/// Somebody makes it: plus the process that does, as a child that was forked meanwhile has
-/// nobody who would come to an end.
-const MAKING: u32 = 1;
-/// There is one.
-const READY: u32 = 2;
-/// There is none, for want of memory or will, and never will be.
-const FAILED: u32 = 3;
-/// Where the process id begins in `MAKING`. Linux' go up to 2²².
-const MAKER_SHIFT: u32 = 2;
 
 /// Which state of the store something belongs to: after a fork, places and
 /// figures of before may be void.
@@ -109,7 +100,7 @@ impl Store {
             settings: Settings::new(),
             base: AtomicPtr::new(ptr::null_mut()),
             len: AtomicUsize::new(0),
-            state: AtomicU32::new(UNMADE),
+            failed: AtomicU32::new(0),
             shared: AtomicU32::new(0),
             made: AtomicU32::new(0),
             disowned: AtomicU32::new(0),
@@ -153,7 +144,7 @@ impl Store {
     pub fn set_memory_limit(&self, bytes: usize) -> bool {
         self.memory_limit
             .store(bytes ^ DEFAULT_MEMORY_LIMIT_BYTES, Ordering::Relaxed);
-        self.state.load(Ordering::Relaxed) == UNMADE
+        self.len.load(Ordering::Relaxed) == 0
     }
 
     /// Bytes that the records take.
@@ -197,15 +188,23 @@ impl Store {
     /// A fork's child forgets the objects of such a store, as their records
     /// are its parent's: they must all be committed with shift 0.
     pub fn init_shared(&self, fd: i32, len: usize) -> bool {
-        self.make(|| Arena::shared(fd, len), true).is_some()
+        if self.is_made() || self.agree_on(len) != len {
+            return false;
+        }
+        // Relaxed: published with the base, if that will be this one's.
+        self.shared.store(1, Ordering::Relaxed);
+        let is_ours = self.make(Arena::shared(fd, len));
+        if !is_ours {
+            self.shared.store(0, Ordering::Relaxed);
+        }
+        is_ours && self.own_region().is_some()
     }
 
     /// In a fork's child: goes on in a file of its own, whose `len` bytes are
     /// zero and as many as the parent's. False: that cannot be had; the records
     /// are then private and empty. Cold; only one thread may be running.
     pub fn move_to(&self, fd: i32, len: usize) -> bool {
-        // Acquire: pairs with the Release in `make`.
-        if self.state.load(Ordering::Acquire) != READY {
+        if !self.is_made() {
             return self.init_shared(fd, len);
         }
         let _ = self.own_region();
@@ -223,7 +222,7 @@ impl Store {
         // A mapping that could not be replaced may be gone all the same.
         // SAFETY: as above.
         if !moved && !unsafe { sys::replace_with_private(region.base(), len) } {
-            self.state.store(FAILED, Ordering::Relaxed);
+            self.fail();
             return false;
         }
         self.begin_anew(region, moved);
@@ -233,19 +232,23 @@ impl Store {
     /// Records nothing from here on: for a process that is not to be recorded, which
     /// may be a child with its parent's arena. Cold; only one thread may be running.
     pub fn close(&self) {
-        // Relaxed: final, and publishes nothing.
-        self.state.store(FAILED, Ordering::Relaxed);
+        self.fail();
     }
 
     /// The arena, if it is made and is this process's own.
+    #[inline]
     pub(crate) fn own_region(&self) -> Option<Region<'_>> {
-        if !self.is_ready() {
+        let region = self.region()?;
+        if self.has_failed() || (self.fork.happened() && !self.take_note(region)) {
             return None;
         }
-        let region = self.region()?;
-        let is_own = !self.fork.happened()
-            || (self.fork.once(|| self.become_own(region)) && self.is_ready());
-        is_own.then_some(region)
+        Some(region)
+    }
+
+    /// False: somebody else is at it, or there is no memory.
+    #[cold]
+    fn take_note(&self, region: Region<'_>) -> bool {
+        self.fork.once(|| self.become_own(region)) && !self.has_failed()
     }
 
     /// The arena while somebody else of a fork's child takes note. A private
@@ -254,7 +257,7 @@ impl Store {
     #[cold]
     pub(crate) fn region_meanwhile(&self) -> Option<Region<'_>> {
         // Acquire: pairs with the Release in `begin_anew`; everything is whole.
-        if !self.is_ready() || self.shared.load(Ordering::Acquire) != 0 {
+        if self.has_failed() || self.shared.load(Ordering::Acquire) != 0 {
             return None;
         }
         self.region()
@@ -278,9 +281,9 @@ impl Store {
         }
     }
 
-    pub(crate) fn is_ready(&self) -> bool {
+    fn is_made(&self) -> bool {
         // Acquire: pairs with the Release in `make`.
-        self.state.load(Ordering::Acquire) == READY
+        !self.base.load(Ordering::Acquire).is_null()
     }
 
     fn region(&self) -> Option<Region<'_>> {
@@ -295,52 +298,69 @@ impl Store {
 
     /// There is no arena, and never will be.
     pub(crate) fn has_failed(&self) -> bool {
-        // Relaxed: FAILED is final and publishes nothing.
-        self.state.load(Ordering::Relaxed) == FAILED
+        // Relaxed: final, and publishes nothing.
+        self.failed.load(Ordering::Relaxed) != 0
     }
 
-    /// The arena, made if need be. Not for what may have interrupted its making.
+    fn fail(&self) {
+        // Relaxed: as above.
+        self.failed.store(1, Ordering::Relaxed);
+    }
+
+    /// The arena, made if need be. `None`: there is none and never will be, or another
+    /// thread of a fork's child is just taking note.
     pub(crate) fn region_or_make(&self) -> Option<Region<'_>> {
-        // Relaxed: `make` and `own_region` look again.
-        match self.state.load(Ordering::Relaxed) {
-            READY | FAILED => self.own_region(),
-            _ => self.make(|| Arena::anonymous(self.memory_limit()), false),
+        if !self.is_made() && !self.has_failed() {
+            self.make_private();
         }
+        self.own_region()
     }
 
     #[cold]
-    fn make(&self, arena: impl FnOnce() -> Option<Arena>, shared: bool) -> Option<Region<'_>> {
-        let making = MAKING | sys::process_id() << MAKER_SHIFT;
-        // Relaxed: only one thread goes on; it reads nothing of others.
-        let seen = self.state.load(Ordering::Relaxed);
-        let abandoned = seen != making && is_making(seen) && self.fork.happened();
-        if seen != UNMADE && !abandoned {
-            return None;
+    fn make_private(&self) {
+        let len = arena::rounded(self.memory_limit()).map(|len| self.agree_on(len));
+        // With no memory for this one there may still be another's, made meanwhile.
+        if !self.make(len.and_then(Arena::anonymous)) && !self.is_made() {
+            self.fail();
         }
-        // Acquire: if abandoned, what the parent's thread wrote is simply there.
-        self.state
-            .compare_exchange(seen, making, Ordering::Acquire, Ordering::Relaxed)
-            .ok()?;
-        // Not null: the parent's thread had the arena made, and it is whole. It
-        // is taken over as after any other fork.
-        if self.base.load(Ordering::Acquire).is_null() {
-            self.fork.arm();
-            let arena = arena().filter(|arena| parts::create(arena.region()).is_some());
-            let Some(arena) = arena else {
-                self.state.store(FAILED, Ordering::Relaxed);
-                return None;
-            };
-            self.settings.publish(arena.region().header());
-            // Relaxed, to the next comment: published with the base.
-            self.shared.store(u32::from(shared), Ordering::Relaxed);
-            let (base, len) = arena.into_parts();
-            self.len.store(len, Ordering::Relaxed);
-            // Release: publishes the above. Pairs with the Acquire in `region`.
-            self.base.store(base.as_ptr(), Ordering::Release);
+    }
+
+    /// How long the arena is to be; `len`, if nobody has said before.
+    fn agree_on(&self, len: usize) -> usize {
+        // Relaxed, both: a figure. Whoever reads it for the arena's length has the base
+        // from a thread that had read it before.
+        let agreed = self
+            .len
+            .compare_exchange(0, len, Ordering::Relaxed, Ordering::Relaxed);
+        agreed.err().unwrap_or(len)
+    }
+
+    /// Makes `arena` the store's. False: there is none, or another was faster.
+    fn make(&self, arena: Option<Arena>) -> bool {
+        let Some(arena) = arena.filter(|arena| parts::create(arena.region()).is_some()) else {
+            return false;
+        };
+        // First: who finds the arena must be able to tell a fork.
+        self.fork.arm_first();
+        let (base, len) = arena.into_parts();
+        // Release: publishes the records, the length and the guard. Pairs with the Acquire
+        // in `region`. Acquire on failure: as there.
+        let made = self.base.compare_exchange(
+            ptr::null_mut(),
+            base.as_ptr(),
+            Ordering::Release,
+            Ordering::Acquire,
+        );
+        if made.is_err() {
+            // SAFETY: from `into_parts` just now, and nobody else has learned of it.
+            drop(unsafe { Arena::from_parts(base, len) });
+            return false;
         }
-        // Release: publishes all of the above. Pairs with the Acquire in `is_ready`.
-        self.state.store(READY, Ordering::Release);
-        self.own_region()
+        // Now, as what is put in force from here on is published by whoever does.
+        if let Some(region) = self.region() {
+            self.settings.publish(region.header());
+        }
+        true
     }
 
     /// In a fork's child: the arena becomes this process's own, and empty.
@@ -352,7 +372,7 @@ impl Store {
             if unsafe { sys::replace_with_private(region.base(), region.capacity_bytes()) } {
                 self.begin_anew(region, false);
             } else {
-                self.state.store(FAILED, Ordering::Relaxed);
+                self.fail();
             }
             return;
         }
@@ -380,7 +400,7 @@ impl Store {
         self.modules.store(0, Ordering::Relaxed);
         self.settings.publish(region.header());
         if parts::create(region).is_none() {
-            self.state.store(FAILED, Ordering::Relaxed);
+            self.fail();
         }
         // Last: a child that is forked before must do all this again. Release:
         // pairs with the Acquire in `region_meanwhile`.
@@ -405,8 +425,4 @@ impl fmt::Debug for Store {
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
-}
-
-fn is_making(state: u32) -> bool {
-    state & ((1 << MAKER_SHIFT) - 1) == MAKING
 }
