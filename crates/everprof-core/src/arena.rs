@@ -8,10 +8,15 @@
 //! and every record type is valid when all its bits are zero ([`Record`]).
 //!
 //! ```text
-//! base                                                      base + capacity
-//! | Header | record | record | …            | untouched zero pages |
-//!                                            ^ Header::used
+//! base          FRONT_BYTES                                 base + capacity
+//! | Header | … | tables' heads … | record | record | …  | untouched zero pages |
+//!                                                        ^ Header::used
 //! ```
+//!
+//! What every arena needs from the start stands together at its front ([`Region::found`]),
+//! and the arrays that are touched here and there behind it: so a process that records
+//! little pays for few pages. Those arrays come before whatever they name, as a file is
+//! read from its front ([`Arena::open_read`]).
 //!
 //! A reader in another process sees a record only through an offset that was
 //! stored with Release after the record was written, so that it may map the
@@ -187,7 +192,10 @@ pub struct Header {
     pub started_unix_nanos: AtomicU64,
     /// The settings in force, for readers; by [`crate::settings::Name`].
     pub settings: [AtomicU64; 8],
-    spare: [AtomicU64; 8],
+    /// While the arena is founded, where the next spread array may stand, in bytes; else 0.
+    /// Written by the founder, before anybody else has the arena.
+    spread: AtomicU64,
+    spare: [AtomicU64; 7],
 }
 
 /// An owned mapping.
@@ -340,7 +348,8 @@ impl NewRecord for Header {
             process_id: AtomicU64::new(0),
             started_unix_nanos: AtomicU64::new(0),
             settings: [(); 8].map(|()| AtomicU64::new(0)),
-            spare: [(); 8].map(|()| AtomicU64::new(0)),
+            spread: AtomicU64::new(0),
+            spare: [(); 7].map(|()| AtomicU64::new(0)),
         }
     }
 }
@@ -423,6 +432,42 @@ impl<'a> Region<'a> {
         let size = mem::size_of::<T>().checked_mul(count)?;
         let at = self.reserve(size, mem::align_of::<T>())?;
         // SAFETY: `reserve` gave this thread alone the bytes of `count` `T`s, aligned.
+        unsafe { T::init(self.pointer(at).cast(), count) };
+        Some(at)
+    }
+
+    /// Runs `make`, which makes what the arena is to have from the start, before anybody
+    /// else has it. `None`: `make` says so, or what it made does not fit.
+    pub(crate) fn found(&self, make: impl FnOnce(Self) -> Option<()>) -> Option<()> {
+        let header = self.header();
+        // Relaxed, all: nobody else is here.
+        header.spread.store(FRONT_BYTES as u64, Ordering::Relaxed);
+        make(*self)?;
+        let behind = header.spread.swap(0, Ordering::Relaxed);
+        let front = header.used.fetch_max(behind, Ordering::Relaxed);
+        (front <= FRONT_BYTES as u64).then_some(())
+    }
+
+    /// As [`Region::alloc_array`], of what is touched here and there: while the arena is
+    /// founded it comes behind all that is small.
+    #[must_use]
+    pub fn alloc_spread<T: Record>(&self, count: usize) -> Option<Offset> {
+        let spread = &self.header().spread;
+        // Relaxed, both: nobody else is here where it is not 0.
+        let start = spread.load(Ordering::Relaxed);
+        if start == 0 {
+            return self.alloc_array::<T>(count);
+        }
+        let size = mem::size_of::<T>().checked_mul(count)? as u64;
+        let start = start.checked_next_multiple_of(mem::align_of::<T>().max(UNIT_BYTES) as u64)?;
+        let end = start.checked_add(size)?;
+        if end > self.len as u64 {
+            return None;
+        }
+        spread.store(end, Ordering::Relaxed);
+        let at = Offset::from_raw(u32::try_from(start / UNIT_BYTES as u64).ok()?)?;
+        // SAFETY: nobody else has the arena, and neither the front nor another array
+        // reaches there (`found` refuses a front that does).
         unsafe { T::init(self.pointer(at).cast(), count) };
         Some(at)
     }
@@ -529,12 +574,19 @@ pub(crate) fn rounded(bytes: usize) -> Option<usize> {
 
 /// "everprof" followed by the version of the layout: any change of a record
 /// that a reader sees must change the number.
-const MAGIC: u64 = u64::from_le_bytes(*b"evrprof\x02");
+const MAGIC: u64 = u64::from_le_bytes(*b"evrprof\x03");
 /// Offsets count 8 bytes, the alignment of the largest field.
 const UNIT_BYTES: usize = 8;
 const HEADER_BYTES: usize = mem::size_of::<Header>();
-/// A header, a table's heads and a few buckets: less makes no sense.
-const LEAST_BYTES: usize = 64 * 1024;
+/// What the recorders' parts take at the front: 21 KiB, a third of it the first slots for
+/// objects in use, which are touched as they are needed.
+#[cfg(not(any(everprof_loom, miri)))]
+const FRONT_BYTES: usize = 24 * 1024;
+/// Models make their tables small.
+#[cfg(any(everprof_loom, miri))]
+const FRONT_BYTES: usize = 16 * 1024;
+/// The front, the tables' heads and a few buckets: less makes no sense.
+const LEAST_BYTES: usize = 128 * 1024;
 /// What 32-bit offsets of 8 bytes reach.
 const MOST_BYTES: usize = (u32::MAX as usize) * UNIT_BYTES;
 

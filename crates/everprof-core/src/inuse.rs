@@ -6,8 +6,8 @@
 //! been given it by the inner allocator, and whoever removes it gives it back
 //! only afterwards, so no two threads insert one address at a time.
 //!
-//! Segments of slots, each twice as large as the one before, open addressing
-//! with linear probing in each:
+//! Segments of slots, a small one and then each twice as large as the one before, open
+//! addressing with linear probing in each:
 //!
 //! ```text
 //! key: 0 ──claim──→ BUSY ──publish──→ address ──take──→ BUSY ──release──→ 0
@@ -78,16 +78,25 @@ pub struct InUseRoot {
     full: AtomicU32,
 }
 
-/// The first has 1,024 slots and each twice as many, so that the 21st would be larger
+/// The second has 1,024 slots and each twice as many, so that the 22nd would be larger
 /// than the largest arena; the others are for the small ones made near the cap.
 const SEGMENTS: usize = 24;
 
-/// Small, so that a process with few samples pays for few pages.
+/// As many may be as small as the first.
+const SMALL_SEGMENTS: usize = 4;
+
+/// Two pages, of which a process with few samples touches one or both. With those of the
+/// second segment each object would touch two of twelve.
 #[cfg(not(any(everprof_loom, miri)))]
-const FIRST_SLOTS: usize = 1024;
+const FIRST_SLOTS: usize = 128;
+/// Half of what the second segment has.
+#[cfg(not(any(everprof_loom, miri)))]
+const GROWN_SLOTS: usize = 512;
 /// Few, so that models reach a full segment.
 #[cfg(any(everprof_loom, miri))]
 const FIRST_SLOTS: usize = 4;
+#[cfg(any(everprof_loom, miri))]
+const GROWN_SLOTS: usize = 4;
 
 /// No object stands there: the first page is never mapped.
 const BUSY: u64 = 1;
@@ -164,9 +173,9 @@ impl<'a> InUse<'a> {
                 // Early, so that while one thread makes the next segment the
                 // others have room, and that it is known in time when there is
                 // no more to be had.
-                // Each of the last quarter tries: the first may have failed, or not
+                // Each of the last part tries: the first may have failed, or not
                 // have come to its end (a fork, a longjmp).
-                if index + 1 == count && nth.is_of_last_quarter {
+                if index + 1 == count && nth.is_of_last_part {
                     self.grow();
                 }
                 return Some(Place {
@@ -425,10 +434,16 @@ impl<'a> InUse<'a> {
             return;
         }
         let count = self.count();
-        let mut slots = FIRST_SLOTS << count.min(20);
+        let mut slots = GROWN_SLOTS << count.min(20);
         let mut made = None;
+        // Small arenas have room for small ones. With many, each look-up would be longer.
+        let least = if count < SMALL_SEGMENTS {
+            FIRST_SLOTS
+        } else {
+            GROWN_SLOTS
+        };
         // Near the cap smaller ones still fit, and the table needs room too.
-        while made.is_none() && slots >= FIRST_SLOTS && count < SEGMENTS {
+        while made.is_none() && slots >= least && count < SEGMENTS {
             let bytes = slots * (size_of::<AtomicU64>() + size_of::<Cell>());
             if self.region.used_bytes() + 2 * bytes <= self.region.capacity_bytes() {
                 made = self.add_segment(count, slots);
@@ -464,8 +479,9 @@ impl<'a> InUse<'a> {
 /// A place was reserved in a segment.
 #[derive(Clone, Copy, Debug)]
 struct Reserved {
-    /// Three quarters of the segment's places were taken before.
-    is_of_last_quarter: bool,
+    /// Three quarters of the segment's places were taken before; of the first's half, so
+    /// that as many are left for those who come while the second is made.
+    is_of_last_part: bool,
 }
 
 impl Segment<'_> {
@@ -475,8 +491,13 @@ impl Segment<'_> {
         // Relaxed: a count; the slots speak for themselves.
         let before = self.record.reserved.fetch_add(1, Ordering::Relaxed);
         if before < places {
+            let last_part = if self.keys.len() == FIRST_SLOTS {
+                places / 2
+            } else {
+                places * 3 / 4
+            };
             return Some(Reserved {
-                is_of_last_quarter: before >= places * 3 / 4,
+                is_of_last_part: before >= last_part,
             });
         }
         self.record.reserved.fetch_sub(1, Ordering::Relaxed);

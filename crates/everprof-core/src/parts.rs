@@ -14,13 +14,16 @@ use crate::waits;
 
 /// Makes everything in a fresh arena. `None`: no room.
 pub(crate) fn create(region: Region<'_>) -> Option<()> {
-    for name in Name::ALL {
-        Ledger::create(region, name)?;
-    }
-    InUse::create(region)?;
-    Sets::create(region)?;
-    Pool::create(region)?;
-    waits::parts::create(region)
+    region.found(|region| {
+        for name in Name::ALL {
+            Ledger::create(region, name)?;
+        }
+        Sets::create(region)?;
+        Pool::create(region)?;
+        waits::parts::create(region)?;
+        // Last: of its slots few are touched.
+        InUse::create(region).map(|_| ())
+    })
 }
 
 /// Empties everything in a fork's child, whose parent's it is: nothing counted,

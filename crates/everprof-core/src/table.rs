@@ -6,12 +6,18 @@
 //! Source: Go runtime/mprof.go; here insertion is one compare-and-swap, no lock.
 //!
 //! ```text
-//! heads[hash & mask] → newest bucket → … → oldest bucket → 0
+//! homes[hash >> 32 & …] → one bucket, for good
+//! heads[hash & mask]    → newest bucket → … → oldest bucket → 0
 //! ```
 //!
-//! A bucket is linked by swapping the head that was scanned for itself. If the
-//! swap fails somebody linked another bucket meanwhile: only what is new in the
-//! chain is scanned, and so no stack is ever linked twice.
+//! The first bucket that comes to a home stays there; others with that home are in the
+//! chains. So a program with few stacks touches the homes, a page, and none of the heads
+//! that are made for 100,000 of them: 64 pages, of which each new stack would touch one.
+//!
+//! A bucket is linked by swapping an empty home, or the head that was scanned, for itself.
+//! If the swap of a head fails somebody linked another bucket meanwhile: only what is new
+//! in the chain is scanned. What has found its home taken is never put there, so no
+//! stack is ever linked twice.
 
 use std::marker::PhantomData;
 use std::mem;
@@ -70,11 +76,15 @@ pub struct Bucket<C = Sides> {
 #[repr(C)]
 #[derive(Debug)]
 pub struct TableRoot {
-    /// Where the heads stand. This, the mask and `lost` are written by `create`
-    /// and published with the root.
+    /// Where the heads stand. All but `buckets` is written by `create` and published
+    /// with the root.
     heads: AtomicU32,
     /// Number of heads, a power of two, minus 1.
     mask: AtomicU32,
+    /// Where the homes stand.
+    homes: AtomicU32,
+    /// Number of homes, a power of two, minus 1.
+    home_mask: AtomicU32,
     /// Buckets that were linked. Written after each link; a figure.
     buckets: AtomicU64,
     /// The pre-made buckets, by the reason's number, with room for more reasons.
@@ -185,6 +195,8 @@ impl NewRecord for TableRoot {
         Self {
             heads: AtomicU32::new(0),
             mask: AtomicU32::new(0),
+            homes: AtomicU32::new(0),
+            home_mask: AtomicU32::new(0),
             buckets: AtomicU64::new(0),
             lost: [(); 16].map(|()| AtomicU32::new(0)),
         }
@@ -227,6 +239,7 @@ impl<C> Bucket<C> {
 pub struct Table<'a, C = Sides> {
     region: Region<'a>,
     root: &'a TableRoot,
+    homes: &'a [AtomicU32],
     heads: &'a [AtomicU32],
     kept: PhantomData<&'a C>,
 }
@@ -269,17 +282,25 @@ where
     /// As [`Table::create`], of any kind.
     #[must_use]
     pub fn create_of(region: Region<'a>, named: Root) -> Option<Self> {
-        let count = head_count(region.capacity_bytes(), named);
-        let heads = region.alloc_array::<AtomicU32>(count)?;
+        let (home_count, count) = (
+            home_count(named),
+            head_count(region.capacity_bytes(), named),
+        );
+        let heads = region.alloc_spread::<AtomicU32>(count)?;
+        let homes = region.alloc_array::<AtomicU32>(home_count)?;
         let at = region.alloc::<TableRoot>(0)?;
         let root = region.get::<TableRoot>(at)?;
-        // Relaxed: published with the root, below.
+        // Relaxed, all: published with the root, below.
         root.heads.store(heads.raw(), Ordering::Relaxed);
         root.mask
             .store(u32::try_from(count - 1).ok()?, Ordering::Relaxed);
+        root.homes.store(homes.raw(), Ordering::Relaxed);
+        root.home_mask
+            .store(u32::try_from(home_count - 1).ok()?, Ordering::Relaxed);
         let table = Self {
             region,
             root,
+            homes: region.array(homes, home_count)?,
             heads: region.array(heads, count)?,
             kept: PhantomData,
         };
@@ -302,12 +323,15 @@ where
     #[must_use]
     pub fn open_of(region: Region<'a>, named: Root) -> Option<Self> {
         let root = region.get::<TableRoot>(region.root(named)?)?;
-        // Relaxed: published with the root.
+        // Relaxed, all: published with the root.
         let count = root.mask.load(Ordering::Relaxed) as usize + 1;
         let heads = Offset::from_raw(root.heads.load(Ordering::Relaxed))?;
+        let home_count = root.home_mask.load(Ordering::Relaxed) as usize + 1;
+        let homes = Offset::from_raw(root.homes.load(Ordering::Relaxed))?;
         Some(Self {
             region,
             root,
+            homes: region.array(homes, home_count)?,
             heads: region.array(heads, count)?,
             kept: PhantomData,
         })
@@ -317,9 +341,28 @@ where
     #[must_use]
     pub fn find_or_insert(&self, key: &Key<'_>) -> Option<Offset> {
         let hash = hash(key);
+        let mut fresh = None;
+        let home = self.homes.get(home_of(hash, self.homes.len()))?;
+        // Acquire: pairs with the Release below; the bucket is whole.
+        let mut settled = home.load(Ordering::Acquire);
+        if settled == 0 {
+            let new = self.make(key, hash)?;
+            // Release: publishes the bucket. Acquire on failure: the other's is whole.
+            match home.compare_exchange(0, new.raw(), Ordering::Release, Ordering::Acquire) {
+                Ok(_) => {
+                    // Relaxed: a figure.
+                    self.root.buckets.fetch_add(1, Ordering::Relaxed);
+                    return Some(new);
+                }
+                Err(other) => settled = other,
+            }
+            fresh = Some(new);
+        }
+        if let Some(found) = self.find_in(settled, 0, key, hash) {
+            return Some(found);
+        }
         let cell = self.heads.get(hash as usize & (self.heads.len() - 1))?;
         let mut scanned = 0;
-        let mut fresh = None;
         // Acquire: pairs with the Release that linked the head; it is whole.
         let mut head = cell.load(Ordering::Acquire);
         loop {
@@ -355,9 +398,11 @@ where
     #[must_use]
     pub fn find(&self, key: &Key<'_>) -> Option<Offset> {
         let hash = hash(key);
+        let home = self.homes.get(home_of(hash, self.homes.len()))?;
         let cell = self.heads.get(hash as usize & (self.heads.len() - 1))?;
-        // Acquire: pairs with the Release that linked the head; it is whole.
-        self.find_in(cell.load(Ordering::Acquire), 0, key, hash)
+        // Acquire, both: pair with the Release that linked the bucket; it is whole.
+        self.find_in(home.load(Ordering::Acquire), 0, key, hash)
+            .or_else(|| self.find_in(cell.load(Ordering::Acquire), 0, key, hash))
     }
 
     /// The pre-made bucket for what could not be recorded because of `reason`.
@@ -418,10 +463,12 @@ where
         self.region.capacity_bytes() / mem::size_of::<Bucket<C>>()
     }
 
-    /// The heads of all chains as they are now; 0 is an empty chain.
+    /// The heads of all chains as they are now, homes as chains of one bucket first; 0 is
+    /// an empty chain.
     pub fn heads(&self) -> impl Iterator<Item = u32> + Clone + use<'a, C> {
+        let heads = self.homes.iter().chain(self.heads);
         // Acquire: pairs with the Release that linked the head; it is whole.
-        self.heads.iter().map(|head| head.load(Ordering::Acquire))
+        heads.map(|head| head.load(Ordering::Acquire))
     }
 
     /// The buckets from `head` down to, without it, `end`. Ends by itself even
@@ -477,8 +524,8 @@ where
         Some(at)
     }
 
-    /// Walks everything and says whether it holds together: every bucket is in
-    /// its chain, once.
+    /// Walks everything and says whether it holds together: every bucket is in its home,
+    /// or that is another's and it is in its chain; and nowhere else.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let mut seen = 0;
@@ -492,9 +539,19 @@ where
                 let twice = self
                     .chain(head, at.raw())
                     .any(|(newer, _)| self.key(newer) == Some(key));
+                let home = home_of(hash, self.homes.len());
+                let chain = self.homes.len() + (hash as usize & (self.heads.len() - 1));
+                let settled = self.heads().nth(home).and_then(Offset::from_raw);
+                let in_place = match settled {
+                    Some(settled) if settled != at => {
+                        index == chain && self.key(settled) != Some(key)
+                    }
+                    Some(_) => index == home,
+                    None => false,
+                };
                 // Relaxed: written before the bucket was linked.
                 let stored = bucket.hash.load(Ordering::Relaxed);
-                if twice || stored != hash || hash as usize & (self.heads.len() - 1) != index {
+                if twice || stored != hash || !in_place {
                     return false;
                 }
             }
@@ -518,6 +575,24 @@ fn fold(value: u64) -> u64 {
     // C. Wellons' hash-prospector (degski's).
     let product = u128::from(value ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
     (product as u64) ^ (product >> 64) as u64
+}
+
+/// Where a bucket's home is, of `count`: by bits that its head does not depend on.
+fn home_of(hash: u64, count: usize) -> usize {
+    (hash >> 32) as usize & (count - 1)
+}
+
+/// A page of homes for the heap's stacks; most programs sample fewer. The other tables'
+/// own buckets, for what is lost, are at home in 64.
+#[cfg(not(any(everprof_loom, miri)))]
+fn home_count(named: Root) -> usize {
+    if named == Root::HeapTable { 1024 } else { 64 }
+}
+
+/// Few, so that models come to taken ones as well.
+#[cfg(any(everprof_loom, miri))]
+fn home_count(_named: Root) -> usize {
+    16
 }
 
 /// One head for each KiB: buckets take about half a KiB at depth 32, so that
@@ -599,6 +674,25 @@ mod tests {
             [Lost::TableFull.pc()]
         );
         assert!(table.is_valid());
+    }
+
+    #[cfg(not(miri))]
+    #[test]
+    fn few_stacks_touch_no_heads() {
+        let arena = Arena::anonymous(64 << 20).unwrap();
+        for named in [Root::HeapTable, Root::BlockTable, Root::MutexTable] {
+            let table = Table::create(arena.region(), named).unwrap();
+            // Relaxed: nobody else is here.
+            let is_empty = |head: &AtomicU32| head.load(Ordering::Relaxed) == 0;
+            assert!(table.heads.iter().all(is_empty), "{named:?}");
+            let stacks = table.homes.len() as u64 / 32;
+            for n in 0..stacks {
+                let stack = [0x4000 + 16 * n, 99];
+                assert!(table.find_or_insert(&key(&stack, 8)).is_some());
+            }
+            let taken = table.heads.iter().filter(|head| !is_empty(head)).count();
+            assert!(taken <= 1, "{taken} heads for {stacks} stacks");
+        }
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl<'a> Sets<'a> {
     #[must_use]
     pub fn create(region: Region<'a>) -> Option<Self> {
         let count = head_count(region.capacity_bytes());
-        let heads = region.alloc_array::<AtomicU32>(count)?;
+        let heads = region.alloc_spread::<AtomicU32>(count)?;
         let at = region.alloc::<SetsRoot>(0)?;
         let root = region.get::<SetsRoot>(at)?;
         // Relaxed, all: published with the root, below.

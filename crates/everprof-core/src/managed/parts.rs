@@ -20,12 +20,13 @@ pub(super) struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     pub(super) fn create(region: Region<'a>) -> Option<Self> {
-        let parts = Self {
-            table: Table::create_of(region, Root::HeapTable)?,
-            stages: Stages::create(region)?,
-            in_use: InUse::create(region)?,
-            types: Types::create(region)?,
-        };
+        region.found(|region| {
+            Table::<Link>::create_of(region, Root::HeapTable)?;
+            Stages::create(region)?;
+            Types::create(region)?;
+            InUse::create(region).map(|_| ())
+        })?;
+        let parts = Self::open(region)?;
         // Now, as there may be no room when they are needed.
         parts.lost_row(Lost::TableFull)?;
         parts.lost_row(Lost::InUseFull)?;

@@ -159,7 +159,7 @@ impl<'a> Pool<'a> {
     /// Makes it, empty. `None`: no room.
     pub fn create(region: Region<'a>) -> Option<Self> {
         let count = index_len(region.capacity_bytes());
-        let index = region.alloc_array::<AtomicU64>(count)?;
+        let index = region.alloc_spread::<AtomicU64>(count)?;
         let at = region.alloc::<PoolRoot>(0)?;
         let root = region.get::<PoolRoot>(at)?;
         // Relaxed, both: published with the root.

@@ -100,7 +100,7 @@ impl<'a> Addresses<'a> {
     #[must_use]
     pub fn create(region: Region<'a>) -> Option<Self> {
         let count = record_count(region.capacity_bytes());
-        let records = region.alloc_array::<Record>(count)?;
+        let records = region.alloc_spread::<Record>(count)?;
         let at = region.alloc::<AddressesRoot>(0)?;
         let root = region.get::<AddressesRoot>(at)?;
         // Relaxed, both: published with the root.

@@ -112,7 +112,7 @@ impl<'a> Log<'a> {
     #[must_use]
     pub fn create(region: Region<'a>) -> Option<Self> {
         let count = entry_count(region.capacity_bytes());
-        let entries = region.alloc_array::<Entry>(count)?;
+        let entries = region.alloc_spread::<Entry>(count)?;
         let at = region.alloc::<LogRoot>(0)?;
         let root = region.get::<LogRoot>(at)?;
         // Relaxed, both: published with the root.
