@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! Registers::here ─→ walk ─→ memo    did the last walk pass here? its rule
-//!                     │    ─→ rules  shared cache of rules by address
+//!                     │    ─→ cache  of rules by address, shared
 //!                     │    ─→ lookup ─→ modules (which tables) ─→ cfi (which rule)
 //!                     └───→ probe    may this word be read?
 //! ```
@@ -24,6 +24,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
+mod cache;
 pub mod cfi;
 mod memo;
 mod rules;

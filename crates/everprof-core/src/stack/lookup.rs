@@ -17,17 +17,18 @@
 //! which changes `modules::salt` and with it all keys. musl never unloads.
 //!
 //! Size of the cache: 64 Ki rules of 16 bytes, 1 MiB of zero pages, of which a
-//! program touches what its stacks need. It is a static: no system call to make it,
+//! program touches what its stacks need, a page for 64 KiB of code. It is a static: no system call to make it,
 //! no failure, and outside of the recorders' shared mapping, where another process
 //! could write.
 
 use crate::modules::loaded as modules;
+use crate::stack::cache::Cache;
 use crate::stack::cfi::{Fault, Tables};
 use crate::stack::platform;
-use crate::stack::rules::{Cache, Rule};
+use crate::stack::rules::Rule;
 use crate::stack::walk::Rules;
 
-static CACHE: Cache<65536> = Cache::new();
+static CACHE: Cache<32768> = Cache::new();
 
 /// Finds rules during one walk.
 #[derive(Debug)]

@@ -1,12 +1,7 @@
-//! Unwind rules: a row of the tables in one word, and the cache of them.
+//! Unwind rules: a row of the tables in one word.
 //!
-//! Context: signal. Invariant: a cached rule is found only under the very key
-//! it was put with.
-//!
-//! The cache is shared by all threads and has neither locks nor versions. A
-//! slot is two words, `key ^ scramble(rule)` and `rule`; whoever reads them
-//! torn, from two writers, computes another key and misses. Two words that fit
-//! by chance need 64 bits to agree.
+//! Context: signal. Invariant: a rule says no more than its row; what does not fit is
+//! of a kind that is not followed.
 //!
 //! ```text
 //! rule   63      44 43        27 26        10  9 8 7 6 5 4 3      0
@@ -15,11 +10,6 @@
 //! V: the module may be unloaded, so the rule must be looked up under the
 //! module's identity each time. L: the return address is in the link register.
 //! F: where the caller's frame pointer is ([`FpIn`]).
-//!
-//! Source: lock-less transposition tables of chess programs (R. Hyatt, T. Mann,
-//! "A lock-less transposition table implementation", 2002) for the slots.
-
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::cfi::{Cfa, Fault, Row, Saved};
 
@@ -111,9 +101,16 @@ impl Rule {
         Some(Self(kind | fp_in << 4 | link | cfa | fp | ra))
     }
 
-    #[cfg(test)]
+    /// As the cache has it.
+    #[inline(always)]
     pub(crate) fn from_bits(bits: u64) -> Self {
         Self(bits)
+    }
+
+    /// For the cache.
+    #[inline(always)]
+    pub(crate) fn bits(self) -> u64 {
+        self.0
     }
 
     /// The same rule, valid only for the module that is loaded now.
@@ -206,68 +203,6 @@ fn words(bytes: i32, bits: u32) -> Option<u64> {
         .then_some(words as u64 & ((1 << bits) - 1))
 }
 
-/// Rules by lookup address.
-#[derive(Debug)]
-pub(crate) struct Cache<const SLOTS: usize> {
-    slots: [Slot; SLOTS],
-}
-
-/// Any thread writes and reads both words; each is only believed beside the other.
-#[derive(Debug)]
-struct Slot {
-    check: AtomicU64,
-    rule: AtomicU64,
-}
-
-impl<const SLOTS: usize> Cache<SLOTS> {
-    pub(crate) const fn new() -> Self {
-        Self {
-            slots: [const {
-                Slot {
-                    check: AtomicU64::new(0),
-                    rule: AtomicU64::new(0),
-                }
-            }; SLOTS],
-        }
-    }
-
-    /// The rule for `lookup` under `identity`, if it was put there.
-    #[inline(always)]
-    pub(crate) fn get(&self, lookup: u64, identity: u64) -> Option<Rule> {
-        let slot = self.slot(lookup)?;
-        // Relaxed: the check word, not the order, tells whether the two belong together.
-        let check = slot.check.load(Ordering::Relaxed);
-        let rule = slot.rule.load(Ordering::Relaxed);
-        (check ^ scramble(rule) == lookup ^ identity).then_some(Rule(rule))
-    }
-
-    /// Remembers a rule, in place of whatever shared its slot.
-    pub(crate) fn put(&self, lookup: u64, identity: u64, rule: Rule) {
-        if let Some(slot) = self.slot(lookup) {
-            // Relaxed: as in `get`.
-            slot.check
-                .store(lookup ^ identity ^ scramble(rule.0), Ordering::Relaxed);
-            slot.rule.store(rule.0, Ordering::Relaxed);
-        }
-    }
-
-    #[inline(always)]
-    fn slot(&self, lookup: u64) -> Option<&Slot> {
-        // Fibonacci hashing; the upper half of the product is the well-mixed one.
-        let hash = lookup.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        self.slots.get(hash as usize % SLOTS)
-    }
-}
-
-/// Spreads a rule over the word, so that two rules' difference does not look
-/// like the difference of two addresses.
-#[inline(always)]
-fn scramble(rule: u64) -> u64 {
-    // +1: an empty slot must not match address 0 under identity 0.
-    // The factor is MurmurHash3's first finaliser (A. Appleby).
-    (rule.wrapping_add(1)).wrapping_mul(0xff51_afd7_ed55_8ccd)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -320,29 +255,5 @@ mod tests {
         )));
         assert_eq!(rule.cfa(), (4 << 20) - 8);
         assert_eq!(rule.ra() as i64, -(512 << 10));
-    }
-
-    #[test]
-    fn a_rule_is_found_only_under_its_key() {
-        let cache = Cache::<2>::new();
-        assert_eq!(cache.get(0, 0), None);
-        let rule = Rule::new(Ok(row(Cfa::Fp(16), Saved::AtCfa(-16), Saved::AtCfa(-8))));
-        cache.put(0x1000, 7, rule);
-        assert_eq!(cache.get(0x1000, 7), Some(rule));
-        assert_eq!(cache.get(0x1000, 0), None);
-        assert_eq!(cache.get(0x1000, 8), None);
-        assert_eq!(cache.get(0x1001, 7), None);
-    }
-
-    #[test]
-    fn a_torn_slot_matches_nothing() {
-        let cache = Cache::<1>::new();
-        let one = Rule::new(Ok(row(Cfa::Sp(16), Saved::Same, Saved::AtCfa(-8))));
-        let two = Rule::new(Ok(row(Cfa::Sp(32), Saved::Same, Saved::AtCfa(-8))));
-        cache.put(0x1000, 0, one);
-        cache.slots[0].rule.store(two.0, Ordering::Relaxed);
-        for lookup in [0x1000, 0x2000] {
-            assert_eq!(cache.get(lookup, 0), None);
-        }
     }
 }
