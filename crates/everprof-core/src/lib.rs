@@ -123,6 +123,7 @@ mod fork;
 pub mod gate;
 pub mod local;
 pub mod lost;
+mod math;
 pub mod modules;
 #[cfg(not(everprof_loom))]
 pub mod own_threads;

@@ -26,6 +26,7 @@
 //! tcmalloc's (docs/sampling.md), where as here the weight is kept with the sample, not computed when it is read.
 
 use crate::local::Local;
+use crate::math;
 
 /// What one sampled object stands for. Decided once, here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -104,13 +105,13 @@ fn draw(local: &Local, period: u64) -> i64 {
             // In (0, 1], so that the logarithm is finite.
             let uniform = ((random(local) >> 11) + 1) as f64 * UNIT;
             // Saturates where the product is too large.
-            (-uniform.ln() * period as f64) as i64
+            (-math::ln(uniform) * period as f64) as i64
         }
     }
 }
 
 fn weigh(local: &Local, size_bytes: u64, hazard: f64) -> Weight {
-    let probability = -(-hazard).exp_m1();
+    let probability = math::one_minus_exp_neg(hazard);
     // Never below 1; a hazard that underflows to 0 cannot have had a point.
     let objects = (1.0 / probability).max(1.0);
     Weight {
@@ -122,10 +123,11 @@ fn weigh(local: &Local, size_bytes: u64, hazard: f64) -> Weight {
 
 /// Rounds up with the probability of the fraction, so that the mean is exact.
 pub(crate) fn rounded(local: &Local, value: f64) -> u64 {
-    let floor = value.floor();
+    // Cuts the fraction off, as values are not negative: `floor` is a call of libm.
+    // Saturates where the value is too large, which then has no fraction.
+    let whole = value as u64;
     let uniform = (random(local) >> 11) as f64 * UNIT;
-    // Saturates where the value is too large.
-    floor as u64 + u64::from(uniform < value - floor)
+    whole.saturating_add(u64::from(uniform < value - whole as f64))
 }
 
 /// 2⁻⁵³: the top 53 bits of a word as a fraction.
