@@ -11,6 +11,7 @@
 //! take:   hold the object → Taken;  free: enter → count → release → leave
 //! ```
 
+use crate::inuse::InUse;
 use crate::labels;
 use crate::local::{self, Local};
 use crate::lost::Lost;
@@ -149,7 +150,7 @@ impl<'s> Recorder<'s> {
             Some(region) => (region, true),
             None => (self.store.region_meanwhile()?, false),
         };
-        let held = Parts::open(region)?.in_use.hold(address)?;
+        let held = InUse::open(region)?.hold(address)?;
         Some(Taken {
             store: self.store,
             held,

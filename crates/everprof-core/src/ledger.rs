@@ -6,7 +6,7 @@
 use crate::arena::{Offset, Region, Root};
 use crate::epoch::Epochs;
 use crate::lost::Lost;
-use crate::table::{Cells, Key, Table};
+use crate::table::{Bucket, Cells, Key, Table};
 
 /// By which names a ledger is found in its arena.
 #[derive(Clone, Copy, Debug)]
@@ -82,13 +82,18 @@ impl<'a> Ledger<'a> {
 
     /// Counts in the current epoch's cells of a bucket.
     pub(crate) fn count(&self, bucket: Offset, count: impl FnOnce(&Cells)) {
-        let entered = self.epochs.enter();
-        if let Some(cells) = self
-            .table
-            .bucket(bucket)
-            .and_then(|bucket| bucket.cells(entered.side()))
-        {
-            count(cells);
+        count_in(self.table.region(), self.epochs, bucket, count);
+    }
+
+    /// As [`Ledger::count`], where the ledger is not open: its table is not looked at.
+    pub(crate) fn count_of(
+        region: Region<'a>,
+        name: Name,
+        bucket: Offset,
+        count: impl FnOnce(&Cells),
+    ) {
+        if let Some(epochs) = region.root(name.epochs).and_then(|at| region.get(at)) {
+            count_in(region, epochs, bucket, count);
         }
     }
 
@@ -103,5 +108,16 @@ impl<'a> Ledger<'a> {
     pub(crate) fn reset(&self) {
         self.table.clear_counters();
         self.epochs.reset();
+    }
+}
+
+#[inline]
+fn count_in(region: Region<'_>, epochs: &Epochs, bucket: Offset, count: impl FnOnce(&Cells)) {
+    let entered = epochs.enter();
+    if let Some(cells) = region
+        .get::<Bucket>(bucket)
+        .and_then(|bucket| bucket.cells(entered.side()))
+    {
+        count(cells);
     }
 }

@@ -265,6 +265,7 @@ impl Store {
 
     /// The arena that holds what was reserved, taken or begun in `generation`;
     /// none, if a fork's child has made everything anew since.
+    #[inline]
     pub(crate) fn region_of(&self, generation: Generation) -> Option<Region<'_>> {
         let region = self.own_region().or_else(|| self.region_meanwhile())?;
         (self.generation().made == generation.made).then_some(region)
@@ -286,6 +287,7 @@ impl Store {
         !self.base.load(Ordering::Acquire).is_null()
     }
 
+    #[inline]
     fn region(&self) -> Option<Region<'_>> {
         // Acquire: pairs with the Release in `make`.
         let base = ptr::NonNull::new(self.base.load(Ordering::Acquire))?;

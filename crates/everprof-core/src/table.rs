@@ -417,6 +417,11 @@ where
         )
     }
 
+    /// Where it stands.
+    pub(crate) fn region(&self) -> Region<'a> {
+        self.region
+    }
+
     /// The bucket at `at`.
     #[must_use]
     #[inline]

@@ -6,9 +6,10 @@
 
 use std::mem;
 
-use super::{Parts, tally};
-use crate::arena::Offset;
-use crate::inuse::{Held, Object, Place};
+use super::tally;
+use crate::arena::{Offset, Region};
+use crate::inuse::{Held, InUse, Object, Place};
+use crate::ledger::{self, Ledger};
 use crate::sampler::Weight;
 use crate::store::{Generation, Store};
 use crate::sys;
@@ -43,7 +44,7 @@ impl Ticket<'_> {
     /// shift is 0 or a power of two.
     pub fn commit(self, address: usize, shift: usize) {
         let ticket = mem::ManuallyDrop::new(self);
-        let Some(parts) = parts_of(ticket.store, ticket.generation) else {
+        let Some((region, in_use)) = in_use_of(ticket.store, ticket.generation) else {
             return;
         };
         let born = sys::coarse_nanos();
@@ -53,9 +54,9 @@ impl Ticket<'_> {
             shift,
             born,
         };
-        parts.ledger.count(ticket.bucket, |cells| {
+        Ledger::count_of(region, ledger::Name::HEAP, ticket.bucket, |cells| {
             tally::add_allocated(cells, &ticket.weight);
-            parts.in_use.publish(ticket.place, address, &object);
+            in_use.publish(ticket.place, address, &object);
             ticket.store.filter().add(address);
         });
     }
@@ -63,8 +64,8 @@ impl Ticket<'_> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        if let Some(parts) = parts_of(self.store, self.generation) {
-            parts.in_use.unreserve(self.place);
+        if let Some((_, in_use)) = in_use_of(self.store, self.generation) {
+            in_use.unreserve(self.place);
         }
     }
 }
@@ -85,26 +86,26 @@ impl Taken<'_> {
     /// The object was not freed after all (a realloc that failed).
     pub fn restore(self) {
         let taken = mem::ManuallyDrop::new(self);
-        if let Some(parts) = parts_of(taken.store, taken.generation) {
-            parts.in_use.restore(&taken.held);
+        if let Some((_, in_use)) = in_use_of(taken.store, taken.generation) {
+            in_use.restore(&taken.held);
         }
     }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        let Some(parts) = parts_of(self.store, self.generation) else {
+        let Some((region, in_use)) = in_use_of(self.store, self.generation) else {
             return;
         };
         let object = &self.held.object;
         let forget = || {
-            parts.in_use.release(&self.held);
+            in_use.release(&self.held);
             self.store.filter().remove(self.held.address());
         };
         let is_own = self.is_own && self.generation == self.store.generation();
         // One that a fork's child inherited was counted by its parent.
         if is_own && object.weight.objects_q8 != 0 {
-            parts.ledger.count(object.bucket, |cells| {
+            Ledger::count_of(region, ledger::Name::HEAP, object.bucket, |cells| {
                 tally::add_freed(cells, &object.weight);
                 forget();
             });
@@ -114,7 +115,10 @@ impl Drop for Taken<'_> {
     }
 }
 
-/// What holds a place or an object of `generation`.
-fn parts_of(store: &Store, generation: Generation) -> Option<Parts<'_>> {
-    store.region_of(generation).and_then(Parts::open)
+/// What holds a place or an object of `generation`. No more of the arena is opened: that
+/// was a tenth of a sample.
+#[inline]
+fn in_use_of(store: &Store, generation: Generation) -> Option<(Region<'_>, InUse<'_>)> {
+    let region = store.region_of(generation)?;
+    Some((region, InUse::open(region)?))
 }
