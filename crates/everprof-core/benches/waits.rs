@@ -15,17 +15,18 @@ use std::hint::black_box;
 use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
-use everprof_core::global;
 use everprof_core::settings::Name;
 use everprof_core::stack::Registers;
 use everprof_core::waits::{self, Ended, Operation, Wait};
+use everprof_core::{clock, global};
 
 fn main() {
     let arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|word| !word.starts_with("--"))
         .collect();
-    everprof_core::modules::refresh();
+    everprof_core::global::on_start();
+    warm_up();
     if let [case, count] = &arguments[..] {
         let Ok(count) = count.parse() else {
             return;
@@ -49,8 +50,10 @@ fn main() {
 /// Runs so many; nanoseconds.
 type Run = fn(u32) -> u128;
 
-const CASES: [(&str, Run); 9] = [
-    ("clock", clock),
+const CASES: [(&str, Run); 11] = [
+    ("clock-kernel", clock_kernel),
+    ("clock", clock_in_order),
+    ("clock-early", clock_early),
     ("bare-wait", bare_wait),
     ("wait", wait),
     ("wait-alone", wait_alone),
@@ -92,9 +95,30 @@ fn futex(word: &AtomicU32, operation: i32, value: u32) -> i64 {
     }
 }
 
-fn clock(count: u32) -> u128 {
+/// Until the clock goes by the processor's counter, where it does at all: two looks, far
+/// enough from each other.
+fn warm_up() {
+    let start = Instant::now();
+    while clock::conversion().is_none() && start.elapsed().as_secs() < 2 {
+        std::thread::yield_now();
+    }
+}
+
+fn clock_kernel(count: u32) -> u128 {
     timed(count, || {
         black_box(Instant::now());
+    })
+}
+
+fn clock_in_order(count: u32) -> u128 {
+    timed(count, || {
+        black_box(clock::now_nanos());
+    })
+}
+
+fn clock_early(count: u32) -> u128 {
+    timed(count, || {
+        black_box(clock::early_nanos());
     })
 }
 

@@ -10,7 +10,7 @@ use crate::heap::Recorder;
 use crate::signal::Arrival;
 use crate::store::Store;
 use crate::sync::{AtomicU32, AtomicUsize, Ordering};
-use crate::{custom, labels, local, modules, sampler, spawn, sys, waits};
+use crate::{clock, custom, labels, local, modules, sampler, spawn, sys, waits};
 
 static STORE: Store = Store::new();
 /// Where the first thread keeps its labels, and of which process that is true; 0: not known.
@@ -84,8 +84,10 @@ pub fn tick(size_bytes: usize) -> bool {
 }
 
 /// What may only be done outside of the allocator: learns which modules are
-/// loaded. To be called once before `main`; sampling works without it, too.
+/// loaded, and which clock to go by. To be called once before `main`; sampling works
+/// without it, too.
 pub fn on_start() {
+    clock::begin();
     modules::refresh();
     if sys::thread_id() == sys::process_id() {
         let at = local::with(|local| std::ptr::from_ref(&local.labels).addr());

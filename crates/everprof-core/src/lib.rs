@@ -10,7 +10,7 @@
 //!              cpu  threads                         what runs, what is: when asked
 //!  steps       sampler → stack → scratch → table → inuse → snapshot
 //!  the store   store: ledger, labels, module_list, parts; recording reads another's
-//!  the ground  arena, epoch, gate, signal, …        call nothing above
+//!  the ground  arena, clock, epoch, gate, …        call nothing above
 //! ```
 //!
 //! **Steps.** [`sampler`] decides whether an event is recorded and with which weight,
@@ -115,6 +115,7 @@ pub mod global;
 
 // The ground.
 pub mod arena;
+pub mod clock;
 pub mod epoch;
 #[cfg(not(everprof_loom))]
 pub mod filter;

@@ -19,6 +19,7 @@
 use std::fmt;
 
 use crate::arena::Offset;
+use crate::clock;
 use crate::ledger::Ledger;
 use crate::sys;
 use crate::table::{COUNTERS, Key, Table};
@@ -107,6 +108,7 @@ pub(crate) fn of_ledger(ledger: Option<Ledger<'_>>, clamp: Clamp) -> Snapshot<'_
     let Some(Ledger { table, epochs }) = ledger else {
         return snapshot;
     };
+    clock::look();
     // The lock comes first: were heads copied before another snapshot's flip,
     // buckets linked in between would have counted on both sides.
     let lock = epochs.lock();

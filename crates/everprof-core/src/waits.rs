@@ -207,12 +207,12 @@ pub fn wake<R>(
 #[cfg(not(everprof_loom))]
 #[must_use]
 pub fn now_nanos() -> u64 {
-    crate::sys::monotonic_nanos()
+    crate::clock::now_nanos()
 }
 
 /// `count` waiters of `from` now wait for `to`.
 #[cfg(not(everprof_loom))]
 #[cold]
 pub fn requeued(from: usize, to: usize, count: u32) {
-    crate::global::waits().requeued(from, to, count, crate::sys::monotonic_nanos());
+    crate::global::waits().requeued(from, to, count, crate::clock::now_nanos());
 }

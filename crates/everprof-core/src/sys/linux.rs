@@ -3,7 +3,7 @@
 //! Context and invariant: see `sys`. Twin of `noop.rs`.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::ptr::{self, NonNull};
 
 #[cfg(not(everprof_no_wipe))]
@@ -228,6 +228,15 @@ pub(crate) fn coarse_nanos() -> u64 {
 /// Nanoseconds of a clock that only goes forward.
 pub(crate) fn monotonic_nanos() -> u64 {
     nanos(libc::CLOCK_MONOTONIC)
+}
+
+/// What the kernel's clock goes by, as it calls it, at the front of `name`; nothing where it
+/// does not tell. Cold.
+pub(crate) fn clock_source(name: &mut [u8]) -> &[u8] {
+    const PATH: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let read = keeping_errno(|| fs::File::open(PATH).and_then(|mut file| file.read(name)));
+    let name = name.get(..read.unwrap_or(0)).unwrap_or(&[]);
+    name.trim_ascii_end()
 }
 
 /// Lets other threads run. Cold.

@@ -134,6 +134,11 @@ pub(crate) fn monotonic_nanos() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
+/// Not to be had here.
+pub(crate) fn clock_source(_name: &mut [u8]) -> &[u8] {
+    &[]
+}
+
 /// Lets other threads run. Cold.
 pub(crate) fn pause_briefly() {
     std::thread::yield_now();

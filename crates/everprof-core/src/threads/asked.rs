@@ -23,7 +23,7 @@ use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use super::Process;
 use crate::signal::{self, Arrival};
 use crate::stack::{self, Captured, MAX_DEPTH, Registers, StackEnd, platform};
-use crate::{local, sys};
+use crate::{clock, local, sys};
 
 /// As many as are asked at one time. More running threads than that wait for a place,
 /// and for a processor anyway.
@@ -251,7 +251,7 @@ fn answer_here(arrival: &Arrival<'_>) -> bool {
     if ours.is_err() {
         return true;
     }
-    let start_nanos = sys::monotonic_nanos();
+    let start_nanos = clock::early_nanos();
     let captured = if has_room(arrival) {
         walk_into(slot, arrival)
     } else {
@@ -260,7 +260,7 @@ fn answer_here(arrival: &Arrival<'_>) -> bool {
     // Relaxed, all: published by the state.
     slot.depth.store(captured.depth as u32, Ordering::Relaxed);
     slot.end.store(captured.end.number(), Ordering::Relaxed);
-    let held_nanos = sys::monotonic_nanos().saturating_sub(start_nanos);
+    let held_nanos = clock::early_nanos().saturating_sub(start_nanos);
     slot.held_nanos.store(held_nanos, Ordering::Relaxed);
     // Release: publishes words and figures. Pairs with the Acquire in `answer`.
     slot.state.store(question.state(DONE), Ordering::Release);

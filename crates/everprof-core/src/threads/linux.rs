@@ -32,7 +32,7 @@ use tasks::Tasks;
 use super::dump::{Collected, Dump, Missing, Name, Row, Source, State};
 use super::turn::Turn;
 use crate::stack::{self, Captured, MAX_DEPTH, Registers, StackEnd, platform};
-use crate::{global, local, own_threads, sys};
+use crate::{clock, global, local, own_threads, sys};
 
 mod asked;
 mod blocked;
@@ -176,6 +176,7 @@ enum Phase {
 
 impl Collection {
     fn make(process: &'static Process, patience: Duration) -> Collected {
+        clock::look();
         let start = sys::monotonic_nanos();
         let patience_nanos = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
         let collected = Collected {

@@ -7,6 +7,7 @@ use super::addresses::Addresses;
 use super::slots::{Seen, Slots, TIMED};
 use super::{Operation, Recorder};
 use crate::arena::Region;
+use crate::clock;
 use crate::stack::Registers;
 use crate::sys;
 
@@ -100,7 +101,7 @@ fn reap(seen: &Seen<'_>, addresses: &Addresses<'_>) {
     let place = seen.reap();
     if !place.is_none() {
         // Nobody knows when it ended; no later than the last wake.
-        addresses.leave(place.record(), place.start(), sys::monotonic_nanos(), true);
+        addresses.leave(place.record(), place.start(), clock::now_nanos(), true);
     }
 }
 

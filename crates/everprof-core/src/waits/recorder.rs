@@ -22,6 +22,7 @@ use super::waiters::{Site, Waiters};
 use super::word::Units;
 use super::{Ended, Operation, Wait, parts, tally};
 use crate::arena::{Offset, Region};
+use crate::clock;
 use crate::labels;
 use crate::local::{self, Local};
 use crate::scratch::{bucket_of, or_no_stack};
@@ -94,24 +95,17 @@ impl<'s> Recorder<'s> {
     #[inline(never)]
     pub fn begin(self, wait: &Wait, registers: &Registers, begun: &mut Begun) {
         let local = this_thread();
-        self.begin_with(
-            local,
-            wait,
-            registers,
-            begun,
-            sys::monotonic_nanos,
-            |stack| {
-                let skip = self.store.own_text();
-                stack::capture(registers, &local.stack, stack, &skip).depth
-            },
-        );
+        self.begin_with(local, wait, registers, begun, clock::early_nanos, |stack| {
+            let skip = self.store.own_text();
+            stack::capture(registers, &local.stack, stack, &skip).depth
+        });
     }
 
     /// It ended.
     #[inline(never)]
     pub fn end(self, wait: &Wait, registers: &Registers, begun: &Begun, ended: Ended) {
         let local = this_thread();
-        self.end_with(local, wait, begun, ended, sys::monotonic_nanos(), |stack| {
+        self.end_with(local, wait, begun, ended, clock::early_nanos(), |stack| {
             let skip = self.store.own_text();
             stack::capture(registers, &local.stack, stack, &skip).depth
         });

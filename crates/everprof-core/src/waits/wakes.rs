@@ -19,6 +19,7 @@ use super::recorder::this_thread;
 use super::waiters::Waiters;
 use super::{Recorder, parts, tally};
 use crate::arena::Region;
+use crate::clock;
 use crate::labels;
 use crate::local::Local;
 use crate::lost::Lost;
@@ -26,7 +27,6 @@ use crate::scratch::bucket_of;
 use crate::settings::Name;
 use crate::stack::{self, Registers};
 use crate::store::Generation;
-use crate::sys;
 
 /// A wake that is charged with what others waited.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ impl Recorder<'_> {
     #[inline(never)]
     #[must_use]
     pub fn before_wake(self, address: usize) -> Option<Charged> {
-        self.before_wake_with(this_thread(), address, sys::monotonic_nanos)
+        self.before_wake_with(this_thread(), address, clock::early_nanos)
     }
 
     /// It has woken so many.

@@ -10,7 +10,7 @@
 
 use std::hint::black_box;
 
-use everprof_core::{global, local};
+use everprof_core::{clock, global, local};
 
 use super::LeftOut;
 use crate::{config, dump, http, waits};
@@ -28,13 +28,15 @@ static CONSTRUCTOR: extern "C" fn() = on_start;
 /// `extern "C"`: a panic in here ends the process instead of unwinding into the
 /// loader; nothing in here is expected to panic.
 ///
-/// Does nothing unless the program's allocator is an [`Alloc`](crate::Alloc):
+/// Does nothing but choose a clock unless the program's allocator is an [`Alloc`](crate::Alloc):
 /// elsewhere there is nothing to be early for, and a program that only reads
 /// recordings must not open doors.
 extern "C" fn on_start() {
     // When it ends, so does the gap that a constructor before this one may have
     // begun.
     let _left_out = LeftOut::new();
+    // Waits are recorded whatever the allocator is.
+    clock::begin();
     if allocations_are_counted() {
         let told = config::told();
         if let Some(limit) = told.memory_limit_bytes {
