@@ -7,7 +7,7 @@
 //!
 //! The kernel's clock takes 21 ns a call, two of which were more than half of what a wait
 //! cost; the counter that the kernel reads for it takes 9. So it is read here as well, where
-//! the kernel itself goes by it, and turned into nanoseconds by a straight line ([`line`]).
+//! the kernel itself goes by it, and turned into nanoseconds by a straight line ([`mod@line`]).
 //! Where the kernel goes by something else, so does this: by the kernel's clock.
 //!
 //! ```text
