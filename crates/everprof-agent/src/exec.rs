@@ -7,16 +7,8 @@
 //! That includes a child of `vfork` or `fork`, whose process id differs.
 //!
 //! The C library's functions do not call one another through the loader's
-//! tables, so every member of the family is defined here. The variadic ones
-//! lay their arguments out as an array; stable Rust cannot define variadic
-//! functions, hence the few lines of assembly in `variadic`.
-
-#[cfg(target_arch = "x86_64")]
-#[path = "exec/variadic_x86_64.rs"]
-mod variadic;
-#[cfg(target_arch = "aarch64")]
-#[path = "exec/variadic_aarch64.rs"]
-mod variadic;
+//! tables, so every member of the family is defined here; those with a list of
+//! arguments are `everprof-core`'s, which calls these by name.
 
 use std::ffi::{c_char, c_int};
 use std::ptr;
@@ -202,23 +194,4 @@ pub unsafe extern "C" fn execveat(
     let exec = |envp| unsafe { next(directory, path, argv, envp, flags) };
     // SAFETY: as above.
     unsafe { with_environment(envp, exec) }
-}
-
-/// `execle` once its arguments are an array: the environment stands behind the null.
-///
-/// # Safety
-/// `argv` is null-terminated and followed by one more pointer.
-unsafe extern "C" fn execle_array(path: *const c_char, argv: Strings) -> c_int {
-    let mut end = argv;
-    // SAFETY: stops at the null that `execle`'s contract demands.
-    while !unsafe { *end }.is_null() {
-        // SAFETY: not at the null yet.
-        end = unsafe { end.add(1) };
-    }
-    // SAFETY: one more pointer follows the null.
-    let after = unsafe { end.add(1) };
-    // SAFETY: that pointer is the environment.
-    let envp: Strings = unsafe { *after }.cast();
-    // SAFETY: the caller keeps `execle`'s contract.
-    unsafe { execve(path, argv, envp) }
 }

@@ -1,7 +1,8 @@
 //! A process that calls `exec` while its threads are dumped: the next program must not get
 //! the signal that asks them, whose handler it does not have.
 //!
-//! Without `before_exec` this failed six times of six on two loaded processors.
+//! Without `before_exec` this failed six times of six on two loaded processors. Where `exec` is
+//! ours it is called by itself.
 
 #![cfg(all(
     target_os = "linux",
@@ -11,7 +12,7 @@
 ))]
 #![allow(clippy::unwrap_used)]
 
-use std::ffi::CString;
+use std::ffi::{CString, c_char};
 use std::hint::black_box;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -25,24 +26,39 @@ const PROCESSES: u32 = 24;
 #[test]
 fn next_program_gets_no_question() {
     for _ in 0..PROCESSES {
-        let status = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "replaces_itself"])
-            .env(PART, "1")
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(status.success(), "{status}");
+        assert_quiet("before_exec");
     }
 }
 
-/// Set in the processes that the other test starts, and that this one ends.
+/// `exec` is called by itself where it is ours: with an array, and with a list.
+#[cfg(all(feature = "interpose", not(target_feature = "crt-static")))]
+#[test]
+fn next_program_gets_no_question_where_exec_is_ours() {
+    for _ in 0..PROCESSES / 2 {
+        assert_quiet("execv");
+        assert_quiet("execl");
+    }
+}
+
+#[track_caller]
+fn assert_quiet(way: &str) {
+    let status = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "replaces_itself"])
+        .env(PART, way)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{way}: {status}");
+}
+
+/// Set in the processes that the other tests start, and that this one ends: how.
 const PART: &str = "EVERPROF_TEST_PART";
 
 #[test]
 fn replaces_itself() {
-    if env::var_os(PART).is_none() {
+    let Some(way) = env::var_os(PART) else {
         return;
-    }
+    };
     for _ in 0..2 {
         thread::spawn(|| {
             loop {
@@ -57,11 +73,30 @@ fn replaces_itself() {
     }
     // Long arguments, which `execve` takes its time to copy.
     let long = CString::new(vec![b'x'; 100_000]).unwrap();
-    let mut arguments = vec![long.as_ptr(); 16];
-    arguments.push(ptr::null());
-    let exec = threads::before_exec();
-    // SAFETY: a C string and an array of them that ends with null.
-    unsafe { libc::execv(c"/bin/true".as_ptr(), arguments.as_ptr()) };
-    drop(exec);
-    panic!("execv: {}", std::io::Error::last_os_error());
+    let (program, word) = (c"/bin/true".as_ptr(), long.as_ptr());
+    let end = ptr::null::<c_char>();
+    let mut words = vec![word; 16];
+    words.push(end);
+    match way.to_str().unwrap() {
+        "execl" => {
+            // SAFETY: C strings, ended by null.
+            unsafe {
+                libc::execl(
+                    program, word, word, word, word, word, word, word, word, word, word, word,
+                    word, word, word, word, word, end,
+                )
+            };
+        }
+        "execv" => {
+            // SAFETY: a C string and an array of them that ends with null.
+            unsafe { libc::execv(program, words.as_ptr()) };
+        }
+        _ => {
+            let exec = threads::before_exec();
+            // SAFETY: as above.
+            unsafe { libc::execv(program, words.as_ptr()) };
+            drop(exec);
+        }
+    }
+    panic!("exec: {}", std::io::Error::last_os_error());
 }

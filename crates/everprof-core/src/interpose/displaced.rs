@@ -12,6 +12,7 @@
 #[cfg(not(feature = "preload"))]
 mod exec;
 mod join;
+mod lists;
 #[cfg(feature = "preload")]
 mod locks;
 mod next;
