@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use everprof::cpu::{profile, profile_at};
+use everprof::labels;
 use everprof_profile::{Profile, pprof};
 
 #[global_allocator]
@@ -106,6 +107,74 @@ fn frequencies_that_no_kernel_has_are_refused() {
         let error = profile_at(hz, Duration::from_millis(1)).unwrap_err();
         assert!(error.is_invalid(), "{error}");
         assert!(error.to_string().contains(&hz.to_string()));
+    }
+}
+
+#[inline(never)]
+fn works_for_one() {
+    burn_visibly();
+    black_box(1);
+}
+
+#[inline(never)]
+fn works_for_two() {
+    burn_visibly();
+    black_box(2);
+}
+
+#[inline(never)]
+fn works_for_nobody() {
+    burn_visibly();
+    black_box(0);
+}
+
+/// As Go's TestLabelRace: labels are set and dropped all the while, on several threads and on
+/// some that are born under them. A sample has the labels that were in force where its stack
+/// says that the thread was: not those of a moment before or after, nor another thread's.
+#[test]
+fn labels_that_change_while_a_profile_is_taken_are_those_of_the_work() {
+    let _alone = alone();
+    let stop = AtomicBool::new(false);
+    let taken = thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    {
+                        let _one = labels! { "for" => "one" };
+                        works_for_one();
+                        {
+                            let _two = labels! { "for" => "two" };
+                            works_for_two();
+                        }
+                        works_for_one();
+                        if cfg!(feature = "interpose") {
+                            thread::spawn(works_for_one).join().unwrap();
+                        }
+                    }
+                    works_for_nobody();
+                }
+            });
+        }
+        let taken = profile_at(1000, Duration::from_secs(2)).unwrap();
+        stop.store(true, Ordering::Relaxed);
+        taken
+    });
+    let profile = read(&taken);
+    for (work, expected) in [
+        ("works_for_one", Some("one")),
+        ("works_for_two", Some("two")),
+        ("works_for_nobody", None),
+    ] {
+        let mut seen = 0;
+        for sample in profile.samples() {
+            let mut lines = sample.stack().flat_map(|at| profile.location(at).lines);
+            if lines.any(|line| profile.function(line.function).name.contains(work)) {
+                assert_eq!(sample.string_label("for"), expected, "{work}");
+                seen += sample.values()[0];
+            }
+        }
+        // However busy the machine is, some of two seconds was each of theirs.
+        assert!(seen > 0, "{work}");
     }
 }
 
