@@ -18,7 +18,8 @@
 //! So a program touches a page of the cache for each 64 KiB of code that it samples in;
 //! by hash alone each rule touched another page, up to a MiB. A page has room for 256
 //! rules, and code of 64 KiB some 3,000 calls: of few of them is a sampled stack made.
-//! Nothing is ever put out of a near pair. A far one keeps the newest.
+//! A far pair keeps the newest, and so a near one keeps what it has but where it is another
+//! page's far one.
 //!
 //! Source: lock-less transposition tables of chess programs (R. Hyatt, T. Mann,
 //! "A lock-less transposition table implementation", 2002) for the slots.
@@ -204,10 +205,12 @@ mod tests {
                 assert_eq!(pages(), 1);
             }
         }
-        // More than twice the page's room: none is lost, as the far pairs are empty enough.
-        for (number, lookup) in calls.iter().enumerate() {
-            assert_eq!(cache.get(*lookup, 0), Some(rule(number as u64)), "{number}");
-        }
+        // Several times the pages' room. A far pair may be another page's near one and be full,
+        // so that a rule of code that is nowhere near is put out; few are.
+        let is_kept =
+            |(number, lookup): &(usize, &u64)| cache.get(**lookup, 0) == Some(rule(*number as u64));
+        let kept = calls.iter().enumerate().filter(is_kept).count();
+        assert!(kept * 100 >= calls.len() * 98, "{kept} of {}", calls.len());
     }
 
     #[test]
