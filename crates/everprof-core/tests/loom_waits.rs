@@ -142,16 +142,16 @@ fn reader_never_sees_a_mixture_of_waits() {
         let arena = Arc::new(Arena::anonymous(0).unwrap());
         let slots = Slots::create(arena.region()).unwrap();
         let claimed = slots.claim(0, 1, 100, |_| ()).unwrap();
-        slots.publish(claimed, &entry(1), Place::NONE).unwrap();
+        claimed.publish(&entry(1), Place::NONE);
         let other = Arc::clone(&arena);
         let reader = thread::spawn(move || {
             Slots::open(other.region()).unwrap().for_each(|seen| {
                 assert_eq!(seen.entry, entry(seen.entry.tid));
             });
         });
-        assert!(slots.leave(claimed) == Place::NONE);
+        assert!(claimed.leave() == Place::NONE);
         let again = slots.claim(claimed.slot(), 2, 100, |_| ()).unwrap();
-        slots.publish(again, &entry(2), Place::NONE).unwrap();
+        again.publish(&entry(2), Place::NONE);
         reader.join().unwrap();
     });
 }
@@ -164,14 +164,15 @@ fn slot_is_claimed_by_one_thread() {
         let slots = Slots::create(arena.region()).unwrap();
         // Somebody's last slot, now free.
         let free = slots.claim(0, 1, 100, |_| ()).unwrap();
-        slots.publish(free, &entry(1), Place::NONE).unwrap();
-        slots.leave(free);
+        free.publish(&entry(1), Place::NONE);
+        free.leave();
+        let last = free.slot();
         let shared = Arc::new(AtomicU64::new(0));
         let (other, count) = (Arc::clone(&arena), Arc::clone(&shared));
         let claim = move |arena: &Arena, n: u32| {
             let slots = Slots::open(arena.region()).unwrap();
-            if let Some(claimed) = slots.claim(free.slot(), n, 100, |_| ()) {
-                slots.publish(claimed, &entry(n), Place::NONE).unwrap();
+            if let Some(claimed) = slots.claim(last, n, 100, |_| ()) {
+                claimed.publish(&entry(n), Place::NONE);
                 count.fetch_add(1, Ordering::Relaxed);
                 return Some(claimed.slot());
             }
@@ -198,7 +199,7 @@ fn place_is_taken_out_once() {
         assert!(!slots.may_move() && slots.may_move());
         let (from, to) = (Place::new(1, at(1)), Place::new(2, at(2)));
         let claimed = slots.claim(0, 1, 100, |_| ()).unwrap();
-        slots.publish(claimed, &entry(1), from).unwrap();
+        claimed.publish(&entry(1), from);
         let other = Arc::clone(&arena);
         let mover = thread::spawn(move || {
             let mut moved = false;
@@ -207,7 +208,7 @@ fn place_is_taken_out_once() {
                 .for_each(|seen| moved = seen.move_to(to));
             moved
         });
-        let left = slots.leave(claimed);
+        let left = claimed.leave();
         let moved = mover.join().unwrap();
         assert!(left == if moved { to } else { from });
     });

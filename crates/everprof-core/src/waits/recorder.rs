@@ -42,16 +42,24 @@ pub struct Recorder<'s> {
 ///
 /// Filled in place, not returned: copies of it were a fifth of what a wait costs.
 #[derive(Clone, Copy, Debug)]
-pub struct Begun {
+pub struct Begun<'s> {
     state: State,
     /// The store's when it began.
     generation: u64,
     since_nanos: u64,
     threshold: Threshold,
-    slot: Claimed,
+    shown: Option<Shown<'s>>,
     /// Its bucket, if the stack is captured already; 0: it is not.
     bucket: u32,
     labels: u32,
+}
+
+/// Where a wait stands, kept for its end. The arena stays where it is as long as the store
+/// lives; in a fork's child the generation is another, and nobody looks here.
+#[derive(Clone, Copy, Debug)]
+struct Shown<'s> {
+    claimed: Claimed<'s>,
+    addresses: Addresses<'s>,
 }
 
 /// What of a wait was begun.
@@ -63,14 +71,14 @@ enum State {
     Whole,
 }
 
-impl Begun {
+impl Begun<'_> {
     /// No wait.
     pub const NOTHING: Self = Self {
         state: State::Nothing,
         generation: 0,
         since_nanos: 0,
         threshold: Threshold::NEVER,
-        slot: Claimed::NONE,
+        shown: None,
         bucket: 0,
         labels: 0,
     };
@@ -93,7 +101,7 @@ impl<'s> Recorder<'s> {
 
     /// A wait of this thread begins; `begun` was nothing.
     #[inline(never)]
-    pub fn begin(self, wait: &Wait, registers: &Registers, begun: &mut Begun) {
+    pub fn begin(self, wait: &Wait, registers: &Registers, begun: &mut Begun<'s>) {
         let local = this_thread();
         self.begin_with(local, wait, registers, begun, clock::early_nanos, |stack| {
             let skip = self.store.own_text();
@@ -103,7 +111,7 @@ impl<'s> Recorder<'s> {
 
     /// It ended.
     #[inline(never)]
-    pub fn end(self, wait: &Wait, registers: &Registers, begun: &Begun, ended: Ended) {
+    pub fn end(self, wait: &Wait, registers: &Registers, begun: &Begun<'_>, ended: Ended) {
         let local = this_thread();
         self.end_with(local, wait, begun, ended, clock::early_nanos(), |stack| {
             let skip = self.store.own_text();
@@ -119,7 +127,7 @@ impl<'s> Recorder<'s> {
         local: &Local,
         wait: &Wait,
         registers: &Registers,
-        begun: &mut Begun,
+        begun: &mut Begun<'s>,
         clock: impl Fn() -> u64,
         mut capture: impl FnMut(&mut [u64]) -> usize,
     ) {
@@ -159,7 +167,7 @@ impl<'s> Recorder<'s> {
             return;
         };
         local.waits.slot.set(claimed.slot());
-        begun.slot = claimed;
+        begun.shown = Some(Shown { claimed, addresses });
         let mut place = Place::NONE;
         if charges && wait.address != 0 {
             let start = Units::of_nanos(begun.since_nanos);
@@ -185,7 +193,7 @@ impl<'s> Recorder<'s> {
             labels: begun.labels,
             registers: [registers.pc, registers.sp, registers.fp, registers.lr],
         };
-        slots.publish(claimed, &entry, place);
+        claimed.publish(&entry, place);
     }
 
     /// As [`Recorder::end`], with any thread state, time, and source of stacks.
@@ -194,7 +202,7 @@ impl<'s> Recorder<'s> {
         self,
         local: &Local,
         wait: &Wait,
-        begun: &Begun,
+        begun: &Begun<'_>,
         ended: Ended,
         now_nanos: u64,
         mut capture: impl FnMut(&mut [u64]) -> usize,
@@ -211,12 +219,9 @@ impl<'s> Recorder<'s> {
             .waits
             .yielded_nanos
             .set(if is_yield { now_nanos } else { 0 });
-        if !is_yield
-            && let Some(slots) = Slots::open(region)
-            && let Some(addresses) = Addresses::open(region)
-        {
-            let place = slots.leave(begun.slot);
-            local.waits.slot.set(begun.slot.slot_after());
+        if let Some(Shown { claimed, addresses }) = &begun.shown {
+            let place = claimed.leave();
+            local.waits.slot.set(claimed.slot_after());
             if !place.is_none() {
                 let woken = ended == Ended::Woken;
                 if let Some(waiters) = addresses.waiters_of(place.record()) {
@@ -337,7 +342,7 @@ impl<'s> Recorder<'s> {
         self,
         region: Region<'_>,
         wait: &Wait,
-        begun: &Begun,
+        begun: &Begun<'_>,
         weight: &Weight,
         capture: &mut impl FnMut(&mut [u64]) -> usize,
     ) {

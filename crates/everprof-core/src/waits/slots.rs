@@ -92,8 +92,11 @@ pub struct Place(u64);
 
 /// A slot that was claimed, and for which wait.
 #[derive(Clone, Copy, Debug)]
-pub struct Claimed {
-    slot: u32,
+pub struct Claimed<'a> {
+    slot: &'a Slot,
+    root: &'a SlotsRoot,
+    /// Where the slot stands.
+    at: u32,
     /// The slot of the wait that this one interrupted; 0: none.
     outer: u32,
     /// The sequence while the slot is busy with this wait.
@@ -123,27 +126,65 @@ impl Place {
     }
 }
 
-impl Claimed {
-    /// No slot: the arena's header stands at its offset.
-    pub(crate) const NONE: Self = Self {
-        slot: 0,
-        outer: 0,
-        busy: 0,
-    };
-
+impl Claimed<'_> {
     /// What the thread remembers while the slot is its own.
     #[must_use]
-    pub fn slot(self) -> u32 {
-        self.slot
+    pub fn slot(&self) -> u32 {
+        self.at
     }
 
     /// What it remembers then.
-    pub(crate) fn slot_after(self) -> u32 {
-        if self.outer == 0 {
-            self.slot
-        } else {
-            self.outer
+    pub(crate) fn slot_after(&self) -> u32 {
+        if self.outer == 0 { self.at } else { self.outer }
+    }
+
+    /// Says what the slot's wait is, and shows it to readers.
+    #[inline]
+    pub fn publish(&self, entry: &Entry, place: Place) {
+        let slot = self.slot;
+        // Relaxed, all to the last: published by the sequence below; the fence of
+        // `try_claim` keeps them from being seen with the sequence before.
+        slot.place.store(place.0, Ordering::Relaxed);
+        slot.address.store(entry.address, Ordering::Relaxed);
+        slot.since_nanos.store(entry.since_nanos, Ordering::Relaxed);
+        for (cell, value) in slot.registers.iter().zip(entry.registers) {
+            cell.store(value, Ordering::Relaxed);
         }
+        slot.tid.store(entry.tid, Ordering::Relaxed);
+        slot.what.store(entry.what, Ordering::Relaxed);
+        slot.labels.store(entry.labels, Ordering::Relaxed);
+        slot.outer.store(self.outer, Ordering::Relaxed);
+        let [_, sp, ..] = entry.registers;
+        slot.frame.store(sp, Ordering::Relaxed);
+        // Release: publishes the above. Pairs with the Acquire in `read`.
+        slot.sequence.store(self.busy, Ordering::Release);
+    }
+
+    /// The wait is over. Where its waiter was counted, if it still is: a slot that is
+    /// not this wait's any more was taken by somebody who has seen to that.
+    #[inline]
+    pub fn leave(&self) -> Place {
+        let slot = self.slot;
+        // First: from here to the end no handler takes the slot back, so that nobody
+        // but this thread writes the sequence and a plain store will do. A handler is
+        // on this thread and sees stores in order. Relaxed: nobody else looks at it.
+        slot.frame.store(u64::MAX, Ordering::Relaxed);
+        compiler_fence();
+        // Relaxed: this thread wrote it.
+        if slot.sequence.load(Ordering::Relaxed) != self.busy {
+            return Place::NONE;
+        }
+        // Relaxed, both: as long as nobody moves places they are this thread's own.
+        let place = if self.root.moves.load(Ordering::Relaxed) == 0 {
+            Place(slot.place.load(Ordering::Relaxed))
+        } else {
+            take_place(slot)
+        };
+        // Release: what was read and written of the slot stays before; pairs with the
+        // Acquire in `try_claim`.
+        slot.sequence
+            .store(self.busy.wrapping_add(2), Ordering::Release);
+        place
     }
 }
 
@@ -210,16 +251,12 @@ impl<'a> Slots<'a> {
         tid: u32,
         sp: u64,
         left: impl FnMut(Place),
-    ) -> Option<Claimed> {
+    ) -> Option<Claimed<'a>> {
         if let Some(at) = Offset::from_raw(cached)
             && let Some(slot) = self.region.get::<Slot>(at)
             && let Some(busy) = try_claim(slot)
         {
-            return Some(Claimed {
-                slot: cached,
-                outer: 0,
-                busy,
-            });
+            return Some(self.claimed(slot, cached, busy));
         }
         self.claim_another(cached, tid, sp, left)
     }
@@ -233,7 +270,7 @@ impl<'a> Slots<'a> {
         tid: u32,
         sp: u64,
         mut left: impl FnMut(Place),
-    ) -> Option<Claimed> {
+    ) -> Option<Claimed<'a>> {
         let mut outer = cached;
         // More waits do not interrupt one another.
         for _ in 0..MOST_NESTED {
@@ -259,59 +296,6 @@ impl<'a> Slots<'a> {
         }
         let claimed = self.find_free(tid)?;
         Some(Claimed { outer, ..claimed })
-    }
-
-    /// Says what the claimed slot's wait is, and shows it to readers.
-    #[inline]
-    pub fn publish(&self, claimed: Claimed, entry: &Entry, place: Place) -> Option<()> {
-        let slot = self.region.get::<Slot>(Offset::from_raw(claimed.slot)?)?;
-        // Relaxed, all to the last: published by the sequence below; the fence of
-        // `try_claim` keeps them from being seen with the sequence before.
-        slot.place.store(place.0, Ordering::Relaxed);
-        slot.address.store(entry.address, Ordering::Relaxed);
-        slot.since_nanos.store(entry.since_nanos, Ordering::Relaxed);
-        for (cell, value) in slot.registers.iter().zip(entry.registers) {
-            cell.store(value, Ordering::Relaxed);
-        }
-        slot.tid.store(entry.tid, Ordering::Relaxed);
-        slot.what.store(entry.what, Ordering::Relaxed);
-        slot.labels.store(entry.labels, Ordering::Relaxed);
-        slot.outer.store(claimed.outer, Ordering::Relaxed);
-        let [_, sp, ..] = entry.registers;
-        slot.frame.store(sp, Ordering::Relaxed);
-        // Release: publishes the above. Pairs with the Acquire in `read`.
-        slot.sequence.store(claimed.busy, Ordering::Release);
-        Some(())
-    }
-
-    /// The wait is over. Where its waiter was counted, if it still is: a slot that is
-    /// not this wait's any more was taken by somebody who has seen to that.
-    #[inline]
-    pub fn leave(&self, claimed: Claimed) -> Place {
-        let Some(slot) = Offset::from_raw(claimed.slot).and_then(|at| self.region.get::<Slot>(at))
-        else {
-            return Place::NONE;
-        };
-        // First: from here to the end no handler takes the slot back, so that nobody
-        // but this thread writes the sequence and a plain store will do. A handler is
-        // on this thread and sees stores in order. Relaxed: nobody else looks at it.
-        slot.frame.store(u64::MAX, Ordering::Relaxed);
-        compiler_fence();
-        // Relaxed: this thread wrote it.
-        if slot.sequence.load(Ordering::Relaxed) != claimed.busy {
-            return Place::NONE;
-        }
-        // Relaxed, both: as long as nobody moves places they are this thread's own.
-        let place = if self.root.moves.load(Ordering::Relaxed) == 0 {
-            Place(slot.place.load(Ordering::Relaxed))
-        } else {
-            take_place(slot)
-        };
-        // Release: what was read and written of the slot stays before; pairs with the
-        // Acquire in `try_claim`.
-        slot.sequence
-            .store(claimed.busy.wrapping_add(2), Ordering::Release);
-        place
     }
 
     /// Whether places may be moved from now on; not for the first who asks.
@@ -366,7 +350,7 @@ impl<'a> Slots<'a> {
 
     /// A free slot where few others look: by the thread's number, in the largest
     /// segment first.
-    fn find_free(&self, tid: u32) -> Option<Claimed> {
+    fn find_free(&self, tid: u32) -> Option<Claimed<'a>> {
         let start = tid.wrapping_mul(0x9e37_79b9) as usize >> 4;
         // Twice: what is found full is looked at again after growing.
         for _ in 0..2 {
@@ -378,18 +362,25 @@ impl<'a> Slots<'a> {
                     let at = start.wrapping_add(step) & (slots.len() - 1);
                     let slot = slots.get(at)?;
                     if let Some(busy) = try_claim(slot) {
-                        let slot = self.offset_of(index, at)?.raw();
-                        return Some(Claimed {
-                            slot,
-                            outer: 0,
-                            busy,
-                        });
+                        let at = self.offset_of(index, at)?.raw();
+                        return Some(self.claimed(slot, at, busy));
                     }
                 }
             }
             self.grow()?;
         }
         None
+    }
+
+    #[inline]
+    fn claimed(&self, slot: &'a Slot, at: u32, busy: u64) -> Claimed<'a> {
+        Claimed {
+            slot,
+            root: self.root,
+            at,
+            outer: 0,
+            busy,
+        }
     }
 
     fn offset_of(&self, segment: usize, at: usize) -> Option<Offset> {

@@ -84,7 +84,7 @@ impl<'s> Thread<'s> {
         }
     }
 
-    fn wait_in(&self, operation: Operation, address: usize, at: u64) -> Option<(Wait, Begun)> {
+    fn wait_in(&self, operation: Operation, address: usize, at: u64) -> Option<(Wait, Begun<'s>)> {
         let wait = Wait {
             operation,
             address,
@@ -102,11 +102,11 @@ impl<'s> Thread<'s> {
         begun.is_something().then_some((wait, begun))
     }
 
-    fn wait(&self, address: usize, at: u64) -> (Wait, Begun) {
+    fn wait(&self, address: usize, at: u64) -> (Wait, Begun<'s>) {
         self.wait_in(Operation::Futex, address, at).unwrap()
     }
 
-    fn end(&self, (wait, begun): &(Wait, Begun), ended: Ended, at: u64) {
+    fn end(&self, (wait, begun): &(Wait, Begun<'_>), ended: Ended, at: u64) {
         self.recorder
             .end_with(&self.local, wait, begun, ended, at * 16, self.capture());
     }
