@@ -8,9 +8,9 @@
 //! torn, from two writers, computes another key and misses. Two words that fit
 //! by chance need 64 bits to agree.
 //!
-//! Slots stand in pairs, and an address has two of them:
+//! Four slots are a line of the processor's cache, and an address has two of those:
 //!
-//! | pair | is | for |
+//! | line | is | for |
 //! |---|---|---|
 //! | near | one of the page that its 64 KiB of code have | nearly all |
 //! | far | any, by hash | what finds its near one full |
@@ -18,8 +18,7 @@
 //! So a program touches a page of the cache for each 64 KiB of code that it samples in;
 //! by hash alone each rule touched another page, up to a MiB. A page has room for 256
 //! rules, and code of 64 KiB some 3,000 calls: of few of them is a sampled stack made.
-//! A far pair keeps the newest, and so a near one keeps what it has but where it is another
-//! page's far one.
+//! Where both lines are full, what is new replaces something in the far one.
 //!
 //! Source: lock-less transposition tables of chess programs (R. Hyatt, T. Mann,
 //! "A lock-less transposition table implementation", 2002) for the slots.
@@ -30,14 +29,14 @@ use super::rules::Rule;
 
 /// Rules by lookup address.
 #[derive(Debug)]
-pub(crate) struct Cache<const PAIRS: usize> {
-    pairs: [Pair; PAIRS],
+pub(crate) struct Cache<const LINES: usize> {
+    lines: [Line; LINES],
 }
 
-/// In one line of the processor's cache.
+/// Filled from the front.
 #[derive(Debug)]
-#[repr(align(32))]
-struct Pair([Slot; 2]);
+#[repr(align(64))]
+struct Line([Slot; 4]);
 
 /// Any thread writes and reads both words; each is only believed beside the other.
 #[derive(Debug)]
@@ -49,13 +48,13 @@ struct Slot {
 
 /// Code that has one page of the cache.
 const CODE_BITS: u32 = 16;
-/// Pairs of a page of 4 KiB.
-const PAGE_BITS: u32 = 7;
+/// Lines of a page of 4 KiB.
+const PAGE_BITS: u32 = 6;
 
-impl<const PAIRS: usize> Cache<PAIRS> {
+impl<const LINES: usize> Cache<LINES> {
     pub(crate) const fn new() -> Self {
         Self {
-            pairs: [const { Pair([const { Slot::new() }; 2]) }; PAIRS],
+            lines: [const { Line([const { Slot::new() }; 4]) }; LINES],
         }
     }
 
@@ -63,23 +62,21 @@ impl<const PAIRS: usize> Cache<PAIRS> {
     #[inline(always)]
     pub(crate) fn get(&self, lookup: u64, identity: u64) -> Option<Rule> {
         let (key, hash) = (lookup ^ identity, hash(lookup));
-        let Pair([first, second]) = self.near(lookup, hash)?;
-        if let Some(rule) = first.get(key) {
-            return Some(rule);
+        for slot in &self.near(lookup, hash)?.0 {
+            if let Some(rule) = slot.get(key) {
+                return Some(rule);
+            }
+            if slot.is_free() {
+                return None;
+            }
         }
-        if first.is_free() {
-            return None;
-        }
-        match second.get(key) {
-            None if !second.is_free() => self.get_far(key, hash),
-            found => found,
-        }
+        self.get_far(key, hash)
     }
 
     #[cold]
+    #[inline(never)]
     fn get_far(&self, key: u64, hash: u64) -> Option<Rule> {
-        let Pair([first, second]) = self.far(hash)?;
-        first.get(key).or_else(|| second.get(key))
+        self.far(hash)?.0.iter().find_map(|slot| slot.get(key))
     }
 
     /// Remembers a rule.
@@ -91,23 +88,23 @@ impl<const PAIRS: usize> Cache<PAIRS> {
         let mut slots = near.0.iter().chain(&far.0);
         let slot = match slots.find(|slot| slot.is_free() || slot.get(key).is_some()) {
             Some(slot) => slot,
-            // By a bit that no index depends on.
-            None => &far.0[(hash >> 20) as usize & 1],
+            // By bits that no index depends on.
+            None => &far.0[(hash >> 20) as usize & 3],
         };
         slot.put(key, rule);
     }
 
     #[inline(always)]
-    fn near(&self, lookup: u64, hash: u64) -> Option<&Pair> {
+    fn near(&self, lookup: u64, hash: u64) -> Option<&Line> {
         let page = (lookup >> CODE_BITS) << PAGE_BITS;
         // The upper bits of the product depend on all of the address.
         let index = page | hash >> (u64::BITS - PAGE_BITS);
-        self.pairs.get(index as usize % PAIRS)
+        self.lines.get(index as usize % LINES)
     }
 
     #[inline(always)]
-    fn far(&self, hash: u64) -> Option<&Pair> {
-        self.pairs.get((hash >> 32) as usize % PAIRS)
+    fn far(&self, hash: u64) -> Option<&Line> {
+        self.lines.get((hash >> 32) as usize % LINES)
     }
 }
 
@@ -179,7 +176,7 @@ mod tests {
     fn a_torn_slot_matches_nothing() {
         let cache = Cache::<1>::new();
         cache.put(0x1000, 0, rule(1));
-        let slot = &cache.pairs[0].0[0];
+        let slot = &cache.lines[0].0[0];
         slot.rule.store(rule(2).bits(), Ordering::Relaxed);
         for lookup in [0x1000, 0x2000] {
             assert_eq!(cache.get(lookup, 0), None);
@@ -188,16 +185,12 @@ mod tests {
 
     #[test]
     fn code_that_is_near_shares_a_page_and_what_finds_no_room_there_is_found_elsewhere() {
-        let cache = Box::new(Cache::<4096>::new());
-        let calls: Vec<u64> = (0..600).map(|n| 0x5555_0000 + 100 * n).collect();
+        let cache = Box::new(Cache::<2048>::new());
+        let calls: Vec<u64> = (0..500).map(|n| 0x5555_0000 + 120 * n).collect();
         let pages = || {
-            let is_touched = |pair: &Pair| pair.0.iter().any(|slot| !slot.is_free());
-            let page = 1 << PAGE_BITS;
-            cache
-                .pairs
-                .chunks(page)
-                .filter(|page| page.iter().any(is_touched))
-                .count()
+            let is_touched = |line: &Line| line.0.iter().any(|slot| !slot.is_free());
+            let pages = cache.lines.chunks(1 << PAGE_BITS);
+            pages.filter(|page| page.iter().any(is_touched)).count()
         };
         for (number, lookup) in calls.iter().enumerate() {
             cache.put(*lookup, 0, rule(number as u64));
@@ -205,17 +198,18 @@ mod tests {
                 assert_eq!(pages(), 1);
             }
         }
-        // Several times the pages' room. A far pair may be another page's near one and be full,
-        // so that a rule of code that is nowhere near is put out; few are.
-        let is_kept =
-            |(number, lookup): &(usize, &u64)| cache.get(**lookup, 0) == Some(rule(*number as u64));
-        let kept = calls.iter().enumerate().filter(is_kept).count();
-        assert!(kept * 100 >= calls.len() * 98, "{kept} of {}", calls.len());
+        // Twice the page's room.
+        assert!(pages() > 10);
+        let found = calls.iter().enumerate();
+        let found =
+            found.filter(|(number, lookup)| cache.get(**lookup, 0) == Some(rule(*number as u64)));
+        // One far line in 32 is on the full page: a rule put there replaces another.
+        assert!(found.count() > 480);
     }
 
     #[test]
     fn the_newest_rule_is_kept_where_all_places_are_taken() {
-        let cache = Cache::<2>::new();
+        let cache = Cache::<1>::new();
         for number in 0..100 {
             cache.put(0x1000 + number, 0, rule(number));
             assert_eq!(cache.get(0x1000 + number, 0), Some(rule(number)));

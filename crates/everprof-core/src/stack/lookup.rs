@@ -28,7 +28,7 @@ use crate::stack::platform;
 use crate::stack::rules::Rule;
 use crate::stack::walk::Rules;
 
-static CACHE: Cache<32768> = Cache::new();
+static CACHE: Cache<16384> = Cache::new();
 
 /// Finds rules during one walk.
 #[derive(Debug)]
