@@ -13,8 +13,12 @@ use serde_json::Value;
 /// Who may stand on whom. A crate that is not named here may stand on none.
 const ARROWS: &[(&str, &[&str])] = &[
     ("everprof-core", &[]),
+    ("everprof-macros", &[]),
     ("everprof-profile", &[]),
-    ("everprof", &["everprof-core", "everprof-profile"]),
+    (
+        "everprof",
+        &["everprof-core", "everprof-macros", "everprof-profile"],
+    ),
     ("everprof-agent", &["everprof", "everprof-core"]),
     ("everprof-cli", &["everprof", "everprof-profile"]),
 ];

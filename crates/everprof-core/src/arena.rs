@@ -159,6 +159,10 @@ pub enum Root {
     CpuTable = 15,
     /// The last wakes, by whom each was made possible.
     WakeLog = 16,
+    /// The bucket table of tasks, by the stack in which they wait.
+    TaskTable = 17,
+    /// The two epochs of its cells.
+    TaskEpochs = 18,
     /// The counters of a managed heap, which has an arena of its own.
     ManagedStages = 24,
     /// The names of its objects' types.

@@ -10,6 +10,7 @@ use crate::heap::Recorder;
 use crate::signal::Arrival;
 use crate::store::Store;
 use crate::sync::{AtomicU32, AtomicUsize, Ordering};
+use crate::tasks::Entries;
 use crate::{clock, custom, labels, local, modules, sampler, spawn, sys, waits};
 
 static STORE: Store = Store::new();
@@ -17,6 +18,7 @@ static STORE: Store = Store::new();
 static FIRST_LABELS_AT: AtomicUsize = AtomicUsize::new(0);
 static FIRST_PROCESS: AtomicU32 = AtomicU32::new(0);
 static CPU: Profiler = Profiler::new();
+static TASKS: Entries = Entries::new();
 
 /// What all recorders of this process write to.
 #[inline(always)]
@@ -34,6 +36,12 @@ pub fn heap() -> Recorder<'static> {
 #[inline(always)]
 pub fn cpu() -> &'static Profiler {
     &CPU
+}
+
+/// The memory of watched futures.
+#[inline(always)]
+pub(crate) fn tasks() -> &'static Entries {
+    &TASKS
 }
 
 /// Begins a CPU profile of `hz` samples in a second of each thread's CPU time.

@@ -36,13 +36,18 @@ impl Name {
         table: Root::CustomTable,
         epochs: Root::CustomEpochs,
     };
+    pub(crate) const TASK: Self = Self {
+        table: Root::TaskTable,
+        epochs: Root::TaskEpochs,
+    };
     /// All there are.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::HEAP,
         Self::BLOCK,
         Self::MUTEX,
         Self::SPAWN,
         Self::CUSTOM,
+        Self::TASK,
     ];
 }
 

@@ -7,6 +7,7 @@
 //! ```text
 //!  in front    interpose                            C functions in which programs wait
 //!  recorders   heap  waits  spawn  custom  managed  what happens, as it happens
+//!              tasks
 //!              cpu  threads                         what runs, what is: when asked
 //!  steps       sampler → stack → scratch → table → inuse → snapshot
 //!  the store   store: ledger, labels, module_list, parts; recording reads another's
@@ -19,7 +20,7 @@
 //!
 //! **Recorders** join steps: [`heap`] for allocations, [`waits`] for who waited and who
 //! ended it, [`spawn`] for threads created, [`custom`] for what a program says that it
-//! holds. [`managed`] is a heap that a collector frees late, by the clock of [`cycle`], in
+//! holds, [`tasks`] for what futures await. [`managed`] is a heap that a collector frees late, by the clock of [`cycle`], in
 //! an arena of its own; [`cpu`] samples what threads run, into an arena of each profile's
 //! own. [`threads`] looks at all of them and keeps nothing.
 //!
@@ -65,6 +66,8 @@ pub mod spawn_pool;
 
 #[cfg(not(everprof_loom))]
 pub mod custom;
+
+pub mod tasks;
 
 #[cfg(not(everprof_loom))]
 pub mod managed;

@@ -10,6 +10,8 @@ use crate::labels::Labels;
 #[cfg(not(everprof_loom))]
 use crate::spawn::Own;
 use crate::stack::ThreadMemory;
+#[cfg(not(everprof_loom))]
+use crate::tasks;
 use crate::waits::ThreadState;
 
 #[cfg_attr(feature = "preload", path = "local/initial_exec.rs")]
@@ -49,6 +51,9 @@ pub struct Local {
     pub(crate) stack: ThreadMemory,
     /// What the recorder of waits remembers.
     pub(crate) waits: ThreadState,
+    /// Which watched future is being polled.
+    #[cfg(not(everprof_loom))]
+    pub(crate) tasks: tasks::ThreadState,
 }
 
 impl Local {
@@ -69,6 +74,8 @@ impl Local {
             thread: Cell::new(Own::NONE),
             stack: ThreadMemory::new(),
             waits: ThreadState::new(),
+            #[cfg(not(everprof_loom))]
+            tasks: tasks::ThreadState::new(),
         }
     }
 

@@ -30,13 +30,15 @@ pub enum Lost {
     /// There was no place to keep what was waited for: the wait's delay, which
     /// nobody who ended it can be charged with.
     WaitUnattributed = 7,
+    /// There was no memory for another watched future: it runs, and is not seen.
+    TaskUnseen = 8,
     /// CPU time that no sample stands for: of threads that ended before a profile saw
     /// them, or that block its signal.
     CpuUnseen = 12,
 }
 
 /// Every reason, in the order of its number.
-pub const ALL: [Lost; 8] = [
+pub const ALL: [Lost; 9] = [
     Lost::TableFull,
     Lost::InUseFull,
     Lost::Truncated,
@@ -44,6 +46,7 @@ pub const ALL: [Lost; 8] = [
     Lost::NoStack,
     Lost::Labels,
     Lost::WaitUnattributed,
+    Lost::TaskUnseen,
     Lost::CpuUnseen,
 ];
 
@@ -52,6 +55,9 @@ pub const MAIN_THREAD: u64 = 32;
 
 /// Stands for a thread's creator where nobody was seen to create it.
 pub const UNKNOWN_CREATOR: u64 = 33;
+
+/// Stands between the stack in which a task waits and the one that made it.
+pub const TASK_MADE: u64 = 34;
 
 /// The first number that may be an address.
 pub const FIRST_ADDRESS: u64 = 64;
@@ -74,6 +80,7 @@ impl Lost {
             Self::NoStack => "everprof::lost::no_stack",
             Self::Labels => "everprof::lost::labels",
             Self::WaitUnattributed => "everprof::lost::wait_unattributed",
+            Self::TaskUnseen => "everprof::lost::task_unseen",
             Self::CpuUnseen => "everprof::lost::cpu_unseen",
         }
     }
@@ -92,6 +99,7 @@ pub fn name(pc: u64) -> Option<&'static str> {
     match of_pc(pc) {
         Some(lost) => Some(lost.name()),
         None if pc == MAIN_THREAD => Some("everprof::spawn::main"),
+        None if pc == TASK_MADE => Some("everprof::spawn::task"),
         None if pc == UNKNOWN_CREATOR => Some("everprof::spawn::unknown"),
         None if pc < FIRST_ADDRESS => Some("everprof::lost::unknown"),
         None => None,

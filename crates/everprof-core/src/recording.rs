@@ -21,6 +21,7 @@ use crate::modules::ModuleInfo;
 use crate::settings;
 use crate::spawn;
 use crate::sync::Ordering;
+use crate::tasks;
 use crate::waits;
 
 /// Another process's arena, as it was when it was opened.
@@ -64,6 +65,13 @@ impl Recording {
         let period_nanos = self.setting(settings::Name::MutexPeriod);
         let fraction = self.setting(settings::Name::MutexFraction);
         waits::MutexSnapshot::of_recording(self.arena.region(), period_nanos, fraction)
+    }
+
+    /// What tasks waited, by where they awaited.
+    #[must_use]
+    pub fn taskblock(&self) -> Option<tasks::BlockSnapshot<'_>> {
+        let period_nanos = self.setting(settings::Name::TaskblockPeriod);
+        tasks::BlockSnapshot::of_recording(self.arena.region(), period_nanos)
     }
 
     /// Who created threads; nothing, where the process recorded none.

@@ -21,6 +21,10 @@ pub enum Name {
     MutexFraction = 3,
     /// A bit for each operation whose waits are recorded, see [`crate::waits`].
     WaitOperations = 4,
+    /// As the block period, of the waits of tasks; 0: off.
+    TaskblockPeriod = 5,
+    /// 1: futures that are given to be watched are watched; 0: they are not.
+    Tasks = 6,
 }
 
 /// What each is unless set otherwise. The heap's is Go's and tcmalloc's figure; a
@@ -31,8 +35,10 @@ const DEFAULTS: [u64; COUNT] = [
     1_000_000,
     0,
     crate::waits::DEFAULT_OPERATIONS,
+    1_000_000,
+    1,
 ];
-const COUNT: usize = 5;
+const COUNT: usize = 7;
 
 /// The figures of one process.
 #[derive(Debug)]

@@ -70,6 +70,8 @@ pub(crate) mod platform;
     path = "stack/capture_noop.rs"
 )]
 pub(crate) mod backend;
+#[cfg(not(everprof_loom))]
+pub(crate) use backend::capture_below;
 pub use backend::{ThreadMemory, capture};
 
 /// Where a walk begins.

@@ -45,4 +45,4 @@ pub use profile::{
     Function, FunctionId, Label, LabelSetId, LabelValue, Labels, Line, Location, LocationId,
     Mapping, MappingId, Profile, Sample, Stack, StackId, ValueType,
 };
-pub use trim::{ALLOCATOR_FRAMES, LOCK_FRAMES};
+pub use trim::{ALLOCATOR_FRAMES, LOCK_FRAMES, is_own_frame};

@@ -22,6 +22,7 @@
 
 mod groups;
 
+use std::collections::HashMap;
 use std::fmt::{self, Write};
 
 pub use groups::{Group, groups};
@@ -39,13 +40,38 @@ pub const STATE_LABEL: &str = "thread_state";
 /// The label that says where a thread was created: the lines of text below `created by`.
 pub const CREATOR_LABEL: &str = "thread_creator";
 
+/// The label that holds a watched task's number.
+pub const TASK_ID_LABEL: &str = "task_id";
+/// The label that says what a task is: the path of its function.
+pub const TASK_LABEL: &str = "task";
+/// The label that says what a task does: `waiting 3.2 s`, `woken, not yet polled 40 ms`.
+pub const TASK_STATE_LABEL: &str = "task_state";
+/// The label that holds the number of the task in whose poll this one is polled.
+pub const TASK_PARENT_LABEL: &str = "task_parent";
+/// The label that holds the number of the task that made this one.
+pub const TASK_MAKER_LABEL: &str = "task_maker";
+/// The label that says why a task may never run again.
+pub const TASK_LEAK_LABEL: &str = "task_leak";
+
+/// The frame between the stack in which a task waits and the one that made it.
+pub const TASK_MADE_FRAME: &str = "everprof::spawn::task";
+
 /// What a comment of a profile of threads begins with that tells of a deadlock: sentences
 /// between semicolons, the first of which says how many threads are in it.
 pub const DEADLOCK: &str = "deadlock: ";
 
 /// Whether a label tells of the thread itself, and is none that the program has set.
 pub(crate) fn is_of_thread(key: &str) -> bool {
-    [ID_LABEL, NAME_LABEL, STATE_LABEL, CREATOR_LABEL].contains(&key)
+    [
+        ID_LABEL,
+        NAME_LABEL,
+        STATE_LABEL,
+        CREATOR_LABEL,
+        TASK_LABEL,
+        TASK_STATE_LABEL,
+        TASK_LEAK_LABEL,
+    ]
+    .contains(&key)
 }
 
 /// The stacks of threads at one time.
@@ -74,6 +100,8 @@ pub struct ThreadParagraph {
     pub labels: Vec<(String, String)>,
     /// Innermost first.
     pub frames: Vec<StackFrame>,
+    /// Further stacks of a task that waits in several places at once.
+    pub also: Vec<Vec<StackFrame>>,
     /// Where it was created, innermost first, as lines of text; may be empty.
     pub created_by: String,
 }
@@ -102,13 +130,29 @@ impl Stacks {
             _ => "thread",
         };
         let mut known = vec![None; profile.locations().len()];
-        let threads = profile
-            .samples()
-            .filter(|sample| sample.values().first().is_some_and(|&count| count > 0));
+        let mut threads: Vec<ThreadParagraph> = Vec::new();
+        let (mut places, mut further) = (HashMap::new(), Vec::new());
+        for sample in profile.samples() {
+            let count = sample.values().first().copied().unwrap_or(0);
+            let task = sample.number_label(TASK_ID_LABEL);
+            // A further stack counts for nothing, and has its task's number.
+            if let (0, Some(task)) = (count, task) {
+                let paragraph = paragraph(profile, &sample, kind, &mut known);
+                further.push((task, paragraph.frames));
+            } else if count > 0 {
+                if let Some(task) = task {
+                    places.insert(task, threads.len());
+                }
+                threads.push(paragraph(profile, &sample, kind, &mut known));
+            }
+        }
+        for (task, frames) in further {
+            if let Some(thread) = places.get(&task).and_then(|&at| threads.get_mut(at)) {
+                thread.also.push(frames);
+            }
+        }
         Stacks {
-            threads: threads
-                .map(|sample| paragraph(profile, &sample, kind, &mut known))
-                .collect(),
+            threads,
             deadlocks: profile
                 .comments()
                 .filter(|comment| comment.starts_with(DEADLOCK))
@@ -187,6 +231,12 @@ impl fmt::Display for ThreadParagraph {
         for frame in &self.frames {
             frame.fmt(f)?;
         }
+        for frames in &self.also {
+            f.write_str("and in\n")?;
+            for frame in frames {
+                frame.fmt(f)?;
+            }
+        }
         let mut lines = self.created_by.lines();
         if let Some(first) = lines.next() {
             writeln!(f, "created by {}", clean(first))?;
@@ -245,6 +295,10 @@ fn paragraph(
         let here = known[at.index()].get_or_insert_with(|| frames_at(profile, at));
         frames.extend_from_slice(here);
     }
+    let is_task = sample.string_label(TASK_STATE_LABEL).is_some();
+    if is_task {
+        return task(sample, labels.collect(), frames);
+    }
     ThreadParagraph {
         // What has a number of the kernel's is a thread, by whatever name it was asked for.
         kind: if id.is_some() { "thread" } else { kind }.to_owned(),
@@ -254,7 +308,52 @@ fn paragraph(
         state: text(STATE_LABEL),
         labels: labels.collect(),
         frames,
+        also: Vec::new(),
         created_by: text(CREATOR_LABEL),
+    }
+}
+
+/// A task, whose stack ends in the one that made it.
+fn task(
+    sample: &Sample<'_>,
+    labels: Vec<(String, String)>,
+    mut frames: Vec<StackFrame>,
+) -> ThreadParagraph {
+    let text = |key| sample.string_label(key).unwrap_or_default();
+    let number = |key| {
+        let number = sample.number_label(key).unwrap_or(0);
+        u64::try_from(number).unwrap_or(0)
+    };
+    let made = frames
+        .iter()
+        .position(|frame| frame.name == TASK_MADE_FRAME);
+    let maker = made.map_or(Vec::new(), |at| frames.split_off(at));
+    let mut created_by = String::new();
+    if let Some(frame) = maker.get(1) {
+        let mut lines = frame.to_string();
+        if number(TASK_MAKER_LABEL) != 0 {
+            let maker = format!(" in task {}", number(TASK_MAKER_LABEL));
+            lines.insert_str(lines.find('\n').unwrap_or(lines.len()), &maker);
+        }
+        created_by = lines;
+    }
+    let mut state = text(TASK_STATE_LABEL).to_owned();
+    if number(TASK_PARENT_LABEL) != 0 {
+        let _ = write!(state, ", part of task {}", number(TASK_PARENT_LABEL));
+    }
+    if !text(TASK_LEAK_LABEL).is_empty() {
+        let _ = write!(state, ", leak {}", text(TASK_LEAK_LABEL));
+    }
+    ThreadParagraph {
+        kind: "task".to_owned(),
+        count: u64::try_from(sample.values()[0]).unwrap_or(0),
+        id: number(TASK_ID_LABEL),
+        name: text(TASK_LABEL).to_owned(),
+        state,
+        labels,
+        frames,
+        also: Vec::new(),
+        created_by,
     }
 }
 

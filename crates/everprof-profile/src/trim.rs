@@ -139,6 +139,11 @@ fn passes_on(name: &str) -> bool {
     })
 }
 
+/// Whether a function is everprof's own, by its name.
+pub fn is_own_frame(name: &str) -> bool {
+    is_profiler_frame(name)
+}
+
 /// Whether a function's name is of the profiler or of a shim between it and the program.
 fn is_profiler_frame(name: &str) -> bool {
     let path = name.trim_start_matches(['<', '&']);

@@ -16,6 +16,8 @@ mod modules;
 mod named;
 mod places;
 mod spawn;
+mod taskblock;
+mod tasks;
 mod threads;
 mod waits;
 
@@ -37,7 +39,9 @@ pub(crate) use self::managed::managed;
 use self::modules::Modules;
 use self::places::Places;
 pub(crate) use self::spawn::spawn;
-pub(crate) use self::threads::{thread_count, threads};
+pub(crate) use self::taskblock::taskblock;
+pub(crate) use self::tasks::{task_records, tasks};
+pub(crate) use self::threads::{goroutine, thread_count, threads};
 pub(crate) use self::waits::{block, block_records, mutex, mutex_records};
 use crate::error::{Error, Kind};
 use crate::profile::Names;
@@ -68,6 +72,11 @@ pub fn recording(path: &Path) -> Result<Vec<(&'static str, Profile)>, Error> {
     }
     if let Some(spawn) = spawn::of_recording(&recording, &modules) {
         profiles.push(("threadcreate", finish(spawn, Names::Table, &[])));
+    }
+    if let Some(taskblock) = taskblock::of_recording(&recording, &modules)
+        && taskblock.samples().len() > 0
+    {
+        profiles.push(("taskblock", finish(taskblock, Names::Table, &[])));
     }
     Ok(profiles)
 }
@@ -126,6 +135,14 @@ pub(crate) fn names_of(addresses: &[u64]) -> Vec<Option<String>> {
 
 /// The period type of a CPU profile.
 const CPU: &str = "cpu";
+
+/// When a profile is taken that has no snapshot's time.
+fn now_unix_nanos() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
+}
 
 /// pprof has signed values; what is greater than they can be has no meaning.
 fn as_value(n: u64) -> i64 {

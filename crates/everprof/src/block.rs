@@ -114,6 +114,7 @@ pub(crate) static BLOCK: Source = Source {
     time: Time::Cumulative,
     has_age: false,
     has_idle: true,
+    has_leaks: false,
     long_text: LongText::None,
     count: || waits::count(Whose::Waiters),
     take: |ask| Ok(assemble::block(ask)),

@@ -10,6 +10,8 @@
 //! | `mutex` | the same, of waits that an unlock ended | `1ms` |
 //! | `mutex_fraction` | one in how many of these is recorded, whatever its length; `off`: the period decides | `off` |
 //! | `sleep`, `io` | `on` or `off`: whether sleeping, and waiting for input, are waits | `off` |
+//! | `taskblock` | as `block`, of the waits of watched tasks | `1ms` |
+//! | `tasks` | `on` or `off`: whether futures that are given to be watched are | `on` |
 //! | `dump` | a signal that makes the program write its threads' stacks to stderr; with `:` and a directory, every profile there | none |
 //! | `memory_limit` | most bytes of the recorders' own memory | `64MiB` |
 //! | `depth` | most frames of a stack, 1 to 1024 | 128 |
@@ -57,15 +59,13 @@ const LATER: &[&str] = &[
     "blackbox",
     "labels",
     "profile",
-    "taskblock",
-    "tasks",
     "threadcreate",
     "threads",
     "trace",
 ];
 
-const KNOWN: &str =
-    "block, depth, dump, heap, http, io, memory_limit, mutex, mutex_fraction, sleep, token";
+const KNOWN: &str = "block, depth, dump, heap, http, io, memory_limit, mutex, mutex_fraction, sleep, \
+    taskblock, tasks, token";
 
 /// The depth of stacks that the recorders can keep.
 const MOST_DEPTH: usize = everprof_core::stack::MAX_DEPTH;
@@ -90,6 +90,10 @@ pub struct Config {
     pub mutex_period_nanos: Option<u64>,
     /// One in how many of these is recorded; 0: the period decides.
     pub mutex_one_in: Option<u64>,
+    /// As the block period, of the waits of tasks.
+    pub taskblock_period_nanos: Option<u64>,
+    /// Whether futures are watched.
+    pub tasks: Option<bool>,
     /// Whether sleeping is a wait.
     pub sleep: Option<bool>,
     /// Whether waiting for input is a wait.
@@ -177,6 +181,10 @@ impl Config {
                 self.mutex_one_in =
                     Some(one_in.ok_or("a whole number, such as 100 for one in a hundred, or off")?);
             }
+            "taskblock" => {
+                self.taskblock_period_nanos = Some(parse_period(value).ok_or(A_PERIOD)?);
+            }
+            "tasks" => self.tasks = Some(parse_switch(value).ok_or(A_SWITCH)?),
             "sleep" => self.sleep = Some(parse_switch(value).ok_or(A_SWITCH)?),
             "io" => self.io = Some(parse_switch(value).ok_or(A_SWITCH)?),
             "dump" => {

@@ -118,6 +118,7 @@ pub(crate) static CPU: Source = Source {
     time: Time::Window(DEFAULT_DURATION),
     has_age: false,
     has_idle: false,
+    has_leaks: false,
     long_text: LongText::None,
     count: || 0,
     take: |ask| take(DEFAULT_HZ, ask.window.unwrap_or(DEFAULT_DURATION), ask.wait),

@@ -24,6 +24,8 @@
 //! - [`cpu`] takes a profile of CPU time.
 //! - [`threads`] and [`stacks`] tell what each thread is doing, [`threadcreate`] who made
 //!   them.
+//! - [`task`] watches futures, [`tasks`] tells what each of them awaits, [`taskblock`] what
+//!   their waits took.
 //! - [`labels!`] says for whom a thread works, on all of its samples ([`label`]).
 //! - [`test::Profiles`] writes the profiles of a test.
 //! - [`config`] tells what `EVERPROF` sets from outside.
@@ -34,6 +36,7 @@
 //! - `interpose` (default): waiting is seen, because some C functions in which programs
 //!   wait are defined here in the place of the C library's.
 //! - `axum`: `everprof::axum::router()`.
+//! - `tokio`: `everprof::task::spawn`.
 
 mod added;
 mod alloc;
@@ -54,6 +57,9 @@ pub mod mutex;
 pub mod profile;
 pub mod stacks;
 mod start;
+pub mod task;
+pub mod taskblock;
+pub mod tasks;
 pub mod test;
 pub mod threadcreate;
 pub mod threads;
@@ -64,5 +70,7 @@ pub use custom::Custom;
 #[doc(hidden)]
 pub use dump::install as dump_at_signal;
 pub use error::Error;
+pub use everprof_macros::watched;
 pub use http::{Options, Request, Response, Server, handle, serve, serve_insecurely};
 pub use label::WithLabels;
+pub use task::Watch;

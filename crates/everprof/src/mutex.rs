@@ -79,6 +79,7 @@ pub(crate) static MUTEX: Source = Source {
     time: Time::Cumulative,
     has_age: false,
     has_idle: false,
+    has_leaks: false,
     long_text: LongText::None,
     count: || waits::count(Whose::Unlockers),
     take: |ask| Ok(assemble::mutex(ask)),

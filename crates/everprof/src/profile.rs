@@ -13,7 +13,7 @@ use everprof_profile::{pprof, symbolize};
 
 use crate::error::{Error, Kind};
 use crate::start::LeftOut;
-use crate::{block, cpu, heap, mutex, threadcreate, threads};
+use crate::{block, cpu, heap, mutex, taskblock, tasks, threadcreate, threads};
 pub(crate) use handle::{Handle, Listing, handles};
 
 mod handle;
@@ -142,6 +142,10 @@ pub(crate) type Taken = everprof_profile::Profile;
 pub(crate) struct Ask<'a> {
     /// Only what is older than this.
     pub(crate) older_than: Option<Duration>,
+    /// Only what may have been leaked, of those that know.
+    pub(crate) leaked: bool,
+    /// One sample each, where equals would be one together.
+    pub(crate) each: bool,
     /// Also the waits of worker threads that have nothing to do.
     pub(crate) idle: bool,
     /// How far names will be taken. Who needs names to tell what a thread does takes
@@ -158,6 +162,8 @@ impl Default for Ask<'_> {
     fn default() -> Self {
         Self {
             older_than: None,
+            leaked: false,
+            each: false,
             idle: false,
             names: Names::Table,
             window: None,
@@ -202,6 +208,8 @@ pub(crate) struct Source {
     pub(crate) has_age: bool,
     /// It tells idle waits apart: [`Ask::idle`].
     pub(crate) has_idle: bool,
+    /// It knows what may have been leaked: [`Ask::leaked`].
+    pub(crate) has_leaks: bool,
     /// How it is written as `debug=2`.
     pub(crate) long_text: LongText,
     /// Its stacks now; 0 where that cannot be known without taking it.
@@ -222,13 +230,15 @@ pub(crate) enum LongText {
 
 /// Everprof's own profiles. A program may add others: [`handles`].
 pub(crate) fn registry() -> &'static [&'static Source] {
-    static REGISTRY: [&Source; 8] = [
+    static REGISTRY: [&Source; 10] = [
         &heap::ALLOCS,
         &block::BLOCK,
         &threads::GOROUTINE,
         &heap::HEAP,
         &mutex::MUTEX,
         &cpu::CPU,
+        &taskblock::TASKBLOCK,
+        &tasks::TASKS,
         &threadcreate::THREADCREATE,
         &threads::THREADS,
     ];

@@ -98,6 +98,7 @@ pub(crate) static THREADCREATE: Source = Source {
     time: Time::Cumulative,
     has_age: false,
     has_idle: false,
+    has_leaks: false,
     long_text: LongText::None,
     count: || global::spawn().snapshot().iter().count(),
     take: |_| Ok(assemble::spawn()),

@@ -90,6 +90,7 @@ pub(crate) static THREADS: Source = Source {
     time: Time::Instant,
     has_age: false,
     has_idle: false,
+    has_leaks: false,
     long_text: LongText::Threads,
     count: assemble::thread_count,
     take: |ask| assemble::threads("threads", ask),
@@ -98,7 +99,8 @@ pub(crate) static THREADS: Source = Source {
 /// The same, by the name that tools written for Go ask for.
 pub(crate) static GOROUTINE: Source = Source {
     name: "goroutine",
-    description: "The same as threads, for tools that ask for Go's goroutines",
-    take: |ask| assemble::threads("goroutine", ask),
+    description: "Watched async tasks, and threads, for tools that ask for Go's goroutines",
+    count: || assemble::thread_count() + everprof_core::tasks::counts().0,
+    take: assemble::goroutine,
     ..THREADS
 };

@@ -10,10 +10,16 @@ use lookup::Lookup;
 use probe::Readable;
 pub use probe::ThreadMemory;
 
+#[cfg(not(everprof_loom))]
+use super::StackEnd;
 use super::memo::Pool;
-use super::walk::walk;
+use super::walk::{Memory, walk};
 use super::{Captured, Registers, depth_limit};
+#[cfg(not(everprof_loom))]
+use below::Below;
 
+#[cfg(not(everprof_loom))]
+mod below;
 mod lookup;
 mod outside;
 pub(crate) mod probe;
@@ -46,8 +52,40 @@ pub fn capture(
 ) -> Captured {
     let limit = depth_limit().min(out.len());
     let out = out.get_mut(..limit).unwrap_or(&mut []);
-    let mut lookup = Lookup::new();
     let mut readable = Readable::new(memory, registers.sp);
+    with_caches(registers, memory, &mut readable, out, skip)
+}
+
+/// As [`capture`], of the frames that were called by one whose stack pointer is `below`; that
+/// one, and what called it, are left out.
+#[must_use]
+#[cfg(not(everprof_loom))]
+#[inline]
+pub(crate) fn capture_below(
+    registers: &Registers,
+    memory: &ThreadMemory,
+    out: &mut [u64],
+    below: u64,
+) -> Captured {
+    let mut readable = Below::new(Readable::new(memory, registers.sp), below);
+    let mut captured = with_caches(registers, memory, &mut readable, out, &(0..0));
+    if readable.was_reached() && captured.end != StackEnd::Truncated {
+        // The last frame's caller is further up.
+        captured.depth = captured.depth.saturating_sub(1);
+    }
+    captured
+}
+
+/// One walk with the process's rules and this thread's memo.
+#[inline(always)]
+fn with_caches<M: Memory>(
+    registers: &Registers,
+    memory: &ThreadMemory,
+    readable: &mut M,
+    out: &mut [u64],
+    skip: &Range<u64>,
+) -> Captured {
+    let mut lookup = Lookup::new();
     let memo = match memory.memo.get() {
         0 => assign(memory),
         assigned => assigned as usize,
@@ -57,7 +95,7 @@ pub fn capture(
         assign(memory);
     }
     MEMOS.with(memo, |memo| {
-        walk(registers, &mut readable, &mut lookup, memo, out, skip)
+        walk(registers, readable, &mut lookup, memo, out, skip)
     })
 }
 

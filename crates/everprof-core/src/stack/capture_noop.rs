@@ -25,6 +25,19 @@ impl ThreadMemory {
 
 /// Writes no stack.
 #[must_use]
+#[cfg(not(everprof_loom))]
+pub(crate) fn capture_below(
+    registers: &Registers,
+    memory: &ThreadMemory,
+    out: &mut [u64],
+    below: u64,
+) -> Captured {
+    let _ = below;
+    capture(registers, memory, out, &(0..0))
+}
+
+/// Writes no stack.
+#[must_use]
 pub fn capture(
     _registers: &Registers,
     memory: &ThreadMemory,

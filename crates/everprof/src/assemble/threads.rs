@@ -52,6 +52,16 @@ pub(crate) fn threads(kind: &str, ask: &Ask<'_>) -> Result<Profile, Error> {
     Ok(assemble(kind, &dump, &waits, &findings, ask))
 }
 
+/// The threads and, where there are any, the tasks.
+pub(crate) fn goroutine(ask: &Ask<'_>) -> Result<Profile, Error> {
+    let threads = threads("goroutine", ask)?;
+    if everprof_core::tasks::counts() == (0, 0) {
+        return Ok(threads);
+    }
+    let tasks = super::tasks("goroutine", ask);
+    Ok(Profile::merge(&[&tasks, &threads])?)
+}
+
 /// How many there are. No dump, since that costs something a thread.
 pub(crate) fn thread_count() -> usize {
     own_threads::others().len()

@@ -28,7 +28,7 @@ use crate::profile::{Ask, Names};
 const TYPES: [(&str, &str); 2] = [("contentions", "count"), ("delay", "nanoseconds")];
 
 /// The label that says what was waited for.
-const WAIT: &str = "wait";
+pub(super) const WAIT: &str = "wait";
 
 /// This process's waits now, by who waited.
 pub(crate) fn block(ask: &Ask<'_>) -> Profile {

@@ -2,8 +2,8 @@
 //!
 //! Context: cold. Invariant: any string is a query; none makes this panic.
 //! Source: parameter names and the leniency of `debug` and `gc` (what is no
-//! number counts as 0) are those of Go's net/http/pprof; `symbolize`, `age`, `idle`
-//! and `label` are ours and strict.
+//! number counts as 0) are those of Go's net/http/pprof; `symbolize`, `age`, `idle`,
+//! `leaked` and `label` are ours and strict.
 
 use std::time::Duration;
 
@@ -67,13 +67,13 @@ impl Query {
     }
 
     /// None: not asked.
-    pub(crate) fn idle(&self) -> Result<Option<bool>, String> {
-        match self.get("idle") {
+    pub(crate) fn switch(&self, key: &str) -> Result<Option<bool>, String> {
+        match self.get(key) {
             None | Some("") => Ok(None),
             Some("0") => Ok(Some(false)),
             Some("1") => Ok(Some(true)),
             Some(other) => Err(format!(
-                "invalid value {other:?} for \"idle\" - must be 0 or 1"
+                "invalid value {other:?} for {key:?} - must be 0 or 1"
             )),
         }
     }
@@ -143,10 +143,10 @@ mod tests {
             Ok(Some(Names::Full))
         );
         assert_eq!(Query::parse("").names(), Ok(None));
-        assert_eq!(Query::parse("idle=1").idle(), Ok(Some(true)));
+        assert_eq!(Query::parse("idle=1").switch("idle"), Ok(Some(true)));
         assert!(
             Query::parse("idle=yes")
-                .idle()
+                .switch("idle")
                 .is_err_and(|e| e.contains("0 or 1"))
         );
         assert!(

@@ -29,8 +29,8 @@ const MOST_CAPTURES: usize = 4;
 /// length holds no more.
 const MOST_ADDRESSES: usize = super::wire::MOST_BODY_BYTES / 4;
 
-/// Profiles that are known elsewhere, of Go or of tasks, and are not here: 501, not 404.
-const ABSENT: &[&str] = &["taskblock", "tasks", "trace"];
+/// Profiles that are known elsewhere, of Go, and are not here: 501, not 404.
+const ABSENT: &[&str] = &["trace"];
 
 /// How long a request may wait for what is yet to happen.
 pub(crate) struct Patience<'a> {
@@ -167,6 +167,7 @@ struct Plan {
     names: Names,
     age: Option<Duration>,
     idle: bool,
+    leaked: bool,
     labels: Vec<(String, String)>,
 }
 
@@ -201,9 +202,13 @@ impl Plan {
         if age.is_some() && matches!(span, Span::Delta(_)) {
             return Err("seconds and age params are incompatible".to_owned());
         }
-        let idle = query.idle()?;
+        let idle = query.switch("idle")?;
         if idle.is_some() && !handle.has_idle() {
             return unsupported("idle");
+        }
+        let leaked = query.switch("leaked")?;
+        if leaked.is_some() && !handle.has_leaks() {
+            return unsupported("leaked");
         }
         let names = query.names()?.unwrap_or(if handle.has_paragraphs(debug) {
             Names::Full
@@ -217,6 +222,7 @@ impl Plan {
             names,
             age,
             idle: idle.unwrap_or(false),
+            leaked: leaked.unwrap_or(false),
             labels: query.labels()?,
         })
     }
@@ -230,10 +236,11 @@ impl Plan {
             names,
             age,
             idle,
+            leaked,
             labels,
         } = self;
         format!(
-            "{} {span:?} {debug} {names:?} {age:?} {idle} {labels:?}",
+            "{} {span:?} {debug} {names:?} {age:?} {idle} {leaked} {labels:?}",
             handle.name()
         )
     }
@@ -255,6 +262,8 @@ impl Plan {
             let taken = self.handle.take(&Ask {
                 older_than: self.age,
                 idle: self.idle,
+                leaked: self.leaked,
+                each: self.handle.has_paragraphs(self.debug),
                 names: self.names,
                 window,
                 wait: &wait,

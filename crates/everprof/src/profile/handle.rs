@@ -74,6 +74,10 @@ impl Listing {
         matches!(self, Self::Own(source) if source.has_idle)
     }
 
+    pub(crate) fn has_leaks(&self) -> bool {
+        matches!(self, Self::Own(source) if source.has_leaks)
+    }
+
     /// Whether this text is made of paragraphs, which want files and lines.
     pub(crate) fn has_paragraphs(&self, debug: i64) -> bool {
         debug >= 2 && matches!(self, Self::Own(source) if source.long_text == LongText::Threads)
@@ -140,7 +144,11 @@ impl Handle {
         if let Time::Window(_) = self.time() {
             return None;
         }
-        let taken = self.take(&Ask::default());
+        // It may be written as paragraphs.
+        let taken = self.take(&Ask {
+            each: self.has_paragraphs(2),
+            ..Ask::default()
+        });
         Some(taken.map(|data| self.listing.finished(data)))
     }
 }

@@ -35,6 +35,7 @@ static HEAP: Source = Source {
     time: Time::Cumulative,
     has_age: true,
     has_idle: true,
+    has_leaks: false,
     long_text: LongText::None,
     count: || 42,
     take: growing,
@@ -45,6 +46,7 @@ static THREADS: Source = Source {
     time: Time::Instant,
     has_age: false,
     has_idle: false,
+    has_leaks: false,
     long_text: LongText::Threads,
     count: || 0,
     take: broken,
@@ -56,6 +58,7 @@ static CPU: Source = Source {
     time: Time::Window(Duration::from_secs(30)),
     has_age: false,
     has_idle: false,
+    has_leaks: false,
     long_text: LongText::None,
     count: || 0,
     take: |ask| match ask.window {
@@ -75,6 +78,7 @@ static GOROUTINE: Source = Source {
     time: Time::Instant,
     has_age: false,
     has_idle: false,
+    has_leaks: false,
     long_text: LongText::Threads,
     count: || 2,
     take: |_| {

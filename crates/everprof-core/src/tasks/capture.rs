@@ -1,0 +1,174 @@
+//! Capture: the stacks of leaves, and of who made a task.
+//!
+//! Context: sampled; leaves hold their own locks meanwhile. Invariant: a leaf's stack is
+//! captured only on the thread that polls the task, within that poll, and ends where the
+//! watched future begins.
+//!
+//! A leaf stands where it stood in the poll before, nearly always: its stack is compared with
+//! that one's first, which saves the hash and the look-up.
+
+use super::entry::{Entry, MOST_LEAVES};
+use crate::arena::Offset;
+use crate::global;
+use crate::labels;
+use crate::ledger::{self, Ledger};
+use crate::local::{self, Local};
+use crate::scratch::or_no_stack;
+use crate::stack::{self, Captured, Registers, StackEnd};
+use crate::sync::Ordering;
+use crate::table::Key;
+
+/// Why a stack was captured; with it buckets are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum How {
+    /// A leaf keeps a waker.
+    Awaits = 1,
+    /// A leaf woke the task that it is of, in the midst of its poll.
+    WakesItself = 2,
+    /// Somebody made the task.
+    Makes = 3,
+}
+
+impl How {
+    /// The one with this number, as stored; `None`: lost, or of a later version.
+    #[must_use]
+    pub fn of_number(number: u64) -> Option<Self> {
+        [Self::Awaits, Self::WakesItself, Self::Makes]
+            .into_iter()
+            .find(|how| *how as u64 == number)
+    }
+}
+
+/// In `leaf_count`: the task woke itself.
+pub(super) const WOKE_ITSELF: u32 = 1 << 31;
+
+/// Frames of a leaf's stack that room is made for at first. In release builds there are ten
+/// at most, as futures are inlined into one another; what has more is captured again.
+const USUAL_DEPTH: usize = 24;
+
+/// A leaf of the task that this thread polls keeps a waker, or wakes.
+pub(super) fn leaf(cell: &'static Entry, how: How, registers: &Registers) {
+    let local = this_thread();
+    let polled = local.tasks.polled.get();
+    if !cell.is(polled.cell) {
+        return;
+    }
+    let task = cell.task();
+    // Relaxed, to the end: fields of the poller, which this is within.
+    let mut count = task.leaf_count.load(Ordering::Relaxed);
+    if how == How::WakesItself {
+        count |= WOKE_ITSELF;
+        task.leaf_count.store(count, Ordering::Relaxed);
+    }
+    let store = global::store();
+    let Some(region) = store.own_region() else {
+        return;
+    };
+    let Some(ledger) = Ledger::open(region, ledger::Name::TASK) else {
+        return;
+    };
+    let at = (count & !WOKE_ITSELF) as usize;
+    let place = task.leaves.get(at);
+    let before = place.and_then(|leaf| Offset::from_raw(leaf.load(Ordering::Relaxed)));
+    let labels = labels::in_force(store, local);
+    let bucket = captured_below(local, registers, polled.below, |stack| {
+        let key = Key {
+            stack,
+            extra: how as u64,
+            labels,
+        };
+        match before {
+            Some(bucket) if ledger.table.key(bucket) == Some(key) => Some(bucket),
+            _ => ledger.bucket(&key),
+        }
+    });
+    let Some(bucket) = bucket else {
+        return;
+    };
+    let so_far = task.leaves.iter().take(at.min(MOST_LEAVES));
+    if so_far
+        .map(|leaf| leaf.load(Ordering::Relaxed))
+        .any(|leaf| leaf == bucket.raw())
+    {
+        return;
+    }
+    if before != Some(bucket) {
+        store.note_modules(region);
+    }
+    if let Some(place) = place {
+        place.store(bucket.raw(), Ordering::Relaxed);
+    }
+    task.leaf_count.store(count + 1, Ordering::Relaxed);
+}
+
+/// The bucket of who makes a task now: within the poll of another one, as far as that.
+pub(super) fn maker(ledger: &Ledger<'_>, registers: &Registers) -> Option<Offset> {
+    let local = this_thread();
+    let polled = local.tasks.polled.get();
+    let below = if polled.cell.is_some() {
+        polled.below
+    } else {
+        u64::MAX
+    };
+    let labels = labels::in_force(global::store(), local);
+    captured_below(local, registers, below, |stack| {
+        ledger.bucket(&Key {
+            stack,
+            extra: How::Makes as u64,
+            labels,
+        })
+    })
+}
+
+/// Gives `take` the stack that `registers` stand in, without the frame that they are of, up
+/// to the frame whose stack pointer is `below`.
+#[inline]
+fn captured_below<T>(
+    local: &Local,
+    registers: &Registers,
+    below: u64,
+    take: impl FnOnce(&[u64]) -> T,
+) -> T {
+    let mut scratch = [0; USUAL_DEPTH];
+    match capture(local, registers, below, &mut scratch) {
+        Some(depth) => take(part(&scratch, depth)),
+        None => captured_deep(local, registers, below, take),
+    }
+}
+
+/// Apart, so that its scratch is not on the stack of the other.
+#[cold]
+#[inline(never)]
+fn captured_deep<T>(
+    local: &Local,
+    registers: &Registers,
+    below: u64,
+    take: impl FnOnce(&[u64]) -> T,
+) -> T {
+    let mut scratch = [0; stack::DEFAULT_DEPTH];
+    let depth = capture(local, registers, below, &mut scratch);
+    // Cut at the limit, its last entry says so.
+    take(part(&scratch, depth.unwrap_or(scratch.len())))
+}
+
+/// The depth, if all of it has room.
+#[inline]
+fn capture(local: &Local, registers: &Registers, below: u64, out: &mut [u64]) -> Option<usize> {
+    let Captured { depth, end } = stack::capture_below(registers, &local.stack, out, below);
+    (end != StackEnd::Truncated || depth < out.len()).then_some(depth)
+}
+
+/// Without the first frame, which is ours.
+fn part(scratch: &[u64], depth: usize) -> &[u64] {
+    or_no_stack(scratch.get(1..depth))
+}
+
+/// This thread's state, without a closure around what is done with it.
+#[inline(always)]
+pub(super) fn this_thread<'l>() -> &'l Local {
+    let local = local::with(std::ptr::from_ref);
+    // SAFETY: the thread's own block, which has no destructor and lives until its last
+    // instruction (`local`); callers use it within their own frame.
+    unsafe { &*local }
+}

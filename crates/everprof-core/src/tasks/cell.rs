@@ -1,0 +1,316 @@
+//! Cell: the executor's waker of one task, and how many of ours stand for it.
+//!
+//! Context: any but `attach`, which clones the executor's waker; no lock, no allocation.
+//! Invariant: the waker is there exactly while there are references, it never changes while
+//! it is there, and whoever gives the last reference back takes it out.
+//!
+//! ```text
+//! word = holds (32 bits) | references (32 bits)
+//!
+//!  holds       the task itself, and each further cell that was lent to it
+//!  references  one a waker of ours that somebody keeps, and one while the task is polled
+//!
+//!                attach (the poller)          release (anybody)
+//!  references 0 ──────────────────▶ 1 ⇄ n ──────────────────▶ 0   and the waker is taken out
+//!  word 0: nobody's. Whoever makes it so gives the cell back.
+//! ```
+//!
+//! The last reference is given back by one compare-and-swap, before which the waker's two
+//! words are copied out: while that reference is there nobody writes them, and if the swap
+//! succeeds they are its owner's alone. So no state stands between "there" and "gone" that
+//! a poll which begins meanwhile would have to wait for.
+//!
+//! **Why the task itself keeps no executor's waker.** A task that nobody can wake any more
+//! is dropped by executors that count its wakers (async-task, `Arc`-made ones). One that was
+//! kept within its own future would keep it for ever.
+
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::task::Waker;
+
+use crate::sync::{AtomicU64, Ordering, UnsafeCell};
+
+/// See the module head. All bits zero: nobody's.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Cell {
+    word: AtomicU64,
+    /// Written by the poller while there are no references, read while there are.
+    waker: UnsafeCell<MaybeUninit<Waker>>,
+}
+
+// SAFETY: a waker may be used from any thread; who may read and write it when is the
+// module head's business.
+unsafe impl Send for Cell {}
+// SAFETY: as above.
+unsafe impl Sync for Cell {}
+
+/// What a poll found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// The cell has this waker, and one reference more.
+    Here,
+    /// Somebody still keeps a waker of another executor's, or of another task of its.
+    Busy,
+}
+
+/// What giving something back came to.
+#[derive(Debug)]
+#[must_use]
+pub struct Released {
+    /// The executor's waker, if that was the last reference.
+    pub waker: Option<Waker>,
+    /// The cell is nobody's now.
+    pub is_vacant: bool,
+}
+
+const HOLD: u64 = 1 << 32;
+const REFERENCES: u64 = HOLD - 1;
+
+impl Cell {
+    /// Nobody's.
+    #[must_use]
+    #[allow(clippy::new_without_default, reason = "a first state, not a default")]
+    pub fn new() -> Self {
+        Self {
+            word: AtomicU64::new(0),
+            waker: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    /// Holds the cell: for a task, or for a cell that is lent to one.
+    pub fn hold(&self) {
+        // Relaxed: whoever holds it has it from the free list, or holds it already.
+        self.word.fetch_add(HOLD, Ordering::Relaxed);
+    }
+
+    /// Lets go of it.
+    pub fn let_go(&self) -> Released {
+        // Release: what the holder did is done. Pairs with the Acquire of whoever makes the
+        // word 0. Acquire: this may be that one.
+        let before = self.word.fetch_sub(HOLD, Ordering::AcqRel);
+        Released {
+            waker: None,
+            is_vacant: before == HOLD,
+        }
+    }
+
+    /// Takes a reference for a poll, and the executor's waker in if there is none.
+    ///
+    /// # Safety
+    /// Only the task's poller, which holds the cell, calls this, on one thread at a time.
+    pub unsafe fn attach(&self, outer: &Waker) -> Attached {
+        // Acquire: pairs with the Release in `release`: if there are no references, the last
+        // one's owner has read the waker.
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            if word & REFERENCES == 0 {
+                let waker = MaybeUninit::new(outer.clone());
+                // SAFETY: without references nobody reads it, and only the poller writes it.
+                self.waker.with_mut(|at| unsafe { at.write(waker) });
+                // Release: publishes the waker, to whoever gets a reference from this one.
+                // Only holds can have changed meanwhile.
+                self.word.fetch_add(1, Ordering::Release);
+                return Attached::Here;
+            }
+            if !self.has(outer) {
+                return Attached::Busy;
+            }
+            // Relaxed: the poller wrote the waker itself. Acquire on failure: as above.
+            match self
+                .word
+                .compare_exchange(word, word + 1, Ordering::Relaxed, Ordering::Acquire)
+            {
+                Ok(_) => return Attached::Here,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Whether the waker last written is as this one. To be asked by the poller.
+    fn has(&self, outer: &Waker) -> bool {
+        self.waker.with(|at| {
+            // SAFETY: written by the poller, which this is, and changed by nobody else. It may
+            // be taken out this moment, which leaves its words as they are: `will_wake`
+            // compares these and follows none of them.
+            let waker = unsafe { &*at.cast::<ManuallyDrop<Waker>>() };
+            waker.will_wake(outer)
+        })
+    }
+
+    /// Another reference. The caller has one, or is in a poll.
+    #[inline]
+    pub fn add(&self) {
+        // Relaxed: as `Arc` does; the reference it comes from keeps all as it is.
+        self.word.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Wakes by the executor's waker. The caller has a reference.
+    ///
+    /// # Safety
+    /// There is a reference which is not given back before this returns.
+    #[inline]
+    pub unsafe fn wake_by_ref(&self) {
+        self.waker.with(|at| {
+            // SAFETY: the caller's reference keeps it where it is.
+            let waker = unsafe { (*at).assume_init_ref() };
+            waker.wake_by_ref();
+        });
+    }
+
+    /// Gives a reference back. What it leaves of the executor's waker is to be dropped, or
+    /// woken, by the caller.
+    ///
+    /// # Safety
+    /// The caller has the reference, and never uses it again.
+    #[inline]
+    pub unsafe fn release(&self) -> Released {
+        // Relaxed: `waker` is read by reference of this very reference's making.
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            if word & REFERENCES != 1 {
+                // Release: what was done with the reference is done. Pairs with the Acquire of
+                // the last one. Acquire on failure: this may be that one.
+                match self.word.compare_exchange_weak(
+                    word,
+                    word - 1,
+                    Ordering::Release,
+                    Ordering::Acquire,
+                ) {
+                    Ok(_) => {
+                        return Released {
+                            waker: None,
+                            is_vacant: false,
+                        };
+                    }
+                    Err(now) => {
+                        word = now;
+                        continue;
+                    }
+                }
+            }
+            // SAFETY: the caller's reference, so it is there and written by nobody. A copy:
+            // it counts only if the swap below succeeds.
+            let waker = self.waker.with(|at| unsafe { at.read() });
+            // Release: the waker was read; pairs with the Acquire in `attach`. Acquire: all
+            // other references' owners are done with it.
+            match self.word.compare_exchange_weak(
+                word,
+                word - 1,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    return Released {
+                        // SAFETY: initialised while there was a reference, and taken out once.
+                        waker: Some(unsafe { waker.assume_init() }),
+                        is_vacant: word == 1,
+                    };
+                }
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Gives a reference back if it is the last one, and the waker with it. `None`: it is
+    /// not, or a poll began this moment; the caller has it still.
+    ///
+    /// # Safety
+    /// As [`Cell::release`], if it is given back.
+    #[inline]
+    pub unsafe fn release_last(&self) -> Option<Released> {
+        // Relaxed: as in `release`.
+        let word = self.word.load(Ordering::Relaxed);
+        if word & REFERENCES != 1 {
+            return None;
+        }
+        // SAFETY: as in `release`.
+        let waker = self.waker.with(|at| unsafe { at.read() });
+        // Release, Acquire: as in `release`. Relaxed on failure: nothing follows from it.
+        self.word
+            .compare_exchange(word, word - 1, Ordering::AcqRel, Ordering::Relaxed)
+            .ok()?;
+        Some(Released {
+            // SAFETY: as in `release`.
+            waker: Some(unsafe { waker.assume_init() }),
+            is_vacant: word == 1,
+        })
+    }
+
+    /// References, and holds.
+    #[must_use]
+    pub fn counts(&self) -> (u32, u32) {
+        // Acquire: pairs with the Release in `release`: what a waker did before it was given
+        // back, its mark above all, is seen by whoever sees it gone.
+        let word = self.word.load(Ordering::Acquire);
+        ((word & REFERENCES) as u32, (word >> 32) as u32)
+    }
+}
+
+#[cfg(all(test, not(everprof_loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Counted(AtomicUsize);
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counted() -> (Arc<Counted>, Waker) {
+        let counted = Arc::new(Counted(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&counted));
+        (counted, waker)
+    }
+
+    #[test]
+    fn executors_waker_is_there_while_there_are_references_and_no_longer() {
+        let (counted, waker) = counted();
+        let cell = Cell::new();
+        cell.hold();
+        // SAFETY: this test is the poller, here and below.
+        assert_eq!(unsafe { cell.attach(&waker) }, Attached::Here);
+        assert_eq!(Arc::strong_count(&counted), 3);
+        cell.add();
+        // SAFETY: of two references.
+        let first = unsafe { cell.release() };
+        assert!(first.waker.is_none());
+        // SAFETY: the other one.
+        unsafe { cell.wake_by_ref() };
+        // SAFETY: as above.
+        let last = unsafe { cell.release() };
+        assert!(last.waker.is_some() && !last.is_vacant);
+        drop(last);
+        assert_eq!(Arc::strong_count(&counted), 2);
+        assert_eq!(counted.0.load(Ordering::Relaxed), 1);
+        assert!(cell.let_go().is_vacant);
+    }
+
+    #[test]
+    fn another_executors_waker_finds_the_cell_busy_until_the_first_is_given_back() {
+        let ((_, one), (_, other)) = (counted(), counted());
+        let cell = Cell::new();
+        cell.hold();
+        // SAFETY: this test is the poller, here and below.
+        assert_eq!(unsafe { cell.attach(&one) }, Attached::Here);
+        // SAFETY: as above.
+        assert_eq!(unsafe { cell.attach(&other) }, Attached::Busy);
+        // SAFETY: as above.
+        assert_eq!(unsafe { cell.attach(&one) }, Attached::Here);
+        assert_eq!(cell.counts(), (2, 1));
+        for _ in 0..2 {
+            // SAFETY: one of two references.
+            drop(unsafe { cell.release() });
+        }
+        // SAFETY: as above.
+        assert_eq!(unsafe { cell.attach(&other) }, Attached::Here);
+        // SAFETY: the only reference.
+        drop(unsafe { cell.release() });
+    }
+}

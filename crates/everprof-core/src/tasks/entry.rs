@@ -1,0 +1,221 @@
+//! Entry: what is known of one watched future.
+//!
+//! Context: any; no lock, no allocation. Invariant: all bits zero is a free entry. Fields of
+//! the poller are written on one thread at a time, between two changes of `stage`; who reads
+//! them from elsewhere reads `stage` before and after.
+//!
+//! | fields | written by | read by |
+//! |---|---|---|
+//! | cell | [`cell`](super::cell) | |
+//! | begun, woken_nanos | whoever wakes; `woken_nanos` also by the poller, back to 0 | the poller, looks |
+//! | stage | whoever registers, polls and ends the task | looks |
+//! | the rest | the same | the same, looks |
+//!
+//! **Is it woken?** `begun` counts wakes; each adds to it *before* it calls the executor. The
+//! poller keeps in `seen` what it found at the poll's start. If `begun` is more, somebody has
+//! woken the task since.
+//!
+//! **And may a poll be on its way although it is not?** A wake that began before a poll started
+//! may reach the executor after that: the task will then be polled again. If one wake alone
+//! began since the poll before, then it is what caused this poll, and nothing is on its way.
+//! Of two, one may be. That is what `DOUBT` keeps until a poll before which nobody woke.
+
+use std::task::Waker;
+
+use super::cell::{Attached, Cell};
+use crate::labels::Labels;
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+
+/// Await stacks that are kept of one task; of a larger join or select the rest is counted.
+pub const MOST_LEAVES: usize = 8;
+
+/// See the module head.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) cell: Cell,
+    /// Of a cell that is lent: the task it is lent to. Null: the task here.
+    lent_to: AtomicPtr<Entry>,
+    /// The next free entry's number plus 1, while this one is free.
+    pub(crate) next_free: AtomicU32,
+    /// Wakes that have begun.
+    pub(crate) begun: AtomicU32,
+    /// When the first of those that the poller has not seen did; 0: there is none.
+    pub(crate) woken_nanos: AtomicU64,
+
+    /// Stage and flags, and above them how often they changed.
+    stage: AtomicU64,
+    /// When the stage began.
+    pub(crate) since_nanos: AtomicU64,
+    /// The store's generation, plus 1, that its buckets belong to.
+    pub(crate) generation: AtomicU64,
+    pub(crate) labels: AtomicU64,
+    /// What `begun` was when the last poll began.
+    pub(crate) seen: AtomicU32,
+    /// The thread that polls.
+    pub(crate) tid: AtomicU32,
+    /// Stacks captured in the last poll, those beyond `leaves` included.
+    pub(crate) leaf_count: AtomicU32,
+    /// The bucket of who made the task; 0: not known.
+    pub(crate) made_by: AtomicU32,
+    /// The buckets of the last await stacks.
+    pub(crate) leaves: [AtomicU32; MOST_LEAVES],
+
+    /// The task's number; never used again.
+    pub(crate) id: AtomicU64,
+    /// The task that was being polled on the thread that made it; 0: none.
+    pub(crate) maker: AtomicU64,
+    /// The task in whose poll this one's last poll was; 0: none.
+    pub(crate) parent: AtomicU64,
+    pub(crate) created_nanos: AtomicU64,
+    /// The future, as it was when last polled; 0: it was not.
+    pub(crate) future_at: AtomicUsize,
+    /// What is known of its type.
+    pub(crate) kind: AtomicPtr<Kind>,
+    spare: [AtomicU64; 2],
+}
+
+/// What is known of a type of futures.
+#[derive(Debug)]
+pub struct Kind {
+    /// Its name, as `std::any::type_name` gives it.
+    pub name: fn() -> &'static str,
+    /// Bytes of one.
+    pub size_bytes: usize,
+}
+
+/// What a watched future does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Stage {
+    /// There is none.
+    Free = 0,
+    /// It has not been polled.
+    Created = 1,
+    /// It is being polled.
+    Polled = 2,
+    /// Its last poll returned `Pending`.
+    Waiting = 3,
+}
+
+const STAGES: u64 = 3;
+/// In its last poll it woke itself.
+pub(crate) const SELF_WOKEN: u64 = 1 << 2;
+/// It was polled once with the executor's own waker, of which leaves may keep clones that
+/// nobody counts.
+pub(crate) const UNTRACKED: u64 = 1 << 3;
+/// See the module head.
+pub(crate) const DOUBT: u64 = 1 << 4;
+/// It is what the executor polls, and nobody else does.
+pub(crate) const ROOT: u64 = 1 << 5;
+const FLAGS: u64 = SELF_WOKEN | UNTRACKED | DOUBT | ROOT;
+/// One change.
+const CHANGE: u64 = 1 << 8;
+
+/// Stage and flags at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Word(u64);
+
+impl Word {
+    pub(crate) fn stage(self) -> Stage {
+        match self.0 & STAGES {
+            0 => Stage::Free,
+            1 => Stage::Created,
+            2 => Stage::Polled,
+            _ => Stage::Waiting,
+        }
+    }
+
+    pub(crate) fn has(self, flag: u64) -> bool {
+        self.0 & flag != 0
+    }
+}
+
+impl Entry {
+    /// Where it stands, to compare.
+    pub(crate) fn is(&self, other: Option<&Entry>) -> bool {
+        other.is_some_and(|other| std::ptr::eq(self, other))
+    }
+
+    /// Stage and flags now.
+    pub(crate) fn word(&self) -> Word {
+        // Acquire: pairs with the Release in `enter`: the fields are of that stage or later.
+        Word(self.stage.load(Ordering::Acquire))
+    }
+
+    /// Whether nothing has changed since `word` was read, after fields were read.
+    pub(crate) fn is_still(&self, word: Word) -> bool {
+        // Acquire: the fields were read before. Pairs with the Release fence in `enter`.
+        fence(Ordering::Acquire);
+        // Relaxed: compared only.
+        self.stage.load(Ordering::Relaxed) == word.0
+    }
+
+    /// Enters a stage, with these flags and no others. By whoever has the future.
+    pub(crate) fn enter(&self, stage: Stage, flags: u64) {
+        // Relaxed: written by whoever has the future alone.
+        let before = self.stage.load(Ordering::Relaxed);
+        let changes = before.wrapping_add(CHANGE) & !(CHANGE - 1);
+        let word = changes | stage as u64 | flags & FLAGS;
+        // Release: publishes the fields that were written. Pairs with the Acquire in `word`.
+        self.stage.store(word, Ordering::Release);
+        // Release: fields that are written from now on are not seen with the stage of before.
+        // Pairs with the fence in `is_still`.
+        fence(Ordering::Release);
+    }
+
+    /// The task whose waker's this is. A lent cell holds the task's, so that it is not reused.
+    pub(crate) fn task(&'static self) -> &'static Entry {
+        // Relaxed: written before the cell was lent, on the way to whoever has a waker of it.
+        let task = self.lent_to.load(Ordering::Relaxed);
+        // SAFETY: null, or an entry, which is never unmapped (`entries`).
+        unsafe { task.as_ref() }.unwrap_or(self)
+    }
+
+    /// Makes this free entry's cell one of `task`.
+    pub(crate) fn lend(&self, task: &'static Entry) {
+        task.cell.hold();
+        // Relaxed: published by whoever hands on a waker.
+        self.lent_to
+            .store(std::ptr::from_ref(task).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// It was nobody's for a moment: back to the first state. The task whose it was.
+    pub(crate) fn recall(&self) -> Option<&'static Entry> {
+        // Relaxed, both: nobody else has the entry.
+        let task = self.lent_to.load(Ordering::Relaxed);
+        self.lent_to.store(std::ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: as in `task`.
+        unsafe { task.as_ref() }
+    }
+
+    /// Somebody is about to wake the task, now unless that is known.
+    #[inline]
+    pub(crate) fn mark_woken(&self, now_nanos: impl FnOnce() -> u64) {
+        // Relaxed, both: a figure. Of two that begin at once either will do.
+        if self.woken_nanos.load(Ordering::Relaxed) == 0 {
+            self.woken_nanos
+                .store(now_nanos().max(1), Ordering::Relaxed);
+        }
+        // Release: whoever sees the wake sees its time. It is ordered before the waker's
+        // reference goes by the Release in `Cell::release`.
+        self.begun.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn labels(&self) -> Labels {
+        // Relaxed: written before the stage, and read between two looks at it.
+        Labels::from_bits(self.labels.load(Ordering::Relaxed))
+    }
+
+    /// The cell that a poll uses: this one's, unless somebody keeps another executor's waker.
+    pub(crate) fn attach(&'static self, outer: &Waker) -> Option<&'static Entry> {
+        // SAFETY: called by the poll alone, which has the future by `&mut`; the task holds
+        // the cell until its end.
+        match unsafe { self.cell.attach(outer) } {
+            Attached::Here => Some(self),
+            Attached::Busy => None,
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Entry>() == 192);

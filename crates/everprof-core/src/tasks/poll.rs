@@ -1,0 +1,367 @@
+//! Poll: what is noted before and after the poll of a watched future.
+//!
+//! Context: sampled, but that the executor's waker may be cloned and dropped, as a leaf would
+//! have. Invariant: whatever becomes of the future's poll, the thread's state is put back, and
+//! the reference of the cell is given back.
+//!
+//! ```text
+//! begin: generation → clock → attach → stage "polled" → thread: task, labels
+//! end:   clock → thread as before → stage "waiting" → what is due is counted → release
+//! ```
+//!
+//! **Times.** Of a poll three are told: how long the task waited before it (from the end of the
+//! poll before to the first wake), how long it was ready (from there to this poll), how long
+//! the poll took. All are charged to the stacks in which it waited before this poll, as what
+//! runs in a poll is what follows that await; before the first await, to who made the task. A
+//! task that is polled though nobody woke it, by the future that it is part of, and then waits
+//! where it did, has waited on.
+//!
+//! One number is drawn for all three: each is weighed on its own, and no sum mixes them.
+
+use std::task::Waker;
+
+use super::capture::{self, How, WOKE_ITSELF, this_thread};
+use super::entry::{DOUBT, Entry, MOST_LEAVES, ROOT, SELF_WOKEN, Stage, UNTRACKED, Word};
+use super::thread::Polled;
+use super::{tally, waker};
+use crate::arena::Offset;
+use crate::global;
+use crate::labels::{self, Labels};
+use crate::ledger::{self, Ledger};
+use crate::settings::Name;
+use crate::stack::Registers;
+use crate::store::{Generation, Store};
+use crate::sync::Ordering;
+use crate::waits::chance::Threshold;
+use crate::waits::now_nanos;
+
+/// A poll under way.
+#[derive(Debug)]
+pub(super) struct Polling {
+    task: &'static Entry,
+    /// Whose waker is lent.
+    cell: &'static Entry,
+    /// The task in whose poll this one is, if its waker was lent for this one.
+    outer: Option<&'static Entry>,
+    thread_before: Polled,
+    labels_before: Labels,
+    before: Before,
+    began_nanos: u64,
+    flags: u64,
+    is_over: bool,
+}
+
+/// What was known before the poll.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    word: Word,
+    since_nanos: u64,
+    /// When it was woken first; 0: it was not.
+    woken_nanos: u64,
+    leaves: [u32; MOST_LEAVES],
+    leaf_count: u32,
+}
+
+/// How a poll ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The future is done.
+    Ready,
+    /// It waits.
+    Pending,
+    /// It panicked.
+    Unwound,
+}
+
+impl Polling {
+    /// A poll of `task` begins, in the caller's frame. `None`: it cannot be seen; it is to
+    /// be polled with the executor's waker.
+    #[inline]
+    pub(super) fn begin(
+        task: &'static Entry,
+        outer: &Waker,
+        future_at: usize,
+        registers: &Registers,
+    ) -> Option<Self> {
+        let store = global::store();
+        let Some(_) = store.own_region() else {
+            note_untracked(task);
+            return None;
+        };
+        let generation = store.generation();
+        // Relaxed, all fields below: this is the poller.
+        if task.generation.load(Ordering::Relaxed) != generation.to_bits() + 1 {
+            renew(task, generation);
+        }
+        let outer_cell = waker::cell_of(outer);
+        let attached = match outer_cell {
+            // As it would be kept; what is lent is another each time it is looked at.
+            Some(cell) => {
+                let kept = waker::kept(cell);
+                attach(task, &kept)
+            }
+            None => attach(task, outer),
+        };
+        let Some(cell) = attached else {
+            note_untracked(task);
+            return None;
+        };
+        let local = this_thread();
+        let thread_before = local.tasks.polled.get();
+        let word = task.word();
+        let before = Before {
+            word,
+            since_nanos: task.since_nanos.load(Ordering::Relaxed),
+            woken_nanos: task.woken_nanos.load(Ordering::Relaxed),
+            leaves: [const { 0 }; MOST_LEAVES],
+            leaf_count: task.leaf_count.load(Ordering::Relaxed) & !WOKE_ITSELF,
+        };
+        let mut before = before;
+        for (copy, leaf) in before.leaves.iter_mut().zip(&task.leaves) {
+            *copy = leaf.load(Ordering::Relaxed);
+        }
+        let began_nanos = now_nanos();
+        let flags = flags_at(task, word);
+        task.enter(Stage::Polled, flags);
+        task.woken_nanos.store(0, Ordering::Relaxed);
+        task.since_nanos.store(began_nanos, Ordering::Relaxed);
+        task.leaf_count.store(0, Ordering::Relaxed);
+        task.future_at.store(future_at, Ordering::Relaxed);
+        task.tid
+            .store(local.tasks.tid(generation.to_bits()), Ordering::Relaxed);
+        let parent = outer_cell.map_or(0, |cell| cell.task().id.load(Ordering::Relaxed));
+        task.parent.store(parent, Ordering::Relaxed);
+        local.tasks.polled.set(Polled {
+            cell: Some(cell),
+            below: registers.sp,
+        });
+        Some(Self {
+            task,
+            cell,
+            outer: outer_cell,
+            thread_before,
+            labels_before: labels::enter(task.labels()),
+            before,
+            began_nanos,
+            flags,
+            is_over: false,
+        })
+    }
+
+    /// The cell whose waker is to be lent.
+    pub(super) fn cell(&self) -> &'static Entry {
+        self.cell
+    }
+
+    /// It is over.
+    #[inline]
+    pub(super) fn end(mut self, outcome: Outcome) {
+        self.finish(outcome);
+    }
+
+    #[inline]
+    fn finish(&mut self, outcome: Outcome) {
+        if self.is_over {
+            return;
+        }
+        self.is_over = true;
+        let local = this_thread();
+        labels::enter(self.labels_before);
+        local.tasks.polled.set(self.thread_before);
+        let now_nanos = now_nanos();
+        let task = self.task;
+        // Relaxed, all fields below: this is the poller.
+        let count = task.leaf_count.load(Ordering::Relaxed);
+        let mut waits_on = false;
+        match outcome {
+            Outcome::Ready => {}
+            Outcome::Pending | Outcome::Unwound => {
+                let mut flags = self.flags & !SELF_WOKEN;
+                if count & WOKE_ITSELF != 0 {
+                    flags |= SELF_WOKEN;
+                }
+                if outcome == Outcome::Unwound {
+                    flags |= UNTRACKED;
+                }
+                waits_on = self.waits_on(count);
+                let since_nanos = match waits_on {
+                    true => self.before.since_nanos,
+                    false => now_nanos,
+                };
+                task.since_nanos.store(since_nanos, Ordering::Relaxed);
+                task.enter(Stage::Waiting, flags);
+            }
+        }
+        // Of those that it is part of this one is a leaf.
+        if outcome == Outcome::Pending
+            && let Some(outer) = self.outer
+        {
+            capture::leaf(outer, How::Awaits, &Registers::here());
+        }
+        self.charge(now_nanos, waits_on);
+        // SAFETY: the reference that `attach` took for this poll.
+        waker::end(self.cell, unsafe { self.cell.cell.release() });
+    }
+
+    /// Nobody woke it, and it stands where it stood.
+    fn waits_on(&self, count: u32) -> bool {
+        let before = &self.before;
+        before.word.stage() == Stage::Waiting
+            && before.woken_nanos == 0
+            && count == before.leaf_count
+            && before
+                .leaves
+                .iter()
+                .zip(&self.task.leaves)
+                .take(count as usize)
+                .all(|(before, leaf)| *before == leaf.load(Ordering::Relaxed))
+    }
+
+    /// Counts what of the three times is due.
+    #[inline]
+    fn charge(&self, now_nanos: u64, waits_on: bool) {
+        let store = global::store();
+        let period_nanos = store.settings().get(Name::TaskblockPeriod);
+        if period_nanos == 0 {
+            return;
+        }
+        let before = &self.before;
+        let has_waited = before.word.stage() == Stage::Waiting && !waits_on;
+        let woken_nanos = match before.woken_nanos {
+            0 => self.began_nanos,
+            nanos => nanos.min(self.began_nanos),
+        };
+        let wait = if has_waited {
+            woken_nanos.saturating_sub(before.since_nanos)
+        } else {
+            0
+        };
+        let is_ready_since = match before.word.stage() {
+            Stage::Created => before.since_nanos,
+            _ => woken_nanos,
+        };
+        let ready = self.began_nanos.saturating_sub(is_ready_since);
+        let polled = now_nanos.saturating_sub(self.began_nanos);
+        let local = this_thread();
+        let threshold = Threshold::draw(local, period_nanos);
+        // A wait that was over before it began is none.
+        let wait_due = wait != 0 && wait > threshold.nanos;
+        if wait_due || ready > threshold.nanos || polled > threshold.nanos {
+            self.charge_due(store, threshold, [wait, ready, polled]);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn charge_due(&self, store: &Store, threshold: Threshold, nanos: [u64; 3]) {
+        let Some(region) = store.own_region() else {
+            return;
+        };
+        let Some(ledger) = Ledger::open(region, ledger::Name::TASK) else {
+            return;
+        };
+        let before = &self.before;
+        let made_by = [self.task.made_by.load(Ordering::Relaxed)];
+        let kept = (before.leaf_count as usize).min(MOST_LEAVES);
+        let stacks = match before.leaves.get(..kept) {
+            Some(leaves) if kept != 0 => leaves,
+            _ => made_by.as_slice(),
+        };
+        let local = this_thread();
+        let parts = stacks.len() as u64;
+        let [wait, ready, polled] = nanos.map(|nanos| {
+            (nanos != 0)
+                .then(|| threshold.weigh(local, nanos, 1))
+                .flatten()
+        });
+        for (part, stack) in (0..parts).zip(stacks) {
+            if let Some(bucket) = Offset::from_raw(*stack) {
+                ledger.count(bucket, |cells| {
+                    tally::add(cells, (part, parts), wait, ready, polled);
+                });
+            }
+        }
+    }
+}
+
+/// A poll that unwinds.
+impl Drop for Polling {
+    fn drop(&mut self) {
+        self.finish(Outcome::Unwound);
+    }
+}
+
+/// The cell to poll with: the task's, or one that is lent to it.
+#[inline]
+fn attach(task: &'static Entry, outer: &Waker) -> Option<&'static Entry> {
+    match task.attach(outer) {
+        Some(cell) => Some(cell),
+        None => attach_lent(task, outer),
+    }
+}
+
+#[cold]
+fn attach_lent(task: &'static Entry, outer: &Waker) -> Option<&'static Entry> {
+    let limit_bytes = super::limit_bytes(global::store());
+    let cell = global::tasks().take(limit_bytes)?;
+    cell.lend(task);
+    // Nobody's word but the reference that this takes: it is free when that is given back.
+    cell.attach(outer)
+}
+
+/// The flags of a poll that begins.
+fn flags_at(task: &Entry, word: Word) -> u64 {
+    // Acquire: pairs with the Release in `mark_woken`. See the head of `entry`.
+    let begun = task.begun.load(Ordering::Acquire);
+    let wakes = begun.wrapping_sub(task.seen.load(Ordering::Relaxed));
+    task.seen.store(begun, Ordering::Relaxed);
+    let mut flags = 0;
+    for kept in [UNTRACKED, ROOT] {
+        if word.has(kept) {
+            flags |= kept;
+        }
+    }
+    if wakes > 1 || (wakes == 1 && word.has(DOUBT)) {
+        flags |= DOUBT;
+    }
+    flags
+}
+
+/// The future is polled with the executor's waker.
+#[cold]
+pub(super) fn note_untracked(task: &Entry) {
+    let word = task.word();
+    let mut flags = UNTRACKED;
+    for kept in [SELF_WOKEN, DOUBT, ROOT] {
+        if word.has(kept) {
+            flags |= kept;
+        }
+    }
+    if !word.has(UNTRACKED) {
+        task.enter(word.stage(), flags);
+    }
+}
+
+/// In a fork's child: what was the parent's is not the child's, but for the future.
+#[cold]
+fn renew(task: &Entry, generation: Generation) {
+    // Relaxed, all: this is the poller.
+    let before = task.generation.load(Ordering::Relaxed).wrapping_sub(1);
+    if before >> 32 != generation.to_bits() >> 32 {
+        // Its buckets are gone.
+        task.made_by.store(0, Ordering::Relaxed);
+    }
+    for leaf in &task.leaves {
+        leaf.store(0, Ordering::Relaxed);
+    }
+    task.leaf_count.store(0, Ordering::Relaxed);
+    task.woken_nanos.store(0, Ordering::Relaxed);
+    let now_nanos = now_nanos();
+    task.since_nanos.store(now_nanos, Ordering::Relaxed);
+    task.created_nanos.store(now_nanos, Ordering::Relaxed);
+    task.generation
+        .store(generation.to_bits() + 1, Ordering::Relaxed);
+    let word = task.word();
+    let root = if word.has(ROOT) { ROOT } else { 0 };
+    task.enter(Stage::Created, root | UNTRACKED);
+}

@@ -1,0 +1,375 @@
+//! The profile of tasks: what each of them awaits now.
+//!
+//! Context: cold. Invariant: every task is counted once, at the first of its stacks.
+//!
+//! A sample's stack is the await stack, then a frame `everprof::spawn::task`, then the stack
+//! that made the task. Unless each task is asked for, tasks are one sample that wait at the
+//! same places, were made at the same, do the same and bear the same labels. A task that
+//! waits in several places has further samples, which count for nothing, with its number.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use everprof_core::labels::LOST;
+use everprof_core::lost::{Lost, TASK_MADE};
+use everprof_core::tasks::{self, Kind, Look, Seen, Stack, State, Wakers};
+use everprof_core::{global, labels, modules};
+use everprof_profile::report::units;
+use everprof_profile::stacks::{
+    TASK_ID_LABEL, TASK_LABEL, TASK_LEAK_LABEL, TASK_MAKER_LABEL, TASK_PARENT_LABEL,
+    TASK_STATE_LABEL,
+};
+use everprof_profile::{Filter, Label, LocationId, Profile, is_own_frame};
+
+use super::as_value;
+use super::labels::LabelSets;
+use super::modules::Modules;
+use super::named::Named;
+use super::places::Places;
+use crate::profile::Ask;
+use crate::task;
+use crate::tasks::{Leak, TaskRecord, TaskState};
+
+/// The watched tasks of this process now. `kind` is what a sample is called.
+pub(crate) fn tasks(kind: &str, ask: &Ask<'_>) -> Profile {
+    modules::refresh();
+    let mut look = tasks::look(ask.leaked);
+    let lost = look.lost;
+    let watched = look.tasks.len();
+    if let Some(age) = ask.older_than {
+        let has_waited = |task: &Seen| waited(task, look.now_nanos) >= age;
+        // With `leaked`, one that has waited so long is among those that are asked for.
+        look.tasks
+            .retain(|task| has_waited(task) || (ask.leaked && may_be_leaked(task)));
+    } else if ask.leaked {
+        look.tasks.retain(may_be_leaked);
+    }
+    let mut profile = assemble(kind, &look, ask);
+    profile.add_comment(&seen_of_all(watched, lost));
+    profile
+}
+
+/// How many are watched, of how many, as far as that is known.
+fn seen_of_all(watched: usize, lost: usize) -> String {
+    let mut words = match task::tokio_alive() {
+        Some(alive) => format!("{watched} watched tasks and futures; tokio has {alive} tasks"),
+        None => format!("{watched} watched tasks and futures; of others nothing is known"),
+    };
+    if lost > 0 {
+        let _ = write!(words, "; {lost} more are not seen, for want of memory");
+    }
+    words
+}
+
+fn may_be_leaked(task: &Seen) -> bool {
+    task.leak != tasks::Leak::No
+}
+
+/// The records of all tasks.
+pub(crate) fn task_records() -> Vec<TaskRecord> {
+    modules::refresh();
+    let look = tasks::look(true);
+    let sets = labels::sets_of(global::store());
+    let addresses = |stack: Stack| stack.addresses.to_vec();
+    let mut names = Names::default();
+    let record = |task: &Seen| {
+        let stacks: Vec<Stack> = stacks(&look, task);
+        let set = set_of(task, stacks.first());
+        let pairs = sets.as_ref().and_then(|sets| sets.pairs(set));
+        TaskRecord {
+            id: task.id,
+            parent: (task.parent != 0).then_some(task.parent),
+            made_by: (task.maker != 0).then_some(task.maker),
+            name: names.of(task.kind).to_owned(),
+            state: state(task),
+            since: since(task, look.now_nanos),
+            waited: waited(task, look.now_nanos),
+            age: between(task.created_nanos, look.now_nanos),
+            labels: pairs
+                .into_iter()
+                .flatten()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+            more_stacks: task.leaf_count.saturating_sub(task.leaves().len() as u32),
+            stacks: stacks.into_iter().map(addresses).collect(),
+            created_by: look.stack(task.made_by).map(addresses).unwrap_or_default(),
+            wakers: match task.wakers {
+                Wakers::Kept(count) => Some(count),
+                Wakers::Unknown => None,
+            },
+            leak: match task.leak {
+                tasks::Leak::No => Leak::No,
+                tasks::Leak::Suspected => Leak::Suspected,
+                tasks::Leak::Unwakeable => Leak::Unwakeable,
+                tasks::Leak::Certain => Leak::Certain,
+            },
+        }
+    };
+    look.tasks.iter().map(record).collect()
+}
+
+fn stacks(look: &Look, task: &Seen) -> Vec<Stack> {
+    let leaves = task.leaves().iter();
+    leaves.filter_map(|bucket| look.stack(*bucket)).collect()
+}
+
+/// The labels where it waits, else those that it was made with.
+fn set_of(task: &Seen, stack: Option<&Stack>) -> u32 {
+    match stack {
+        Some(stack) if stack.labels != 0 => stack.labels,
+        _ => task.labels,
+    }
+}
+
+fn state(task: &Seen) -> TaskState {
+    match task.state {
+        State::NotPolledYet => TaskState::NotPolledYet,
+        State::Running { tid } => TaskState::Running { thread: tid },
+        State::Waiting => TaskState::Waiting,
+        State::Woken {
+            by_itself: true, ..
+        } => TaskState::Yielding,
+        State::Woken { .. } => TaskState::Woken,
+    }
+}
+
+fn since(task: &Seen, now_nanos: u64) -> Duration {
+    match task.state {
+        State::Woken { since_nanos, .. } if since_nanos != 0 => between(since_nanos, now_nanos),
+        _ => between(task.since_nanos, now_nanos),
+    }
+}
+
+fn waited(task: &Seen, now_nanos: u64) -> Duration {
+    match task.state {
+        State::Waiting | State::Woken { .. } => between(task.since_nanos, now_nanos),
+        State::NotPolledYet | State::Running { .. } => Duration::ZERO,
+    }
+}
+
+fn between(then_nanos: u64, now_nanos: u64) -> Duration {
+    Duration::from_nanos(now_nanos.saturating_sub(then_nanos))
+}
+
+/// What makes tasks one sample.
+#[derive(PartialEq, Eq, Hash)]
+struct Group<'l> {
+    leaves: &'l [u32],
+    made_by: u32,
+    set: u32,
+    kind: *const Kind,
+    state: &'static str,
+    leak: &'static str,
+    /// Of one that is told by itself; 0: of others like it.
+    id: u64,
+}
+
+fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
+    let types = [(kind, "count"), ("waited", "nanoseconds")];
+    let types = if kind == "tasks" {
+        &types[..]
+    } else {
+        &types[..1]
+    };
+    let modules = Modules::of_this_process();
+    let mut named = Named::new(types, &modules, ask.names);
+    let mut stacks: HashMap<u32, Vec<LocationId>> = HashMap::new();
+    for task in &look.tasks {
+        for bucket in task.leaves().iter().chain([&task.made_by]) {
+            if !stacks.contains_key(bucket)
+                && let Some(stack) = look.stack(*bucket)
+            {
+                stacks.insert(*bucket, named.stack(stack.addresses));
+            }
+        }
+    }
+    named.finish();
+    let (mut profile, places) = named.begin(types);
+    profile.set_default_sample_type(kind);
+    profile.set_period_type(kind, "count");
+    profile.period = 1;
+    profile.time_nanos = as_value(super::now_unix_nanos());
+    let mut groups: HashMap<Group<'_>, (usize, i64, u64)> = HashMap::new();
+    let mut yields: HashMap<u32, bool> = HashMap::new();
+    for (at, task) in look.tasks.iter().enumerate() {
+        let first = task.leaves().first().copied();
+        let yields = first.is_some_and(|first| {
+            *yields.entry(first).or_insert_with(|| {
+                let stack = stacks.get(&first).map_or(&[][..], |stack| stack);
+                named.functions(stack).any(is_yield)
+            })
+        });
+        let group = Group {
+            leaves: task.leaves(),
+            made_by: task.made_by,
+            set: set_of(task, first.and_then(|first| look.stack(first)).as_ref()),
+            kind: task.kind,
+            state: state_word(task, yields),
+            leak: leak_word(task),
+            id: if ask.each || task.leaves().len() > 1 {
+                task.id
+            } else {
+                0
+            },
+        };
+        let (_, count, waited_nanos) = groups.entry(group).or_insert((at, 0, 0));
+        *count += 1;
+        *waited_nanos += waited(task, look.now_nanos).as_nanos() as u64;
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_unstable_by_key(|(_, (at, ..))| *at);
+    let mut assembly = Assembly {
+        look,
+        named: &named,
+        stacks: &stacks,
+        sets: LabelSets::of_this_process(),
+        profile,
+        places,
+        names: Names::default(),
+    };
+    for (group, (at, count, waited_nanos)) in &groups {
+        if let Some(task) = look.tasks.get(*at) {
+            assembly.push(group, task, *count, *waited_nanos);
+        }
+    }
+    if look.lost > 0 {
+        let profile = &mut assembly.profile;
+        let lost = assembly.places.of_return(profile, Lost::TaskUnseen.pc());
+        let values = [as_value(look.lost as u64), 0];
+        profile.push_sample(&[lost], &values[..types.len()], &[]);
+    }
+    assembly.profile.filter(&Filter::new())
+}
+
+/// The profile under way.
+struct Assembly<'a> {
+    look: &'a Look,
+    named: &'a Named<'a>,
+    stacks: &'a HashMap<u32, Vec<LocationId>>,
+    sets: LabelSets<'a>,
+    profile: Profile,
+    places: Places<'a>,
+    names: Names,
+}
+
+impl Assembly<'_> {
+    fn push(&mut self, group: &Group<'_>, task: &Seen, count: i64, waited_nanos: u64) {
+        let (places, profile) = (&mut self.places, &mut self.profile);
+        let made: Vec<LocationId> = self
+            .look
+            .stack(group.made_by)
+            .map(|stack| {
+                let skipped = self.stacks.get(&group.made_by).map_or(0, |stack| {
+                    let is_ours = |id: &&LocationId| {
+                        let mut functions =
+                            self.named.functions(std::slice::from_ref(*id)).peekable();
+                        functions.peek().is_some() && functions.all(is_own_frame)
+                    };
+                    stack.iter().take_while(is_ours).count()
+                });
+                let addresses = stack.addresses.get(skipped..).unwrap_or(&[]);
+                places.of_stack(profile, addresses).collect()
+            })
+            .unwrap_or_default();
+        let marker = places.of_return(profile, TASK_MADE);
+        let text = if group.id != 0 && count == 1 {
+            state_text(task, group.state, self.look.now_nanos)
+        } else {
+            group.state.to_owned()
+        };
+        let name = self.names.of(task.kind);
+        let parts = group.leaves.len().max(1);
+        for part in 0..parts {
+            let mut stack: Vec<LocationId> = group
+                .leaves
+                .get(part)
+                .and_then(|leaf| self.look.stack(*leaf))
+                .map(|stack| places.of_stack(profile, stack.addresses).collect())
+                .unwrap_or_default();
+            stack.push(marker);
+            stack.extend(&made);
+            let mut labels = vec![
+                Label::string(TASK_LABEL, name),
+                Label::string(TASK_STATE_LABEL, &text),
+            ];
+            if group.id != 0 {
+                labels.push(Label::number(TASK_ID_LABEL, as_value(group.id), ""));
+                if task.parent != 0 {
+                    labels.push(Label::number(TASK_PARENT_LABEL, as_value(task.parent), ""));
+                }
+                if task.maker != 0 {
+                    labels.push(Label::number(TASK_MAKER_LABEL, as_value(task.maker), ""));
+                }
+            }
+            if !group.leak.is_empty() {
+                labels.push(Label::string(TASK_LEAK_LABEL, group.leak));
+            }
+            if group.set == LOST {
+                stack.push(places.of_return(profile, Lost::Labels.pc()));
+            } else {
+                self.sets
+                    .add(group.set, &mut labels, &mut stack, places, profile);
+            }
+            let values = match part {
+                0 => [count, as_value(waited_nanos)],
+                _ => [0, 0],
+            };
+            let types = profile.sample_types().len();
+            profile.push_sample(&stack, &values[..types], &labels);
+        }
+    }
+}
+
+/// What a task does, without times.
+fn state_word(task: &Seen, yields: bool) -> &'static str {
+    match task.state {
+        State::NotPolledYet => "not polled yet",
+        State::Running { .. } => "running",
+        State::Waiting if yields => "yielding",
+        State::Waiting => "waiting",
+        State::Woken { by_itself, .. } if by_itself || yields => "yielding",
+        State::Woken { .. } => "woken, not yet polled",
+    }
+}
+
+fn state_text(task: &Seen, word: &str, now_nanos: u64) -> String {
+    if let State::Running { tid } = task.state {
+        return format!("running on thread {tid}");
+    }
+    let nanos = since(task, now_nanos).as_nanos() as u64;
+    let since = units::format(as_value(nanos), "nanoseconds");
+    let leaves = task.leaf_count;
+    match leaves.saturating_sub(task.leaves().len() as u32) {
+        0 => format!("{word} {since}"),
+        more => format!("{word} {since}, in {more} more places"),
+    }
+}
+
+fn leak_word(task: &Seen) -> &'static str {
+    match task.leak {
+        tasks::Leak::No => "",
+        tasks::Leak::Suspected => "suspected: only the task itself can reach its wakers",
+        tasks::Leak::Unwakeable => "unwakeable: no waker of it exists",
+        tasks::Leak::Certain => "certain: no waker of it exists, it never runs again",
+    }
+}
+
+/// Whether a task that waits beneath this function lets others have their turn: its own
+/// yield, or tokio's, when it has used up what it may do in one poll.
+fn is_yield(function: &str) -> bool {
+    function.contains("yield_now")
+        || function.contains("task::coop::") && function.contains("defer")
+}
+
+/// Names of tasks, as paths of their functions.
+#[derive(Default)]
+struct Names(HashMap<*const Kind, String>);
+
+impl Names {
+    fn of(&mut self, kind: &'static Kind) -> &str {
+        self.0
+            .entry(kind)
+            .or_insert_with(|| (kind.name)().replace("::{{closure}}", ""))
+    }
+}
