@@ -12,6 +12,7 @@ mod parity;
 mod report;
 mod sanitize;
 mod sites;
+mod soak;
 mod test;
 mod tools;
 mod workspace;
@@ -64,8 +65,13 @@ const CHORES: &[Chore] = &[
         sites::run,
     ),
     (
+        "soak",
+        "all profiles at once on a service under load, then each alone [--minutes N]",
+        soak::run,
+    ),
+    (
         "bench",
-        "everprof beside its peers [w|instructions|sample|snapshot|run]…",
+        "everprof beside its peers [w|instructions|sample|snapshot|locks|threads|run]…",
         bench::run,
     ),
     (
