@@ -35,6 +35,7 @@ pub mod speedscope;
 pub mod stacks;
 pub mod symbolize;
 pub mod text;
+pub mod trace;
 mod trim;
 pub mod wait_kind;
 mod wire;

@@ -124,7 +124,8 @@ impl<'a> Reader<'a> {
         Ok((number, value))
     }
 
-    fn take(&mut self, len: u64) -> Result<&'a [u8], Fault> {
+    /// The next so many bytes.
+    pub(crate) fn take(&mut self, len: u64) -> Result<&'a [u8], Fault> {
         let len = usize::try_from(len).map_err(|_| Fault::Truncated)?;
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(Fault::Truncated)?;
         self.rest = rest;
