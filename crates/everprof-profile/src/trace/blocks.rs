@@ -65,6 +65,12 @@ impl<R: Read> Blocks<R> {
         }
     }
 
+    /// Goes on at a block that begins so far from the start.
+    pub(crate) fn behind_head(input: R, offset: u64) -> Blocks<R> {
+        let input = BufReader::with_capacity(BLOCK_HEAD_BYTES, input);
+        Blocks { input, offset }
+    }
+
     /// Where the next block begins.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
@@ -121,3 +127,13 @@ fn shown(bytes: &[u8]) -> String {
 
 /// Four runs of events, so that a pipe is asked seldom.
 const BUFFER_BYTES: usize = 256 << 10;
+
+impl From<Stop> for Box<dyn std::error::Error + Send + Sync> {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::CutOff => "cut off".into(),
+            Stop::Damaged(fault) => fault.0.into(),
+            Stop::Unreadable(error) => error.into(),
+        }
+    }
+}

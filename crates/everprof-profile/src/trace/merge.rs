@@ -2,15 +2,18 @@
 //!
 //! Context: cold.
 //! Invariant: events of one thread stay in their order; an event is given when no thread
-//! can have an earlier one, as far as the recorder's promise ([`Merge::round`]) holds.
+//! can have an earlier one, as far as the recorder's promise ([`Merge::round`]) holds, or is
+//! broken by less than a round.
 //!
 //! A trace holds runs of events, each of one thread. They wait, undecoded, until a round
 //! says that nothing earlier will follow; up to that time the thread whose next event is
 //! the earliest goes on until another's is earlier. So a single thread costs one comparison
-//! an event, and memory is that of a round.
+//! an event, and memory is that of two rounds.
 //!
-//! An event that comes after its round is given at once, with its own time: who follows
-//! objects must take an event from the past (see `objects`).
+//! Two, because a round is believed only when the next one has come: a thread may have
+//! looked at the clock and be held up before its event is in its buffer, while the writer
+//! makes the round. What is later still is given at once, with its own time: who follows
+//! objects must take an event from the past (see `late`).
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -30,6 +33,8 @@ pub(crate) struct Merge {
     until: u64,
     /// Events before this time may be given.
     round: u64,
+    /// The last round's.
+    promised: u64,
     /// All that waits may be given, until nothing does.
     is_released: bool,
     /// Bytes of payloads that wait.
@@ -80,7 +85,8 @@ impl Merge {
 
     /// Says that all events before this time have been pushed.
     pub(crate) fn round(&mut self, time: u64) {
-        self.round = self.round.max(time);
+        self.round = self.promised;
+        self.promised = self.promised.max(time);
         self.put_back();
     }
 
@@ -208,6 +214,7 @@ mod tests {
         merge.push(run(0, &[6, 7]));
         assert_eq!(given(&mut merge), []);
         merge.round(100);
+        merge.round(100);
         let times: Vec<_> = given(&mut merge).iter().map(|event| event.0).collect();
         assert_eq!(times, [1, 2, 3, 4, 5, 6, 7, 9]);
         assert_eq!(merge.bytes, 0);
@@ -218,10 +225,11 @@ mod tests {
         let mut merge = Merge::default();
         merge.push(run(0, &[1, 5, 10]));
         merge.round(5);
-        assert_eq!(given(&mut merge), [(1, 0)]);
+        assert_eq!(given(&mut merge), []);
         merge.push(run(1, &[3, 7]));
-        assert_eq!(given(&mut merge), [(3, 1)]);
         merge.round(10);
+        assert_eq!(given(&mut merge), [(1, 0), (3, 1)]);
+        merge.round(20);
         assert_eq!(given(&mut merge), [(5, 0), (7, 1)]);
         merge.release();
         assert_eq!(given(&mut merge), [(10, 0)]);
@@ -232,6 +240,7 @@ mod tests {
         let mut merge = Merge::default();
         merge.push(run(0, &[8]));
         merge.round(10);
+        merge.round(20);
         assert_eq!(given(&mut merge), [(8, 0)]);
         merge.push(run(1, &[2, 12]));
         assert_eq!(given(&mut merge), [(2, 1)]);

@@ -75,19 +75,35 @@ pub fn tables(threads: u32) -> Vec<u8> {
 /// Appends events, which are in the order of time: `run` of each thread to a block, a round
 /// after every `round` events.
 pub fn put_events(out: &mut Vec<u8>, events: &[Event], run: u64, round: usize) {
+    put_events_with(out, events, run, round, None);
+}
+
+/// As [`put_events`], with one thread's events always behind the round that should have had
+/// them.
+pub fn put_events_with(
+    out: &mut Vec<u8>,
+    events: &[Event],
+    run: u64,
+    round: usize,
+    late: Option<u32>,
+) {
     let threads = events.iter().map(|event| event.thread + 1).max();
     let mut runs: Vec<Option<Events>> = vec![None; threads.unwrap_or(0) as usize];
     for (n, event) in events.iter().enumerate() {
         let place = &mut runs[event.thread as usize];
         let events = place.get_or_insert_with(|| Events::new(event.thread, event.time, 0));
         events.push(event, &others_of(event));
-        if events.len() >= run {
+        if events.len() >= run && late != Some(event.thread) {
             encode::events(out, events);
             events.clear();
         }
         if (n + 1) % round == 0 {
+            let held = late.and_then(|thread| runs.get_mut(thread as usize)?.take());
             flush(out, &mut runs);
             encode::round(out, event.time);
+            if let Some(held) = held {
+                encode::events(out, &held);
+            }
         }
     }
     flush(out, &mut runs);
@@ -187,8 +203,11 @@ pub fn of_each_kind() -> Vec<Event> {
         .collect()
 }
 
-/// All events, with what others did, and how the trace ended.
-pub fn read(bytes: &[u8]) -> Result<(Vec<(Event, Vec<Other>)>, Ending), everprof_profile::Error> {
+/// Events, and what others did.
+pub type Told = Vec<(Event, Vec<Other>)>;
+
+/// All that a trace tells, and how it ended.
+pub fn read(bytes: &[u8]) -> Result<(Told, Ending), everprof_profile::Error> {
     let mut reader = Reader::new(bytes)?;
     let mut events = Vec::new();
     while let Some(event) = reader.next_event() {

@@ -1,0 +1,557 @@
+//! Objects: follows each object of a trace from its allocation to its end, and counts at
+//! the site that allocated it.
+//!
+//! Context: cold, and run for each event: a constant number of steps, whatever there is.
+//! Invariant: the sums of all sites are those of the whole, at every moment.
+//!
+//! **The peak** is the first moment at which most bytes are in use. What each site then had
+//! is known without looking at all sites whenever a new peak is reached, which on the way
+//! up is with every allocation: a site notes what it has when it changes for the first time
+//! *after* a peak.
+//!
+//! ```text
+//! peak number   1     2     3                       3 is the last
+//! site A        5     6     6→4  note 6 of peak 3   at the peak: 6, the note
+//! site B        1     1     2                       at the peak: 2, what it has
+//! ```
+//!
+//! **Temporary** is an object that is freed before the thread that allocated it allocates
+//! again (as heaptrack has it, but for each thread by itself). A reallocation
+//! allocates, and does not free: what grows is no temporary.
+//!
+//! **Reallocations**: the bytes copied are the smaller one's of the two sizes where the
+//! address changed. Large objects are moved by the system without a copy, so it is a bound.
+
+use super::event::{Event, What};
+use super::histogram::Histogram;
+use super::late::Late;
+use super::live::{Live, MOST_BYTES, Object};
+use super::tables::Tables;
+use super::wanted::Wanted;
+
+use std::collections::HashMap;
+
+/// A count of objects and of their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// How many.
+    pub objects: u64,
+    /// How much was asked for them.
+    pub bytes: u64,
+}
+
+impl Amount {
+    #[inline]
+    fn add(&mut self, bytes: u64) {
+        self.objects += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    #[inline]
+    fn take(&mut self, bytes: u64) {
+        self.objects -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// What became of the objects that one stack allocated (of one type, in a managed heap).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Site {
+    /// The stack, as a number for the trace's tables.
+    pub stack: u32,
+    /// The type; 0 if there is none.
+    pub type_id: u32,
+    /// Allocated, or reallocated to.
+    pub allocated: Amount,
+    /// In use at the end.
+    pub in_use: Amount,
+    /// In use when most bytes were, at all sites.
+    pub at_peak: Amount,
+    /// Freed before the thread's next allocation.
+    pub temporary: Amount,
+    /// Reallocations that this stack asked for.
+    pub reallocations: u64,
+    /// Those of them after which the object was elsewhere.
+    pub moved: u64,
+    /// Bytes copied for them, at most.
+    pub copied_bytes: u64,
+    /// The most reallocations that one of its objects has been through.
+    pub longest_chain: u16,
+    /// How long objects lived that were freed or reallocated, if that was wanted.
+    pub lifetimes: Histogram,
+    /// The peak of which `at_peak` is the note.
+    noted: u64,
+}
+
+/// What a trace has of each kind, whether wanted or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events of all kinds.
+    pub events: u64,
+    /// Allocations.
+    pub allocs: u64,
+    /// Frees.
+    pub frees: u64,
+    /// Reallocations.
+    pub reallocs: u64,
+    /// Allocations in managed heaps.
+    pub managed_allocs: u64,
+    /// Frees in managed heaps.
+    pub managed_frees: u64,
+    /// Steps of managed heaps' clocks.
+    pub cycles: u64,
+    /// Events that had no room.
+    pub lost: u64,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// Of the part of the trace that was looked at.
+    pub counts: Counts,
+    /// Sites with anything to tell.
+    pub sites: Vec<Site>,
+    /// Sums of all sites.
+    pub allocated: Amount,
+    /// In use at the end.
+    pub in_use: Amount,
+    /// In use when most bytes were.
+    pub at_peak: Amount,
+    /// When that was, in nanoseconds from the trace's start.
+    pub peak_nanos: u64,
+    /// Freed before the thread's next allocation.
+    pub temporary: Amount,
+    /// Reallocations.
+    pub reallocations: u64,
+    /// Those of them after which the object was elsewhere.
+    pub moved: u64,
+    /// Bytes copied for them, at most.
+    pub copied_bytes: u64,
+    /// Frees of objects whose allocation is not in the trace, or was not wanted.
+    pub unknown_frees: u64,
+    /// Objects that ended because another one was allocated in their place: their free is
+    /// not in the trace.
+    pub displaced: u64,
+    /// The time of the first and the last event, in nanoseconds from the trace's start.
+    pub from_nanos: u64,
+    /// See `from_nanos`.
+    pub until_nanos: u64,
+}
+
+/// Follows objects.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use everprof_profile::trace::{Objects, Reader, Wanted};
+///
+/// let mut reader = Reader::new(std::fs::File::open("app.trace")?)?;
+/// let mut objects = Objects::new(Wanted::default(), reader.tables());
+/// while let Some(event) = reader.next_event() {
+///     objects.take(&event, reader.tables());
+/// }
+/// println!("most in use: {} bytes", objects.finish(reader.tables()).at_peak.bytes);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Objects {
+    wanted: Wanted,
+    /// The part to look at, in the trace's units.
+    from: u64,
+    until: u64,
+    /// That part has begun.
+    is_counting: bool,
+    live: Live,
+    late: Late,
+    /// What each thread allocated last.
+    last: Vec<u64>,
+    /// By stack, or as `typed` has it.
+    sites: Vec<Site>,
+    typed: HashMap<(u32, u32), u32>,
+    findings: Findings,
+    /// The number of the last peak.
+    peak: u64,
+    peak_time: u64,
+    first_time: Option<u64>,
+    last_time: u64,
+}
+
+impl Objects {
+    /// Nothing yet of a trace with these tables.
+    pub fn new(wanted: Wanted, tables: &Tables) -> Objects {
+        let program = tables.program();
+        let until = match wanted.nanos.end {
+            u64::MAX => u64::MAX,
+            nanos => program.time_at(nanos),
+        };
+        let from = match wanted.nanos.start {
+            0 => 0,
+            nanos => program.time_at(nanos),
+        };
+        Objects {
+            wanted,
+            from,
+            until,
+            is_counting: false,
+            live: Live::default(),
+            late: Late::default(),
+            last: Vec::new(),
+            sites: Vec::new(),
+            typed: HashMap::new(),
+            findings: Findings::default(),
+            peak: 1,
+            peak_time: from,
+            first_time: None,
+            last_time: 0,
+        }
+    }
+
+    /// Whether an event of this time is behind the part that is looked at, as are all that
+    /// follow in order.
+    pub fn is_past(&self, time: u64) -> bool {
+        time >= self.until
+    }
+
+    /// Follows an event.
+    #[inline]
+    pub fn take(&mut self, event: &Event, tables: &Tables) {
+        let (time, thread) = (event.time, event.thread);
+        if time >= self.until {
+            return;
+        }
+        if !self.is_counting && time >= self.from {
+            self.begin();
+        }
+        if self.is_counting {
+            self.first_time.get_or_insert(time);
+            self.last_time = self.last_time.max(time);
+            self.findings.counts.events += 1;
+        }
+        let more = u64::from(self.is_counting);
+        let counts = &mut self.findings.counts;
+        match event.what {
+            What::Alloc {
+                stack,
+                size_bytes,
+                address,
+            } => {
+                counts.allocs += more;
+                if self.wanted.heap.is_none() {
+                    let object = New {
+                        address,
+                        time,
+                        size_bytes,
+                        thread,
+                        stack,
+                        type_id: 0,
+                    };
+                    self.alloc(object, tables, None);
+                }
+            }
+            What::Free { address } => {
+                counts.frees += more;
+                if self.wanted.heap.is_none() {
+                    self.free(address, time, thread, tables);
+                }
+            }
+            What::Realloc {
+                old_address,
+                stack,
+                size_bytes,
+                address,
+                took,
+            } => {
+                counts.reallocs += more;
+                if self.wanted.heap.is_none() {
+                    let object = New {
+                        address,
+                        time: time.saturating_add(took),
+                        size_bytes,
+                        thread,
+                        stack,
+                        type_id: 0,
+                    };
+                    self.realloc(old_address, time, object, tables);
+                }
+            }
+            What::ManagedAlloc {
+                heap,
+                type_id,
+                stack,
+                size_bytes,
+                address,
+            } => {
+                counts.managed_allocs += more;
+                if self.wanted.heap == Some(heap) {
+                    let object = New {
+                        address,
+                        time,
+                        size_bytes,
+                        thread,
+                        stack,
+                        type_id,
+                    };
+                    self.alloc(object, tables, None);
+                }
+            }
+            What::ManagedFree { heap, address, .. } => {
+                counts.managed_frees += more;
+                if self.wanted.heap == Some(heap) {
+                    self.free(address, time, thread, tables);
+                }
+            }
+            What::Cycle { .. } => counts.cycles += more,
+            What::Lost { events } => {
+                counts.lost = counts.lost.saturating_add(more.saturating_mul(events));
+            }
+        }
+    }
+
+    /// Looks at what was found.
+    pub fn finish(mut self, tables: &Tables) -> Findings {
+        let program = tables.program();
+        if !self.is_counting {
+            self.begin();
+        }
+        let peak = self.peak;
+        for site in &mut self.sites {
+            if site.noted != peak {
+                site.at_peak = site.in_use;
+            }
+            self.findings.reallocations += site.reallocations;
+            self.findings.moved += site.moved;
+            let copied = &mut self.findings.copied_bytes;
+            *copied = copied.saturating_add(site.copied_bytes);
+        }
+        self.sites.retain(Site::tells_something);
+        self.findings.sites = self.sites;
+        self.findings.peak_nanos = program.nanos(self.peak_time);
+        self.findings.from_nanos = program.nanos(self.first_time.unwrap_or(self.from));
+        self.findings.until_nanos = program.nanos(self.last_time);
+        self.findings
+    }
+}
+
+/// An object that is about to be.
+struct New {
+    address: u64,
+    time: u64,
+    size_bytes: u64,
+    thread: u32,
+    stack: u32,
+    type_id: u32,
+}
+
+impl Objects {
+    /// The part to look at begins: what is in use now is the peak so far.
+    #[cold]
+    fn begin(&mut self) {
+        self.is_counting = true;
+        self.peak += 1;
+        self.findings.at_peak = self.findings.in_use;
+    }
+
+    #[inline]
+    fn alloc(&mut self, new: New, tables: &Tables, before: Option<&Object>) {
+        let New {
+            address,
+            time,
+            thread,
+            stack,
+            ..
+        } = new;
+        self.remember_last(thread, address);
+        let size_bytes = new.size_bytes.min(MOST_BYTES);
+        if !self.wanted.takes(tables, thread, stack, size_bytes) {
+            // An object that was there has ended all the same.
+            if let Some(old) = self.live.remove_if(address, |old| old.time <= time) {
+                self.end_displaced(&old, time);
+            }
+            return;
+        }
+        let number = self.site(stack, new.type_id);
+        let mut object = Object::new(address, time, size_bytes, number, thread);
+        if let Some(before) = before {
+            object = object.after(before);
+        }
+        let was_there = self.live.insert(object);
+        let (peak, is_counting) = (self.peak, self.is_counting);
+        let site = &mut self.sites[number as usize];
+        site.note(peak);
+        site.in_use.add(size_bytes);
+        if is_counting {
+            site.allocated.add(size_bytes);
+            site.longest_chain = site.longest_chain.max(object.reallocations());
+            self.findings.allocated.add(size_bytes);
+        }
+        self.findings.in_use.add(size_bytes);
+        if self.findings.in_use.bytes > self.findings.at_peak.bytes && is_counting {
+            self.findings.at_peak = self.findings.in_use;
+            self.peak += 1;
+            self.peak_time = time;
+        }
+        if let Some(old) = was_there {
+            self.displace(&old, &object);
+        } else if let Some(freed) = self.late.freed_at(address, time, thread) {
+            self.live.remove_if(address, |_| true);
+            self.end(&object, freed, false);
+        }
+    }
+
+    #[inline]
+    fn free(&mut self, address: u64, time: u64, thread: u32, tables: &Tables) {
+        match self.take_object(address, time, thread, tables) {
+            Some(object) => {
+                let last = self.last.get(object.thread as usize);
+                self.end(&object, time, last == Some(&address));
+            }
+            None => self.findings.unknown_frees += u64::from(self.is_counting),
+        }
+    }
+
+    fn realloc(&mut self, old_address: u64, time: u64, new: New, tables: &Tables) {
+        let before = self.take_object(old_address, time, new.thread, tables);
+        if let Some(old) = &before {
+            self.end(old, time, false);
+        }
+        let (moved, stack) = (new.address != old_address, new.stack);
+        let size_bytes = new.size_bytes.min(MOST_BYTES);
+        let is_wanted = self.wanted.takes(tables, new.thread, stack, size_bytes);
+        self.alloc(new, tables, before.as_ref());
+        if is_wanted && self.is_counting {
+            let number = self.site(stack, 0);
+            let site = &mut self.sites[number as usize];
+            site.reallocations += 1;
+            if moved {
+                site.moved += 1;
+                let copied = before.map_or(0, |old| old.size_bytes().min(size_bytes));
+                site.copied_bytes = site.copied_bytes.saturating_add(copied);
+            }
+        }
+    }
+
+    /// The object that a free at this time ends.
+    #[inline]
+    fn take_object(
+        &mut self,
+        address: u64,
+        time: u64,
+        thread: u32,
+        tables: &Tables,
+    ) -> Option<Object> {
+        if self.late.is_spent(address, time) {
+            return None;
+        }
+        let is_its = |object: &Object| object.time <= time || object.thread == thread;
+        let object = self.live.remove_if(address, is_its);
+        // With one thread nothing comes late.
+        if object.is_none() && tables.threads().len() > 1 {
+            self.late.free_of_nothing(address, time, thread);
+        }
+        object
+    }
+
+    /// Counts the end of an object that is not in use any more.
+    #[inline]
+    fn end(&mut self, object: &Object, time: u64, is_temporary: bool) {
+        let bytes = object.size_bytes();
+        let site = &mut self.sites[object.site as usize];
+        site.note(self.peak);
+        site.in_use.take(bytes);
+        self.findings.in_use.take(bytes);
+        if self.is_counting {
+            if is_temporary {
+                site.temporary.add(bytes);
+                self.findings.temporary.add(bytes);
+            }
+            if self.wanted.lifetimes {
+                site.lifetimes.add(time.saturating_sub(object.time));
+            }
+        }
+    }
+
+    /// Two objects at one address: the earlier one has ended, and is the new one if that
+    /// comes late.
+    #[cold]
+    fn displace(&mut self, old: &Object, new: &Object) {
+        if old.time <= new.time {
+            self.end_displaced(old, new.time);
+        } else {
+            self.live.insert(*old);
+            self.end_displaced(new, old.time);
+        }
+    }
+
+    #[cold]
+    fn end_displaced(&mut self, old: &Object, time: u64) {
+        self.findings.displaced += u64::from(self.is_counting);
+        self.late.displaced(old.address, time);
+        self.end(old, time, false);
+    }
+
+    #[inline]
+    fn remember_last(&mut self, thread: u32, address: u64) {
+        let place = thread as usize;
+        match self.last.get_mut(place) {
+            Some(last) => *last = address,
+            None => {
+                self.last.resize(place + 1, 0);
+                self.last[place] = address;
+            }
+        }
+    }
+
+    #[inline]
+    fn site(&mut self, stack: u32, type_id: u32) -> u32 {
+        if self.wanted.heap.is_some() {
+            return self.typed_site(stack, type_id);
+        }
+        if self.sites.len() <= stack as usize {
+            self.grow_to(stack);
+        }
+        stack
+    }
+
+    #[cold]
+    fn grow_to(&mut self, stack: u32) {
+        for stack in self.sites.len() as u32..=stack {
+            self.sites.push(Site::new(stack, 0));
+        }
+    }
+
+    fn typed_site(&mut self, stack: u32, type_id: u32) -> u32 {
+        let next = self.sites.len() as u32;
+        let number = *self.typed.entry((stack, type_id)).or_insert(next);
+        if number == next {
+            self.sites.push(Site::new(stack, type_id));
+        }
+        number
+    }
+}
+
+impl Site {
+    fn new(stack: u32, type_id: u32) -> Site {
+        Site {
+            stack,
+            type_id,
+            ..Site::default()
+        }
+    }
+
+    /// Before a change: keeps what there was at the last peak (module head).
+    #[inline]
+    fn note(&mut self, peak: u64) {
+        if self.noted != peak {
+            self.at_peak = self.in_use;
+            self.noted = peak;
+        }
+    }
+
+    fn tells_something(&self) -> bool {
+        self.allocated.objects > 0
+            || self.in_use.objects > 0
+            || self.at_peak.objects > 0
+            || self.lifetimes.count() > 0
+            || self.temporary.objects > 0
+    }
+}

@@ -1,0 +1,118 @@
+//! Stacks: the stacks of a trace with their names, by number.
+//!
+//! Context: cold.
+//! Invariant: what is done with profiles (naming, trimming, filtering) is done with these in
+//! the same way, for they are samples of one: each with the number of its stack as a label.
+
+use std::ops::Range;
+
+use super::places::Places;
+use super::tables::Tables;
+use crate::{Error, Filter, Label, Line, Profile};
+
+/// A profile of stacks with these numbers, one sample each, their addresses without names.
+/// [`numbers`] and [`Shown`] read it when it has been named.
+///
+/// # Errors
+///
+/// [`Error::is_limit`] when the stacks are a bomb.
+pub fn profile(tables: &Tables, numbers: Range<u32>) -> Result<Profile, Error> {
+    // A kind by which reports know that a recorder's own frames lead the stacks.
+    let mut profile = Profile::new(&[("alloc_objects", "count")]);
+    let mut places = Places::new(tables, &mut profile);
+    for number in numbers {
+        let stack = places.stack(&mut profile, number)?;
+        let labels = profile.add_label_set(&[Label::number(NUMBER, number.into(), "")]);
+        profile.push_sample_of(stack, &[1], labels);
+    }
+    Ok(profile)
+}
+
+/// Which stacks a filter keeps, by number. Labels are not the stacks', so that a filter of
+/// labels keeps none.
+pub fn kept(stacks: &Profile, filter: &Filter) -> Vec<bool> {
+    let mut kept = vec![false; stacks.samples().len()];
+    for number in numbers(&stacks.filter(filter)) {
+        if let Some(is_kept) = kept.get_mut(number) {
+            *is_kept = true;
+        }
+    }
+    kept
+}
+
+fn numbers(stacks: &Profile) -> impl Iterator<Item = usize> + '_ {
+    stacks.samples().filter_map(|sample| {
+        let number = sample.number_label(NUMBER)?;
+        usize::try_from(number).ok()
+    })
+}
+
+/// Stacks as lines of text.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    stacks: Vec<Vec<ShownFrame>>,
+}
+
+/// A frame for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownFrame {
+    /// The function, or where it stands if it has no name.
+    pub name: String,
+    /// Source file; empty if not known.
+    pub file: String,
+    /// Line of the file; 0 if not known.
+    pub line: i64,
+}
+
+impl Shown {
+    /// Takes in stacks that [`profile`] made, and that have been named and trimmed.
+    pub fn add(&mut self, stacks: &Profile) {
+        for sample in stacks.samples() {
+            let Some(number) = sample.number_label(NUMBER) else {
+                continue;
+            };
+            let Ok(number) = usize::try_from(number) else {
+                continue;
+            };
+            if self.stacks.len() <= number {
+                self.stacks.resize(number + 1, Vec::new());
+            }
+            let frames = sample.stack().flat_map(|at| shown(stacks, at));
+            self.stacks[number] = frames.collect();
+        }
+    }
+
+    /// The frames of a stack, innermost first.
+    pub fn frames(&self, stack: u32) -> &[ShownFrame] {
+        self.stacks.get(stack as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// The number of the first stack that has not been taken in.
+    pub fn next(&self) -> u32 {
+        u32::try_from(self.stacks.len()).unwrap_or(u32::MAX)
+    }
+}
+
+fn shown(profile: &Profile, at: crate::LocationId) -> Vec<ShownFrame> {
+    let location = profile.location(at);
+    if location.lines.is_empty() {
+        let nameless = ShownFrame {
+            name: crate::report::nameless(profile, &location),
+            file: String::new(),
+            line: 0,
+        };
+        return vec![nameless];
+    }
+    let shown = |line: &Line| {
+        let function = profile.function(line.function);
+        ShownFrame {
+            name: function.name.to_owned(),
+            file: function.file.to_owned(),
+            line: line.line,
+        }
+    };
+    location.lines.iter().map(shown).collect()
+}
+
+/// The label that has the number of a stack.
+const NUMBER: &str = "stack";
