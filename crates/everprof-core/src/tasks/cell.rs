@@ -151,8 +151,9 @@ impl Cell {
     #[inline]
     pub unsafe fn wake_by_ref(&self) {
         self.waker.with(|at| {
-            // SAFETY: the caller's reference keeps it where it is.
-            let waker = unsafe { (*at).assume_init_ref() };
+            // SAFETY: initialised while there are references, and the caller's keeps it so;
+            // `MaybeUninit` has the layout of what it holds.
+            let waker = unsafe { &*at.cast::<Waker>() };
             waker.wake_by_ref();
         });
     }
