@@ -75,3 +75,6 @@ pub(crate) use self::thread::ThreadState;
 fn limit_bytes(store: &crate::store::Store) -> usize {
     store.memory_limit() / 2
 }
+
+#[cfg(all(test, not(everprof_loom)))]
+mod tests;

@@ -83,7 +83,11 @@ fn wake_reaches_the_executor_while_the_task_is_polled_again() {
         leaf.join().unwrap();
         assert_eq!(executor.wakes.load(Ordering::Relaxed), 1);
         assert_eq!(cell.counts(), (0, 1));
-        assert_eq!(executor.wakers.load(Ordering::Relaxed), 1, "the outer one alone");
+        assert_eq!(
+            executor.wakers.load(Ordering::Relaxed),
+            1,
+            "the outer one alone"
+        );
         assert!(cell.let_go().is_vacant);
         std::mem::forget(outer);
     });
@@ -113,7 +117,10 @@ fn last_of_two_references_takes_the_waker_out_once() {
         let vacant = [is_vacant, was_vacant, released.is_vacant];
         assert_eq!(vacant.iter().filter(|vacant| **vacant).count(), 1);
         drop(released);
-        assert_eq!(executor.wakers.load(Ordering::Relaxed), if others { 2 } else { 1 } - usize::from(others));
+        assert_eq!(
+            executor.wakers.load(Ordering::Relaxed),
+            if others { 2 } else { 1 } - usize::from(others)
+        );
         std::mem::forget(outer);
     });
 }

@@ -93,7 +93,7 @@ pub struct Seen {
     pub wakers: Wakers,
     /// Whether it can run again.
     pub leak: Leak,
-    entry: &'static Entry,
+    pub(super) entry: &'static Entry,
     word: Word,
 }
 

@@ -1,0 +1,281 @@
+//! The room as a whole, with an executor that polls by hand. Runs under Miri too, where stacks
+//! are lost and everything else is as it is.
+
+#![allow(clippy::unwrap_used)]
+
+use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::*;
+use crate::sync::Ordering;
+
+/// The global store and the thread's numbers are shared: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct Polled<T> {
+    future: Pin<Box<dyn Future<Output = T> + Send>>,
+    woken: Arc<Woken>,
+}
+
+impl<T> Polled<T> {
+    fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self {
+            future: Box::pin(future),
+            woken: Arc::default(),
+        }
+    }
+
+    fn poll(&mut self) -> Poll<T> {
+        let waker = Waker::from(Arc::clone(&self.woken));
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    fn wakes(&self) -> usize {
+        self.woken.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A leaf that is done when it was polled so often, and keeps its waker where a test finds it.
+fn leaf(polls: usize) -> (Arc<Mutex<Option<Waker>>>, impl Future<Output = ()> + Send) {
+    let kept = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&kept);
+    let mut left = polls;
+    let future = poll_fn(move |context: &mut Context<'_>| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        *keep.lock().unwrap() = Some(context.waker().clone());
+        Poll::Pending
+    });
+    (kept, future)
+}
+
+fn only() -> Seen {
+    let look = look(false);
+    assert_eq!(look.tasks.len(), 1, "{:#?}", look.tasks);
+    look.tasks[0]
+}
+
+#[test]
+fn wakers_outlive_the_task_and_its_entry_is_used_again_when_the_last_is_gone() {
+    let _alone = alone();
+    let (kept, future) = leaf(1);
+    let mut task = Polled::new(Watched::new(future));
+    assert!(task.poll().is_pending());
+    let waker = kept.lock().unwrap().take().unwrap();
+    let entry = std::ptr::from_ref(only().entry);
+    let woken = Arc::clone(&task.woken);
+    drop(task);
+    assert!(look(false).tasks.is_empty());
+    let other = Watched::new(pending::<()>());
+    assert_ne!(std::ptr::from_ref(only().entry), entry, "somebody keeps it");
+    waker.wake_by_ref();
+    waker.clone().wake();
+    waker.wake();
+    assert_eq!(woken.0.load(Ordering::Relaxed), 3);
+    assert_eq!(
+        Arc::strong_count(&woken),
+        1,
+        "the executor's waker is gone too"
+    );
+    drop(other);
+    let again: Vec<_> = (0..2).map(|_| Watched::new(pending::<()>())).collect();
+    let entries: Vec<_> = look(false)
+        .tasks
+        .iter()
+        .map(|t| std::ptr::from_ref(t.entry))
+        .collect();
+    assert!(entries.contains(&entry));
+    drop(again);
+}
+
+#[test]
+fn each_wake_reaches_the_executor_and_the_first_marks_the_task() {
+    let _alone = alone();
+    let (kept, future) = leaf(2);
+    let mut task = Polled::new(Watched::new(future));
+    for polls in 1..=2 {
+        assert!(task.poll().is_pending());
+        assert_eq!(only().state, State::Waiting);
+        kept.lock().unwrap().take().unwrap().wake();
+        assert_eq!(task.wakes(), polls);
+        assert!(matches!(
+            only().state,
+            State::Woken {
+                by_itself: false,
+                ..
+            }
+        ));
+    }
+    assert!(task.poll().is_ready());
+    assert!(look(false).tasks.is_empty());
+}
+
+#[test]
+fn waker_goes_to_another_thread_and_is_counted_there() {
+    let _alone = alone();
+    let (kept, future) = leaf(1);
+    let mut task = Polled::new(Watched::root(future));
+    assert!(task.poll().is_pending());
+    let waker = kept.lock().unwrap().take().unwrap();
+    let thread = std::thread::spawn(move || {
+        let copy = waker.clone();
+        drop(waker);
+        copy
+    });
+    let copy = thread.join().unwrap();
+    assert_eq!(only().wakers, Wakers::Kept(1));
+    drop(copy);
+    assert_eq!(only().leak, Leak::Certain);
+}
+
+#[test]
+fn two_wakes_at_once_leave_a_doubt_until_a_poll_that_nobody_asked_for() {
+    let _alone = alone();
+    let wakers = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&wakers);
+    let mut polls = 0;
+    let mut task = Polled::new(Watched::root(poll_fn(move |context: &mut Context<'_>| {
+        polls += 1;
+        if polls == 1 {
+            let waker = context.waker();
+            keep.lock().unwrap().extend([waker.clone(), waker.clone()]);
+        }
+        Poll::<()>::Pending
+    })));
+    assert!(task.poll().is_pending());
+    for waker in wakers.lock().unwrap().drain(..) {
+        waker.wake();
+    }
+    assert!(task.poll().is_pending());
+    assert_eq!(
+        only().leak,
+        Leak::No,
+        "the second may have come too late for this poll"
+    );
+    assert!(task.poll().is_pending());
+    assert_eq!(only().leak, Leak::Certain);
+}
+
+#[test]
+fn task_polled_while_tasks_were_off_is_never_leaked_for_certain() {
+    let _alone = alone();
+    let mut task = Polled::new(Watched::root(pending::<()>()));
+    let settings = crate::global::store();
+    settings.set(crate::settings::Name::Tasks, 0);
+    assert!(task.poll().is_pending());
+    settings.set(crate::settings::Name::Tasks, 1);
+    assert!(task.poll().is_pending());
+    assert_eq!(only().wakers, Wakers::Unknown);
+    assert_eq!(only().leak, Leak::No);
+}
+
+#[test]
+fn polls_within_polls_put_back_what_was_polled() {
+    let _alone = alone();
+    let (kept, inner) = leaf(1);
+    let mut inner = Box::pin(Watched::new(inner));
+    let mut task = Polled::new(Watched::new(poll_fn(move |context: &mut Context<'_>| {
+        let id = capture::this_thread().tasks.polled.get().id();
+        let poll = inner.as_mut().poll(context);
+        assert_eq!(capture::this_thread().tasks.polled.get().id(), id);
+        poll
+    })));
+    assert!(task.poll().is_pending());
+    let look = look(false);
+    let ids: Vec<_> = look
+        .tasks
+        .iter()
+        .map(|task| (task.id, task.parent))
+        .collect();
+    let [(part, parent), (whole, 0)] = ids[..] else {
+        panic!("{ids:?}")
+    };
+    assert!(part < whole && parent == whole);
+    kept.lock().unwrap().take().unwrap().wake();
+    assert_eq!(task.wakes(), 1);
+    assert!(task.poll().is_ready());
+    assert_eq!(capture::this_thread().tasks.polled.get().id(), 0);
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
+fn childs_tasks_are_those_that_it_polls_and_its_wakes_reach_its_executor() {
+    let _alone = alone();
+    let (kept, future) = leaf(2);
+    let mut task = Polled::new(Watched::new(future));
+    let other = Watched::new(pending::<()>());
+    assert!(task.poll().is_pending());
+    // SAFETY: the child runs what follows on its only thread, and ends.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let is_clean = counts().0 == 0;
+        kept.lock().unwrap().take().unwrap().wake();
+        let is_polled = task.poll().is_pending() && counts().0 == 1;
+        let is_seen = matches!(
+            look(false).tasks[..],
+            [Seen {
+                state: State::Waiting,
+                ..
+            }]
+        );
+        let passed = is_clean && task.wakes() == 1 && is_polled && is_seen;
+        // SAFETY: ends the child without running anybody's destructors.
+        unsafe { libc::_exit(i32::from(passed)) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child made above.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(libc::WEXITSTATUS(status), 1);
+    assert_eq!(counts().0, 2);
+    drop(other);
+}
+
+#[test]
+fn entries_beyond_the_cap_are_counted_and_the_rest_go_round() {
+    static ENTRIES: Entries = Entries::new();
+    let entries = &ENTRIES;
+    let limit = 3 * size_of::<entry::Entry>();
+    let taken: Vec<_> = (0..3).map(|_| entries.take(limit).unwrap()).collect();
+    assert!(entries.take(limit).is_none());
+    entries.give_back(taken[1]);
+    assert!(std::ptr::eq(entries.take(limit).unwrap(), taken[1]));
+    assert!(entries.take(limit).is_none());
+}
+
+#[test]
+fn threads_that_take_and_give_back_never_share_an_entry() {
+    static ENTRIES: Entries = Entries::new();
+    let rounds = if cfg!(miri) { 20 } else { 20_000 };
+    let limit = 4 * size_of::<entry::Entry>();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..rounds {
+                    if let Some(entry) = ENTRIES.take(limit) {
+                        let before = entry.tid.fetch_add(1, Ordering::Relaxed);
+                        assert_eq!(before, 0, "somebody else's");
+                        entry.tid.store(0, Ordering::Relaxed);
+                        ENTRIES.give_back(entry);
+                    }
+                }
+            });
+        }
+    });
+}
