@@ -451,7 +451,9 @@ mod tests {
             ("dump=SIGKILL", &["`dump=SIGKILL`", "may catch"]),
             ("dump=SIGUSR2:", &["SIGUSR2:/a/directory"]),
             ("dump=11", &["may catch"]),
-            ("tasks=1", &["`tasks=1`", "this version", "no `tasks`"]),
+            ("trace=1", &["`trace=1`", "this version", "no `trace`"]),
+            ("tasks=2", &["`tasks=2`", "on or off"]),
+            ("taskblock=soon", &["`taskblock=soon`", "a time such as 1ms"]),
             ("blackbox=/run/x", &["no `blackbox`"]),
             (
                 "haep=1",

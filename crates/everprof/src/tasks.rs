@@ -9,9 +9,11 @@
 
 use std::time::Duration;
 
-use everprof_core::tasks;
+use everprof_core::settings::Name;
+use everprof_core::{global, tasks};
 
 use crate::assemble;
+use crate::config;
 use crate::profile::{LongText, Source, Time};
 use crate::start::LeftOut;
 use crate::task;
@@ -127,6 +129,24 @@ pub fn counts() -> Counts {
         tokio_alive: task::tokio_alive(),
         lost,
     }
+}
+
+/// Whether futures that are given to be watched are watched: at first they are.
+///
+/// While they are not, a poll of a watched future costs a look at this. Of tasks that were
+/// polled meanwhile it is not known afterwards who can wake them.
+///
+/// `EVERPROF=tasks=…` overrides the code: this then does nothing.
+pub fn set_watching(is_on: bool) {
+    if config::told().tasks.is_none() {
+        global::store().set(Name::Tasks, is_on.into());
+    }
+}
+
+/// Whether futures are watched.
+#[must_use]
+pub fn is_watching() -> bool {
+    global::store().settings().get(Name::Tasks) != 0
 }
 
 /// Tasks now.

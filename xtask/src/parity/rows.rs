@@ -45,6 +45,8 @@ const BLOCK: &str = "crates/everprof/src/block.rs";
 const MUTEX: &str = "crates/everprof/src/mutex.rs";
 const THREADCREATE: &str = "crates/everprof/src/threadcreate.rs";
 const THREADS: &str = "crates/everprof/src/threads.rs";
+const TASKS: &str = "crates/everprof/src/tasks.rs";
+const TASKS_TESTS: &str = "crates/everprof/tests/tasks.rs";
 const STACKS: &str = "crates/everprof/src/stacks.rs";
 const PROFILE: &str = "crates/everprof/src/profile.rs";
 const TABLE: &str = "crates/everprof-core/src/table.rs";
@@ -286,10 +288,32 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    not_yet(
+    here(
         "`GoroutineProfile`, of tasks",
-        "`tasks::records`",
-        Some(item("", "crates/everprof/src/tasks.rs", "pub fn records(")),
+        &[
+            item("`tasks::records`", TASKS, "pub fn records("),
+            item("`TaskRecord`", TASKS, "pub struct TaskRecord"),
+            item(
+                "`taskblock::records`",
+                "crates/everprof/src/taskblock.rs",
+                "pub fn records(",
+            ),
+        ],
+        &[
+            test(TASKS_TESTS, "task_passes_through_its_states"),
+            test(
+                TASKS_TESTS,
+                "await_stack_has_the_functions_that_await_leaf_first_and_then_the_maker",
+            ),
+            test(
+                TASKS_TESTS,
+                "labels_are_those_of_the_maker_and_are_in_force_in_each_poll",
+            ),
+            test(
+                "crates/everprof/tests/taskblock.rs",
+                "wait_is_counted_when_it_is_over_with_the_time_to_its_wake",
+            ),
+        ],
     ),
     here(
         "`Stack(buf, all)`",
