@@ -42,6 +42,14 @@ mod look;
 #[cfg(not(everprof_loom))]
 mod poll;
 #[cfg(not(everprof_loom))]
+#[cfg_attr(
+    not(all(
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        not(miri)
+    )),
+    path = "tasks/reach_noop.rs"
+)]
 mod reach;
 #[cfg(not(everprof_loom))]
 mod tally;

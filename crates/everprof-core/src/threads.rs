@@ -56,6 +56,12 @@ mod turn;
 )]
 mod backend;
 
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(miri)
+))]
+pub(crate) use backend::Maps;
 pub use backend::{Exec, REACH_BYTES, Standing, StandingThread};
 pub use dump::{Dump, Missing, RecordedWait, Source, State, Thread};
 pub use lock_address::{LockAddress, StandingWait};

@@ -114,6 +114,18 @@ impl Entries {
         (0..used).filter_map(move |number| entry_at(base?, number))
     }
 
+    /// Where they stand.
+    #[cfg_attr(
+        not(all(target_os = "linux", not(miri))),
+        allow(dead_code, reason = "nobody looks at all memory there")
+    )]
+    pub(crate) fn addresses(&self) -> std::ops::Range<u64> {
+        // Acquire: pairs with the Release in `make`. Relaxed: published with the base.
+        let base = self.base.load(Ordering::Acquire).addr() as u64;
+        let capacity = u64::from(self.capacity.load(Ordering::Relaxed));
+        base..base + capacity * size_of::<Entry>() as u64
+    }
+
     fn base_or_make(&self, limit_bytes: usize) -> Option<NonNull<Entry>> {
         // Acquire: pairs with the Release below.
         if let Some(base) = NonNull::new(self.base.load(Ordering::Acquire)) {

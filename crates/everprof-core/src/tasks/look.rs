@@ -105,6 +105,14 @@ impl Seen {
         self.leaves.get(..kept).unwrap_or(&[])
     }
 
+    /// Wakers that are kept; 0, where that is not known.
+    fn wakers(&self) -> u32 {
+        match self.wakers {
+            Wakers::Kept(count) => count,
+            Wakers::Unknown => 0,
+        }
+    }
+
     /// Nobody has woken it, and nobody has a waker.
     fn is_unwakeable(&self) -> bool {
         self.state == State::Waiting && self.wakers == Wakers::Kept(0) && !self.word.has(DOUBT)
@@ -300,14 +308,21 @@ fn find_leaks(tasks: &mut [Seen], reach: bool) {
     if !reach {
         return;
     }
-    for task in tasks {
-        let Wakers::Kept(wakers @ 1..) = task.wakers else {
-            continue;
-        };
-        if task.state == State::Waiting
-            && reach::is_own(task.entry, task.kind.size_bytes, wakers)
-            && task.entry.is_still(task.word)
-        {
+    let waiting: Vec<usize> = (0..tasks.len())
+        .filter(|at| tasks[*at].state == State::Waiting && tasks[*at].wakers() > 0)
+        .collect();
+    let asked: Vec<reach::Asked> = waiting
+        .iter()
+        .map(|at| reach::Asked {
+            entry: tasks[*at].entry,
+            size_bytes: tasks[*at].kind.size_bytes,
+            wakers: tasks[*at].wakers(),
+        })
+        .collect();
+    let alone = reach::alone(&asked).unwrap_or_default();
+    for (at, alone) in waiting.into_iter().zip(alone) {
+        let task = &mut tasks[at];
+        if alone && task.entry.is_still(task.word) {
             task.leak = Leak::Suspected;
         }
     }

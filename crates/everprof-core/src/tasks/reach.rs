@@ -1,161 +1,201 @@
 //! Reach: whether all wakers of a task are where the task alone can get at them.
 //!
-//! Context: cold. Invariant: nothing is read but copies that the kernel makes, so that memory
-//! which is freed meanwhile is an error or an old value. What is found is a suspicion: memory
-//! is read without knowing what it means.
+//! Context: cold. Twin of `reach_noop.rs`. Invariant: nothing is read but copies that the kernel
+//! makes, so that memory which is freed meanwhile is an error or an old value. What is found is
+//! a suspicion: memory is read without knowing what it means.
 //!
 //! A task that owns both ends of its channel waits for ever, with a waker of it in the channel.
-//! Looked for are a kept waker's two words, beside one another, in the future itself and in
-//! what its words point to. A block that begins as an `Arc`'s does, with two small counts,
-//! is the task's own if as many words of the task point to it as the first count says.
-//! If every such block is, and all wakers are found in those or in the future, then nobody
-//! else has what could wake the task. Two things speak against that: a shared block, and a
-//! block of anything else that points back into the future, as the lists do in which
-//! locks, timers and semaphores keep those who wait for them.
+//! Whoever is to wake a task must get at a waker of it, and so somewhere must be a pointer to
+//! where that is. Looked for are
+//!
+//! 1. from the future on: the *blocks* that its words lead to and that hold a waker of it, or
+//!    a pointer into it, as the lists do in which locks keep those who wait for them;
+//! 2. in all memory that is written: words that point into the future or into its blocks,
+//!    and do not stand in either.
+//!
+//! If a word of the second kind is anywhere, somebody else may wake the task, and nothing is
+//! suspected. Old words that mean nothing any more do the same: they hide a leak, and
+//! make none up.
+//!
+//! What this itself notes of addresses is kept [`shifted`], so that it is not found.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::entry::Entry;
 use super::waker;
+use crate::global;
+use crate::stack::backend::copy;
 use crate::sync::Ordering;
 use crate::sys;
+use crate::threads::Maps;
+use sweep::Sweep;
 
-/// Whether so many wakers are all in the task's own reach.
-pub(super) fn is_own(entry: &Entry, size_bytes: usize, wakers: u32) -> bool {
-    // Relaxed: a place to look at.
-    let at = entry.future_at.load(Ordering::Relaxed);
-    if at == 0 || size_bytes == 0 || size_bytes > MOST_FUTURE_BYTES {
-        return false;
-    }
-    let mut search = Search {
-        own: at..at + size_bytes,
-        waker: waker::words_of(entry),
-        wakers: 0,
-        pointers: BTreeMap::new(),
-    };
-    let mut words = vec![0; size_bytes.div_ceil(WORD)];
-    if !read(at, &mut words) {
-        return false;
-    }
-    search.scan(&words);
-    // Blocks of blocks, as far as the wakers are.
-    let mut done = 0;
-    while done < MOST_BLOCKS {
-        let Some(block) = search.next() else {
-            break;
-        };
-        if !search.look_into(block) {
-            return false;
-        }
-        done += 1;
-    }
-    // What was not looked at may be anybody's.
-    done < MOST_BLOCKS
-        && search.wakers == wakers
-        && search.pointers.values().all(|block| match block.strong {
-            Some(strong) => strong == 1,
-            None => true,
-        })
+mod sweep;
+
+/// A task that waits, with wakers that somebody keeps.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) entry: &'static Entry,
+    pub(super) size_bytes: usize,
+    pub(super) wakers: u32,
 }
 
-struct Search {
-    own: std::ops::Range<usize>,
-    waker: (usize, usize),
-    /// Found so far.
+/// Of each task: whether, as far as can be seen, it alone can reach its wakers. Nothing, where
+/// there is more memory than is looked at.
+pub(super) fn alone(asked: &[Asked]) -> Option<Vec<bool>> {
+    if asked.is_empty() {
+        return None;
+    }
+    let maps = Maps::read()?;
+    let mut sweep = Sweep::new(&maps);
+    for (owner, task) in asked.iter().enumerate() {
+        let found = look_from(task, &maps);
+        let is_all = found
+            .as_ref()
+            .is_some_and(|found| found.wakers >= task.wakers);
+        sweep.add(
+            owner,
+            is_all,
+            found.unwrap_or_default(),
+            waker::words_of(task.entry),
+        );
+    }
+    sweep.run(asked.len())
+}
+
+/// What a future leads to.
+#[derive(Debug, Default)]
+struct Found {
+    /// The future itself, and the blocks, shifted.
+    places: Vec<Range<u64>>,
+    /// Wakers in them; old ones may be among these.
     wakers: u32,
-    /// Words that may be pointers, and what is there.
-    pointers: BTreeMap<usize, Block>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Block {
-    /// Words of the task that are this address.
-    pointers: u64,
-    is_done: bool,
-    /// The count of an `Arc`, if it begins so.
-    strong: Option<u64>,
-}
-
-impl Search {
-    /// Notes wakers and pointers.
-    fn scan(&mut self, words: &[usize]) {
-        let (cell, table) = self.waker;
-        for pair in words.windows(2) {
-            if pair == [cell, table] || pair == [table, cell] {
-                self.wakers += 1;
+/// Looks from a future on. `None`: somebody else has to do with it, or it cannot be read.
+fn look_from(task: &Asked, maps: &Maps) -> Option<Found> {
+    // Relaxed: a place to look at.
+    let at = task.entry.future_at.load(Ordering::Relaxed) as u64;
+    let size = task.size_bytes as u64;
+    if at == 0 || size == 0 || size > MOST_FUTURE_BYTES {
+        return None;
+    }
+    let own = at..at.checked_add(size)?;
+    let pair = waker::words_of(task.entry);
+    let mut found = Found::default();
+    let mut next: Vec<u64> = Vec::new();
+    let mut words = Words::new();
+    for start in (own.start..own.end).step_by(BLOCK_BYTES as usize) {
+        let bytes = (own.end - start).min(BLOCK_BYTES);
+        let part = words.read(start, bytes)?;
+        found.wakers += wakers_in(part, pair);
+        next.extend(pointers_in(part, &own).map(shifted));
+    }
+    found.places.push(shifted(own.start)..shifted(own.end));
+    for _ in 0..DEPTH {
+        next.sort_unstable();
+        next.dedup();
+        let mut further = Vec::new();
+        for &block in next.iter().take(MOST_BLOCKS) {
+            let start = unshifted(block);
+            let is_known = |place: &Range<u64>| place.contains(&block);
+            let Some(map) = maps.at(start).filter(|map| map.is_written) else {
+                continue;
+            };
+            if found.places.iter().any(is_known) {
+                continue;
             }
+            let bytes = (map.limit - start).min(BLOCK_BYTES);
+            let Some(part) = words.read(start, bytes) else {
+                continue;
+            };
+            let wakers = wakers_in(part, pair);
+            if wakers == 0 && !part.iter().any(|word| own.contains(word)) {
+                further.extend(pointers_in(part, &own).map(shifted));
+                continue;
+            }
+            if map.is_static || map.is_first_stack || map.is_shared {
+                return None;
+            }
+            found.wakers += wakers;
+            found.places.push(block..block + bytes);
         }
-        for &word in words {
-            let is_pointer =
-                word.is_multiple_of(WORD) && (LEAST_ADDRESS..MOST_ADDRESS).contains(&word);
-            if is_pointer && !self.own.contains(&word) && word != cell && word != table {
-                self.pointers.entry(word).or_default().pointers += 1;
-            }
+        next = further;
+    }
+    Some(found)
+}
+
+/// Wakers of a task among words: two, beside one another.
+fn wakers_in(words: &[u64], (cell, table): (usize, usize)) -> u32 {
+    let (cell, table) = (cell as u64, table as u64);
+    let is_waker = |pair: &&[u64]| **pair == [cell, table] || **pair == [table, cell];
+    words.windows(2).filter(is_waker).count() as u32
+}
+
+/// Words that may be pointers out of the future.
+fn pointers_in<'w>(words: &'w [u64], own: &'w Range<u64>) -> impl Iterator<Item = u64> + 'w {
+    words.iter().copied().filter(|word| {
+        word.is_multiple_of(WORD)
+            && (LEAST_ADDRESS..MOST_ADDRESS).contains(word)
+            && !own.contains(word)
+    })
+}
+
+/// An address as it is noted: no pointer any more, and in the same order.
+fn shifted(address: u64) -> u64 {
+    address.wrapping_add(SHIFT)
+}
+
+fn unshifted(noted: u64) -> u64 {
+    noted.wrapping_sub(SHIFT)
+}
+
+/// Room for what is copied, which is not left behind.
+struct Words {
+    process: i32,
+    words: Box<[u64; (BLOCK_BYTES / WORD) as usize]>,
+}
+
+impl Words {
+    fn new() -> Self {
+        Self {
+            process: sys::process_id().cast_signed(),
+            words: Box::new([0; (BLOCK_BYTES / WORD) as usize]),
         }
     }
 
-    fn next(&self) -> Option<usize> {
-        self.pointers
-            .iter()
-            .find(|(_, block)| !block.is_done)
-            .map(|(&at, _)| at)
-    }
-
-    /// False: somebody else has to do with it.
-    fn look_into(&mut self, at: usize) -> bool {
-        let mut words = [0; BLOCK_WORDS];
-        let mut whole = words.as_mut_slice();
-        while !read(at, whole) {
-            // The end of a mapping, or no pointer at all.
-            let half = whole.len() / 2;
-            if half == 0 {
-                break;
-            }
-            whole = whole.get_mut(..half).unwrap_or(&mut []);
-        }
-        let [strong, weak, ..] = words;
-        let is_count = |n: usize| (1..=MOST_COUNT).contains(&n);
-        let is_shared_type = is_count(strong) && is_count(weak);
-        let Some(block) = self.pointers.get_mut(&at) else {
-            return true;
-        };
-        block.is_done = true;
-        if is_shared_type {
-            block.strong = Some(strong as u64);
-            // Further pointers to it may be found yet, but not so many.
-            if strong as u64 > block.pointers + MOST_MORE_POINTERS {
-                return false;
-            }
-            self.scan(&words);
-            return true;
-        }
-        // A list that somebody waits in.
-        !words.iter().any(|word| self.own.contains(word))
+    /// The words from `start` on.
+    fn read(&mut self, start: u64, bytes: u64) -> Option<&[u64]> {
+        let words = self.words.get_mut(..bytes.div_ceil(WORD) as usize)?;
+        let copied = copy(self.process, start, words);
+        (copied as u64 >= bytes).then_some(words)
     }
 }
 
-/// Copies words. False: there are not so many to be had.
-fn read(at: usize, words: &mut [usize]) -> bool {
-    let mut address = at as u64;
-    for word in words {
-        match sys::read_word(address) {
-            Some(read) => *word = read as usize,
-            None => return false,
-        }
-        address += WORD as u64;
+impl Drop for Words {
+    fn drop(&mut self) {
+        self.words.fill(0);
+        // Nobody reads it, as far as the compiler knows.
+        std::hint::black_box(&mut self.words);
     }
-    true
 }
 
-const WORD: usize = size_of::<usize>();
-/// Larger futures are not looked at: a copy takes a system call a word.
-const MOST_FUTURE_BYTES: usize = 16 << 10;
-/// Blocks looked at a task.
-const MOST_BLOCKS: usize = 64;
-/// Of a block: what stands in front in the channels of std's, tokio's and futures' kind.
-const BLOCK_WORDS: usize = 64;
-/// No `Arc` that a task has for itself has more.
-const MOST_COUNT: usize = 1024;
-const MOST_MORE_POINTERS: u64 = 8;
-const LEAST_ADDRESS: usize = 1 << 16;
-const MOST_ADDRESS: usize = 1 << 47;
+/// The addresses of everprof's own records, where wakers' words stand, too.
+fn own_records() -> [Range<u64>; 2] {
+    let store = global::store();
+    let arena = store.own_region().map_or(0..0, |region| region.addresses());
+    [arena, global::tasks().addresses()]
+}
+
+const WORD: u64 = 8;
+const SHIFT: u64 = 1 << 60;
+/// Larger futures are not looked at.
+const MOST_FUTURE_BYTES: u64 = 64 << 10;
+/// Of a block: what stands in front in channels and locks of tokio's and futures' kind.
+const BLOCK_BYTES: u64 = 512;
+/// From the future to an `Arc`, and on to a node that it has.
+const DEPTH: usize = 3;
+/// Blocks looked at, a step.
+const MOST_BLOCKS: usize = 256;
+const LEAST_ADDRESS: u64 = 1 << 16;
+const MOST_ADDRESS: u64 = 1 << 47;

@@ -43,6 +43,7 @@ mod standing;
 mod tasks;
 
 pub use sends::Exec;
+pub(crate) use standing::maps::Maps;
 pub use standing::{REACH_BYTES, Standing, StandingThread};
 
 /// A dump, shared with whoever asks at the same time.

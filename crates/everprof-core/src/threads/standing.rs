@@ -34,7 +34,7 @@ use maps::{Map, Maps};
 pub use search::REACH_BYTES;
 use search::Search;
 
-mod maps;
+pub(crate) mod maps;
 mod search;
 
 /// Deeper stacks are not read: their threads may hold anything.

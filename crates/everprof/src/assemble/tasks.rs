@@ -66,10 +66,10 @@ fn may_be_leaked(task: &Seen) -> bool {
     task.leak != tasks::Leak::No
 }
 
-/// The records of all tasks.
-pub(crate) fn task_records() -> Vec<TaskRecord> {
+/// The records of all tasks; with `reach`, also whether they alone can reach their wakers.
+pub(crate) fn task_records(reach: bool) -> Vec<TaskRecord> {
     modules::refresh();
-    let look = tasks::look(true);
+    let look = tasks::look(reach);
     let sets = labels::sets_of(global::store());
     let addresses = |stack: Stack| stack.addresses.to_vec();
     let mut names = Names::default();

@@ -5,29 +5,34 @@
 
 /// A mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Map {
-    pub(super) start: u64,
-    pub(super) limit: u64,
+pub(crate) struct Map {
+    pub(crate) start: u64,
+    pub(crate) limit: u64,
     /// It can be written, and so may hold guards.
-    pub(super) is_written: bool,
+    pub(crate) is_written: bool,
     /// Another process may have it, too.
-    pub(super) is_shared: bool,
+    pub(crate) is_shared: bool,
     /// A program's or library's own, which code reaches without a pointer: of a file, or
     /// right behind one, where its zeroed part is.
-    pub(super) is_static: bool,
+    pub(crate) is_static: bool,
     /// The first thread's stack.
-    pub(super) is_first_stack: bool,
+    pub(crate) is_first_stack: bool,
 }
 
 /// All mappings, in order.
 #[derive(Debug, Default)]
-pub(super) struct Maps(Vec<Map>);
+pub(crate) struct Maps(Vec<Map>);
 
 impl Maps {
-    pub(super) fn read() -> Option<Self> {
+    pub(crate) fn read() -> Option<Self> {
         std::fs::read("/proc/self/maps")
             .ok()
             .map(|text| Self::parse(&text))
+    }
+
+    /// All of them, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Map> + '_ {
+        self.0.iter().copied()
     }
 
     fn parse(text: &[u8]) -> Self {
@@ -48,7 +53,7 @@ impl Maps {
         Self(maps)
     }
 
-    pub(super) fn at(&self, address: u64) -> Option<Map> {
+    pub(crate) fn at(&self, address: u64) -> Option<Map> {
         let next = self.0.partition_point(|map| map.start <= address);
         let map = self.0.get(next.checked_sub(1)?)?;
         (address < map.limit).then_some(*map)

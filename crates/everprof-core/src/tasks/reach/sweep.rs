@@ -1,0 +1,224 @@
+//! Sweep: who else points to the places of tasks, in all memory that is written.
+//!
+//! Context: cold. Invariant: of what was swept every word was looked at; what was not swept is
+//! everprof's own, or what a sleeping thread's stack has left below its end.
+//!
+//! Pages that were never touched are told by the kernel (/proc/self/pagemap) and passed over.
+
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use super::{Found, MOST_ADDRESS, Words, own_records, shifted};
+use crate::sys;
+use crate::threads::Maps;
+
+/// A sweep to come.
+pub(super) struct Sweep<'m> {
+    maps: &'m Maps,
+    /// Places of tasks, shifted, and whose.
+    places: Vec<(Range<u64>, usize)>,
+    /// The first words of wakers, shifted, and whose.
+    wakers: Vec<(u64, usize)>,
+    /// Not told to be alone, whatever is found.
+    others: Vec<usize>,
+    table: u64,
+}
+
+impl<'m> Sweep<'m> {
+    pub(super) fn new(maps: &'m Maps) -> Self {
+        Self {
+            maps,
+            places: Vec::new(),
+            wakers: Vec::new(),
+            others: Vec::new(),
+            table: 0,
+        }
+    }
+
+    /// A task with its places.
+    pub(super) fn add(
+        &mut self,
+        owner: usize,
+        is_all: bool,
+        found: Found,
+        (cell, table): (usize, usize),
+    ) {
+        if !is_all {
+            self.others.push(owner);
+            return;
+        }
+        let places = found.places.into_iter();
+        self.places.extend(places.map(|place| (place, owner)));
+        self.wakers.push((shifted(cell as u64), owner));
+        self.table = shifted(table as u64);
+    }
+
+    /// Looks at all memory, and tells of each of `count` tasks whether it is alone.
+    pub(super) fn run(mut self, count: usize) -> Option<Vec<bool>> {
+        let mut alone = vec![true; count];
+        for &other in &self.others {
+            alone[other] = false;
+        }
+        if self.places.is_empty() {
+            return Some(alone);
+        }
+        self.places.sort_unstable_by_key(|(place, _)| place.start);
+        self.wakers.sort_unstable();
+        let pagemap = std::fs::File::open("/proc/self/pagemap").ok()?;
+        let ends = sleeping_stack_ends();
+        let mut words = Words::new();
+        let own = own_records();
+        let here = std::ptr::from_ref(&words).addr() as u64;
+        let buffer = words.words.as_ptr().addr() as u64;
+        let buffer = buffer..buffer + PART_BYTES;
+        let mut left = MOST_BYTES / PAGE;
+        for map in self.maps.iter() {
+            if !map.is_written || map.is_shared || map.start >= MOST_ADDRESS {
+                continue;
+            }
+            if own.iter().any(|own| own.contains(&map.start)) {
+                continue;
+            }
+            // What a stack has below its end is nobody's any more; of this thread's, what is
+            // above is not ours.
+            let is_in = |at: &u64| (map.start..map.limit).contains(at);
+            let from = ends.iter().chain([&here]).copied().filter(is_in).min();
+            let start = from.map_or(map.start, |from| from & !(PAGE - 1));
+            let mut present = Present::new(&pagemap);
+            for page in (start..map.limit).step_by(PAGE as usize) {
+                if !present.is(page) || own.iter().any(|own| own.contains(&page)) {
+                    continue;
+                }
+                left = left.checked_sub(1)?;
+                for part in (page..page + PAGE).step_by(PART_BYTES as usize) {
+                    // What is freed meanwhile leads nowhere.
+                    if let Some(read) = words.read(part, PART_BYTES) {
+                        self.look_at(part, read, &buffer, from.unwrap_or(0), &mut alone);
+                    }
+                }
+            }
+        }
+        Some(alone)
+    }
+
+    fn look_at(
+        &self,
+        part: u64,
+        words: &[u64],
+        buffer: &Range<u64>,
+        from: u64,
+        alone: &mut [bool],
+    ) {
+        let (Some((first, _)), Some((last, _))) = (self.places.first(), self.places.last()) else {
+            return;
+        };
+        let (least, most) = (first.start, last.start + super::MOST_FUTURE_BYTES);
+        for (index, word) in words.iter().enumerate() {
+            let noted = shifted(*word);
+            let at = part + 8 * index as u64;
+            if (least..most).contains(&noted) {
+                if at < from || buffer.contains(&at) {
+                    continue;
+                }
+                for owner in self.owners(noted) {
+                    // The future's own address is its executor's business.
+                    let is_future = self.is_start_of_future(noted, owner);
+                    if !is_future && !self.owners(shifted(at)).any(|of| of == owner) {
+                        alone[owner] = false;
+                    }
+                }
+            }
+            if let Ok(known) = self.wakers.binary_search_by_key(&noted, |(cell, _)| *cell) {
+                let neighbours = [index.checked_sub(1), Some(index + 1)];
+                let is_waker = neighbours.into_iter().flatten().any(|index| {
+                    words
+                        .get(index)
+                        .is_some_and(|word| shifted(*word) == self.table)
+                });
+                let (_, owner) = self.wakers[known];
+                let is_counted = at >= from && !buffer.contains(&at);
+                if is_waker && is_counted && !self.owners(shifted(at)).any(|of| of == owner) {
+                    alone[owner] = false;
+                }
+            }
+        }
+    }
+
+    /// Whose places an address is in.
+    fn owners(&self, noted: u64) -> impl Iterator<Item = usize> + '_ {
+        let next = self
+            .places
+            .partition_point(|(place, _)| place.start <= noted);
+        let before = self.places.get(..next).unwrap_or(&[]).iter().rev();
+        // No place is longer than the longest future.
+        before
+            .take_while(move |(place, _)| noted - place.start < super::MOST_FUTURE_BYTES)
+            .filter(move |(place, _)| place.contains(&noted))
+            .map(|(_, owner)| *owner)
+    }
+
+    fn is_start_of_future(&self, noted: u64, owner: usize) -> bool {
+        let first = self
+            .places
+            .partition_point(|(place, _)| place.start < noted);
+        let here = self.places.get(first..).unwrap_or(&[]).iter();
+        let mut here = here.take_while(|(place, _)| place.start == noted);
+        here.any(|(_, of)| *of == owner)
+    }
+}
+
+/// Which pages are there.
+struct Present<'f> {
+    pagemap: &'f std::fs::File,
+    /// What was read last: from which page on.
+    first: u64,
+    entries: Vec<u8>,
+}
+
+impl<'f> Present<'f> {
+    fn new(pagemap: &'f std::fs::File) -> Self {
+        Self {
+            pagemap,
+            first: 0,
+            entries: Vec::new(),
+        }
+    }
+
+    fn is(&mut self, page: u64) -> bool {
+        let number = page / PAGE;
+        let known = self.first..self.first + (self.entries.len() / 8) as u64;
+        if !known.contains(&number) {
+            self.entries.resize(4096, 0);
+            let read = self
+                .pagemap
+                .read_at(&mut self.entries, number * 8)
+                .unwrap_or(0);
+            self.entries.truncate(read & !7);
+            self.first = number;
+        }
+        let at = ((number - self.first) * 8) as usize;
+        let entry = self
+            .entries
+            .get(at..at + 8)
+            .and_then(|entry| entry.try_into().ok());
+        // In memory, or swapped out; where nobody tells, it is there.
+        entry.is_none_or(|entry| u64::from_le_bytes(entry) >> 62 != 0)
+    }
+}
+
+/// The stack pointers of threads that sleep.
+fn sleeping_stack_ends() -> Vec<u64> {
+    let of = |thread: u32| {
+        let path = format!("/proc/self/task/{thread}/syscall");
+        let line = std::fs::read_to_string(path).ok()?;
+        let sp = line.split_ascii_whitespace().rev().nth(1)?;
+        u64::from_str_radix(sp.trim_start_matches("0x"), 16).ok()
+    };
+    let threads = sys::thread_ids().unwrap_or_default();
+    threads.into_iter().filter_map(of).collect()
+}
+
+const PAGE: u64 = 4096;
+const PART_BYTES: u64 = super::BLOCK_BYTES;
+/// A quarter of a second's work.
+const MOST_BYTES: u64 = 256 << 20;

@@ -1,0 +1,19 @@
+//! Where other memory cannot be read nothing is suspected.
+//!
+//! Context: cold. Twin of `reach.rs`.
+
+use super::entry::Entry;
+
+/// A task that waits, with wakers that somebody keeps.
+#[derive(Debug)]
+#[allow(dead_code, reason = "nobody looks at it here")]
+pub(super) struct Asked {
+    pub(super) entry: &'static Entry,
+    pub(super) size_bytes: usize,
+    pub(super) wakers: u32,
+}
+
+/// Nothing is known.
+pub(super) fn alone(_asked: &[Asked]) -> Option<Vec<bool>> {
+    None
+}
