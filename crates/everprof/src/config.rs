@@ -453,7 +453,10 @@ mod tests {
             ("dump=11", &["may catch"]),
             ("trace=1", &["`trace=1`", "this version", "no `trace`"]),
             ("tasks=2", &["`tasks=2`", "on or off"]),
-            ("taskblock=soon", &["`taskblock=soon`", "a time such as 1ms"]),
+            (
+                "taskblock=soon",
+                &["`taskblock=soon`", "a time such as 1ms"],
+            ),
             ("blackbox=/run/x", &["no `blackbox`"]),
             (
                 "haep=1",

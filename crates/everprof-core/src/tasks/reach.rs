@@ -17,6 +17,7 @@
 //! suspected. Old words that mean nothing any more do the same: they hide a leak, and
 //! make none up.
 //!
+//! To be called on a thread that has no business with the tasks, since its stack is left out.
 //! What this itself notes of addresses is kept [`shifted`], so that it is not found.
 
 use std::ops::Range;
@@ -118,7 +119,11 @@ fn look_from(task: &Asked, maps: &Maps) -> Option<Found> {
                 return None;
             }
             found.wakers += wakers;
-            found.places.push(block..block + bytes);
+            // No further than known: what is behind may be another's.
+            let is_of_it =
+                |word: &u64| own.contains(word) || *word == pair.0 as u64 || *word == pair.1 as u64;
+            let last = part.iter().rposition(is_of_it).unwrap_or(0) as u64;
+            found.places.push(block..block + (last + 1) * WORD);
         }
         next = further;
     }

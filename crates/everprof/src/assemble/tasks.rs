@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use everprof_core::labels::LOST;
@@ -28,13 +29,14 @@ use super::modules::Modules;
 use super::named::Named;
 use super::places::Places;
 use crate::profile::Ask;
+use crate::start;
 use crate::task;
 use crate::tasks::{Leak, TaskRecord, TaskState};
 
 /// The watched tasks of this process now. `kind` is what a sample is called.
 pub(crate) fn tasks(kind: &str, ask: &Ask<'_>) -> Profile {
     modules::refresh();
-    let mut look = tasks::look(ask.leaked);
+    let mut look = look_at_all(ask.leaked);
     let lost = look.lost;
     let watched = look.tasks.len();
     if let Some(age) = ask.older_than {
@@ -62,6 +64,20 @@ fn seen_of_all(watched: usize, lost: usize) -> String {
     words
 }
 
+/// Looks at all tasks; with `reach` on a thread of everprof's own, as this one may have on its
+/// stack what wakes one of them.
+fn look_at_all(reach: bool) -> Look {
+    let own = reach.then(|| {
+        let (tell, told) = channel();
+        let thread =
+            start::spawn("everprof-tasks", move || _ = tell.send(tasks::look(true))).ok()?;
+        let look = told.recv().ok();
+        _ = thread.join();
+        look
+    });
+    own.flatten().unwrap_or_else(|| tasks::look(false))
+}
+
 fn may_be_leaked(task: &Seen) -> bool {
     task.leak != tasks::Leak::No
 }
@@ -69,7 +85,7 @@ fn may_be_leaked(task: &Seen) -> bool {
 /// The records of all tasks; with `reach`, also whether they alone can reach their wakers.
 pub(crate) fn task_records(reach: bool) -> Vec<TaskRecord> {
     modules::refresh();
-    let look = tasks::look(reach);
+    let look = look_at_all(reach);
     let sets = labels::sets_of(global::store());
     let addresses = |stack: Stack| stack.addresses.to_vec();
     let mut names = Names::default();

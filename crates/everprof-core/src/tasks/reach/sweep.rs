@@ -1,7 +1,8 @@
 //! Sweep: who else points to the places of tasks, in all memory that is written.
 //!
 //! Context: cold. Invariant: of what was swept every word was looked at; what was not swept is
-//! everprof's own, or what a sleeping thread's stack has left below its end.
+//! everprof's own, the stack of the thread that sweeps among it, or what a sleeping thread's
+//! stack has left below its end.
 //!
 //! Pages that were never touched are told by the kernel (/proc/self/pagemap) and passed over.
 
@@ -79,10 +80,13 @@ impl<'m> Sweep<'m> {
             if own.iter().any(|own| own.contains(&map.start)) {
                 continue;
             }
-            // What a stack has below its end is nobody's any more; of this thread's, what is
-            // above is not ours.
             let is_in = |at: &u64| (map.start..map.limit).contains(at);
-            let from = ends.iter().chain([&here]).copied().filter(is_in).min();
+            // This thread is everprof's own, and knows all of it.
+            if is_in(&here) {
+                continue;
+            }
+            // What a stack has below its end is nobody's any more.
+            let from = ends.iter().copied().filter(is_in).min();
             let start = from.map_or(map.start, |from| from & !(PAGE - 1));
             let mut present = Present::new(&pagemap);
             for page in (start..map.limit).step_by(PAGE as usize) {

@@ -346,7 +346,11 @@ fn our_own_errors_name_the_parameter() {
         ("heap?idle=yes", 400, "0 or 1"),
         ("heap?label=x", 400, "key:value"),
         ("trace", 501, "it has heap, threads, profile"),
-        ("threads?leaked=1", 400, "\"leaked\" parameter is not supported"),
+        (
+            "threads?leaked=1",
+            400,
+            "\"leaked\" parameter is not supported",
+        ),
         ("trace?seconds=1", 501, "no \"trace\""),
         ("threads", 501, "no such kernel"),
     ] {
