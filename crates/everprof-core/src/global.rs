@@ -105,13 +105,14 @@ pub fn on_start() {
     }
 }
 
-/// The set of the labels that a thread of this process has now, as far as that is known:
-/// of the first thread, and of those whose creation was seen. 0: none. Cold.
+/// The set of the labels that a thread of this process has now, 0: none. Known of the first
+/// thread, and of those whose creation was seen. Cold.
 #[must_use]
-pub fn labels_of(tid: u32) -> u32 {
+pub fn labels_of(tid: u32) -> Option<u32> {
     // Relaxed, both: see `on_start`. A fork's child is another process.
     if tid == FIRST_PROCESS.load(Ordering::Relaxed) && tid == sys::process_id() {
-        return spawn().labels_at(FIRST_LABELS_AT.load(Ordering::Relaxed) as u64);
+        let at = FIRST_LABELS_AT.load(Ordering::Relaxed) as u64;
+        return Some(spawn().labels_at(at));
     }
     spawn().labels_of(tid)
 }

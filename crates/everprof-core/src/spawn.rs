@@ -195,13 +195,12 @@ impl<'s> Recorder<'s> {
         parts.ledger.table.stack(known.bucket?)
     }
 
-    /// The set of the labels that another thread has now, if its creation was seen; 0:
-    /// none. Cold. One that is just ending may seem to have none, or lost ones.
+    /// The set of the labels that another thread has now; 0: none. `None`: its creation was
+    /// not seen. Cold. One that is just ending may seem to have none, or lost ones.
     #[must_use]
-    pub fn labels_of(self, tid: u32) -> u32 {
-        let parts = self.store.own_region().and_then(Parts::open);
-        let known = parts.and_then(|parts| parts.find(tid));
-        known.map_or(labels::NONE, |known| self.labels_at(known.labels_at))
+    pub fn labels_of(self, tid: u32) -> Option<u32> {
+        let known = self.store.own_region().and_then(Parts::open)?.find(tid)?;
+        Some(self.labels_at(known.labels_at))
     }
 
     /// As `labels_of`, of the thread whose state has its labels at that address.

@@ -30,8 +30,9 @@ pub struct ThreadRecord {
     /// The addresses of the calls that it is in, innermost first; a number below 64 says
     /// that there is more that was not recorded, or that there is no stack.
     pub stack: Vec<u64>,
-    /// The labels in force on it ([`label`](crate::label)), as far as they are known: of
-    /// threads whose beginning was seen, and of those that wait in something recorded.
+    /// The labels in force where its stack is ([`label`](crate::label)), as far as they are
+    /// known: of threads whose beginning was seen, of those that run, and of those that wait
+    /// in something recorded.
     pub labels: Vec<(String, String)>,
 }
 

@@ -171,13 +171,13 @@ mod real {
                 next.recv().unwrap();
             });
             let tid = told.recv().unwrap();
-            assert_eq!(recorder.labels_of(tid), one.set_in(made));
+            assert_eq!(recorder.labels_of(tid), Some(one.set_in(made)));
             go.send(()).unwrap();
             told.recv().unwrap();
-            assert_eq!(recorder.labels_of(tid), two.set_in(made));
+            assert_eq!(recorder.labels_of(tid), Some(two.set_in(made)));
             go.send(()).unwrap();
         });
-        assert_eq!(recorder.labels_of(u32::MAX), labels::NONE);
+        assert_eq!(recorder.labels_of(u32::MAX), None);
         assert_eq!(recorder.labels_at(8), labels::NONE, "nothing is there");
     }
 

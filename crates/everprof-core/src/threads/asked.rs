@@ -23,7 +23,7 @@ use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use super::Process;
 use crate::signal::{self, Arrival};
 use crate::stack::{self, Captured, MAX_DEPTH, Registers, StackEnd, platform};
-use crate::{clock, local, sys};
+use crate::{clock, global, labels, local, sys};
 
 /// As many as are asked at one time. More running threads than that wait for a place,
 /// and for a processor anyway.
@@ -53,6 +53,8 @@ struct Slot {
     depth: AtomicU32,
     end: AtomicU32,
     held_nanos: AtomicU64,
+    /// The set of the labels that the handler found in force.
+    labels: AtomicU32,
     words: UnsafeCell<[u64; MAX_DEPTH]>,
 }
 
@@ -97,6 +99,8 @@ impl Question {
 pub(super) struct Answer {
     pub(super) captured: Captured,
     pub(super) held_nanos: u64,
+    /// The set in force.
+    pub(super) labels: u32,
 }
 
 /// Why a thread was not asked.
@@ -183,6 +187,7 @@ impl Pool {
                 end: StackEnd::from_number(slot.end.load(Ordering::Relaxed)),
             },
             held_nanos: slot.held_nanos.load(Ordering::Relaxed),
+            labels: slot.labels.load(Ordering::Relaxed),
         })
     }
 
@@ -260,6 +265,8 @@ fn answer_here(arrival: &Arrival<'_>) -> bool {
     // Relaxed, all: published by the state.
     slot.depth.store(captured.depth as u32, Ordering::Relaxed);
     slot.end.store(captured.end.number(), Ordering::Relaxed);
+    let labels = local::with(|local| labels::in_force(global::store(), local));
+    slot.labels.store(labels, Ordering::Relaxed);
     let held_nanos = clock::early_nanos().saturating_sub(start_nanos);
     slot.held_nanos.store(held_nanos, Ordering::Relaxed);
     // Release: publishes words and figures. Pairs with the Acquire in `answer`.

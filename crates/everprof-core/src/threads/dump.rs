@@ -31,6 +31,8 @@ impl Dump {
                 .get(row.first..row.first + row.depth)
                 .unwrap_or(&[]),
             end: row.end,
+            labels: row.labels,
+            creator: row.creator,
         })
     }
 
@@ -88,6 +90,11 @@ pub struct Thread<'d> {
     pub stack: &'d [u64],
     /// Why the stack has no more frames.
     pub end: StackEnd,
+    /// The set of the labels that were in force when its stack was as it is told here; 0: none.
+    /// `None`: not known.
+    pub labels: Option<u32>,
+    /// The addresses, leaf first, of the stack that created it, if that was seen.
+    pub creator: Option<&'static [u64]>,
 }
 
 /// What a thread does.
@@ -200,6 +207,8 @@ pub(super) struct Row {
     pub(super) first: usize,
     pub(super) depth: usize,
     pub(super) end: StackEnd,
+    pub(super) labels: Option<u32>,
+    pub(super) creator: Option<&'static [u64]>,
 }
 
 /// A thread's name. Linux keeps 15 bytes of it.

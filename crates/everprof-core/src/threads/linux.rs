@@ -32,7 +32,7 @@ use tasks::Tasks;
 use super::dump::{Collected, Dump, Missing, Name, Row, Source, State};
 use super::turn::Turn;
 use crate::stack::{self, Captured, MAX_DEPTH, Registers, StackEnd, platform};
-use crate::{clock, global, local, own_threads, sys};
+use crate::{clock, global, labels, local, own_threads, sys};
 
 mod asked;
 mod blocked;
@@ -247,16 +247,19 @@ impl Collection {
         }
         if id == self.this {
             let registers = Registers::here();
-            let captured = local::with(|local| {
-                stack::capture(&registers, &local.stack, self.out.as_mut_slice(), &(0..0))
+            let (captured, labels) = local::with(|local| {
+                let out = self.out.as_mut_slice();
+                let captured = stack::capture(&registers, &local.stack, out, &(0..0));
+                (captured, labels::in_force(global::store(), local))
             });
-            return self.add(id, State::Running, Source::Itself, captured);
+            return self.add(id, State::Running, Source::Itself, captured, Some(labels));
         }
         let recorded = self
             .recorded
             .stack_of(id, &mut self.looker, self.out.as_mut_slice());
         if let Some((wait, captured)) = recorded {
-            return self.add(id, State::Unknown, Source::Recorded(wait), captured);
+            let labels = Some(wait.labels);
+            return self.add(id, State::Unknown, Source::Recorded(wait), captured, labels);
         }
         let mut pending = Pending {
             id,
@@ -276,16 +279,16 @@ impl Collection {
             .look(&self.tasks, pending.id, self.out.as_mut_slice());
         pending.phase = match seen {
             Seen::Gone => self.miss(pending, Missing::Exited),
-            Seen::Asleep(state, captured) => {
-                self.add(pending.id, state, Source::Outside, captured);
+            Seen::Asleep(state, captured, labels) => {
+                self.add(pending.id, state, Source::Outside, captured, labels);
                 Phase::Over
             }
-            Seen::AsleepCut(state, captured) => {
+            Seen::AsleepCut(state, captured, labels) => {
                 pending.state = state;
                 if calls::goes_on(state) {
                     Phase::ToAsk
                 } else {
-                    self.add(pending.id, state, Source::Outside, captured);
+                    self.add(pending.id, state, Source::Outside, captured, labels);
                     Phase::Over
                 }
             }
@@ -427,7 +430,8 @@ impl Collection {
         let source = Source::Signalled {
             held_nanos: answer.held_nanos,
         };
-        self.add(thread.id, thread.state, source, answer.captured);
+        let labels = Some(answer.labels);
+        self.add(thread.id, thread.state, source, answer.captured, labels);
         Phase::Over
     }
 
@@ -459,12 +463,21 @@ impl Collection {
             depth: 0,
             end: StackEnd::NoWalk,
         };
-        self.add(thread.id, thread.state, Source::Missing(missing), nothing);
+        let labels = global::labels_of(thread.id);
+        let source = Source::Missing(missing);
+        self.add(thread.id, thread.state, source, nothing, labels);
         Phase::Over
     }
 
     /// Adds a row whose stack is at the front of `out`.
-    fn add(&mut self, id: u32, state: State, source: Source, captured: Captured) {
+    fn add(
+        &mut self,
+        id: u32,
+        state: State,
+        source: Source,
+        captured: Captured,
+        labels: Option<u32>,
+    ) {
         let first = self.collected.frames.len();
         let stack = self.out.get(..captured.depth).unwrap_or(&[]);
         self.collected.frames.extend_from_slice(stack);
@@ -477,6 +490,9 @@ impl Collection {
             first,
             depth: stack.len(),
             end: captured.end,
+            labels,
+            // Now, as a thread that has ended is not known any more.
+            creator: global::spawn().creator_of(id),
         });
     }
 }

@@ -13,18 +13,18 @@ use std::io;
 use super::tasks::{self, TaskFile, Tasks, number};
 use crate::stack::backend::{Leaf, Reader};
 use crate::stack::{Captured, Registers, StackEnd};
-use crate::sys;
 use crate::threads::State;
+use crate::{global, sys};
 
 /// What a look showed.
 #[derive(Debug)]
 pub(super) enum Seen {
     /// There is no such thread any more.
     Gone,
-    /// It sleeps, and this is its whole stack.
-    Asleep(State, Captured),
-    /// It sleeps, and this is the leaf end of its stack.
-    AsleepCut(State, Captured),
+    /// It sleeps, and this is its whole stack, with its labels if they are known.
+    Asleep(State, Captured, Option<u32>),
+    /// It sleeps, and this is the leaf end of its stack, with the same.
+    AsleepCut(State, Captured, Option<u32>),
     /// It runs or is ready to; it has taken so many nanoseconds of processor time.
     Running(u64),
     /// It slept, and ran while its stack was read.
@@ -100,6 +100,8 @@ impl Looker {
                 _ => Leaf::Interrupted,
             };
             let captured = self.reader.capture(registers, leaf, out);
+            // Of the same moment, as what is asked next says.
+            let labels = global::labels_of(thread);
             let after_nanos = sys::thread_cpu_nanos(thread);
             let slept = after_nanos == Some(before_nanos);
             self.reader.slept(slept);
@@ -108,8 +110,8 @@ impl Looker {
             }
             if slept {
                 return match captured.end {
-                    StackEnd::Root | StackEnd::Truncated => Seen::Asleep(state, captured),
-                    _ => Seen::AsleepCut(state, captured),
+                    StackEnd::Root | StackEnd::Truncated => Seen::Asleep(state, captured, labels),
+                    _ => Seen::AsleepCut(state, captured, labels),
                 };
             }
         }

@@ -110,10 +110,9 @@ fn assemble(
     let modules = Modules::of_this_process();
     let mut named = Named::new(&types, &modules, ask.names);
     let stacks: Vec<_> = dump.iter().map(|t| named.stack(t.stack)).collect();
-    let spawn = global::spawn();
     let creators: HashMap<u32, Vec<LocationId>> = dump
         .iter()
-        .filter_map(|t| Some((t.id, named.stack(spawn.creator_of(t.id)?))))
+        .filter_map(|t| Some((t.id, named.stack(t.creator?))))
         .collect();
     named.finish();
     let (mut profile, mut places) = named.begin(&types);
@@ -154,12 +153,9 @@ fn assemble(
         if !creator.is_empty() {
             labels.push(Label::string(CREATOR_LABEL, &creator));
         }
-        // Read a little later than the stack. One that waits has those it began with, which
-        // are known of any thread.
-        let set = match wait {
-            Some(wait) => wait.labels,
-            None => global::labels_of(thread.id),
-        };
+        // One that waits has those it began with, which are known of any thread.
+        let set = thread.labels.or(wait.map(|wait| wait.labels));
+        let set = set.unwrap_or(everprof_core::labels::NONE);
         sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);
         profile.push_sample(&stack, &[1], &labels);
     }
