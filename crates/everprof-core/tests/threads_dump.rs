@@ -103,8 +103,15 @@ fn still(line: &str, id: u32) -> bool {
     })
 }
 
-fn forever<T>(value: T) -> &'static T {
-    Box::leak(Box::new(value))
+/// Not given back, and not leaked either: a leak checker finds it here, when the threads that
+/// have it are gone.
+fn forever<T: Sync>(value: T) -> &'static T {
+    static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let value: &'static T = Box::leak(Box::new(value));
+    KEPT.lock()
+        .unwrap()
+        .push(ptr::from_ref(value).expose_provenance());
+    value
 }
 
 fn locked() -> (&'static Mutex<()>, MutexGuard<'static, ()>) {
@@ -282,7 +289,12 @@ fn sleeping_threads_are_walked_whole_and_undisturbed() {
                     assert!(matches!(thread.state, State::InCall { .. }), "{name}");
                 }
             }
-            started.assert_whole(&thread);
+            // AddressSanitizer stands in front of `poll` and others with frames that are aligned
+            // anew, which neither tables nor first instructions tell from outside: there the
+            // stack says that it ends.
+            if !cfg!(everprof_sanitizer = "address") {
+                started.assert_whole(&thread);
+            }
         }
     }
 }
