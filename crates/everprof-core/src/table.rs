@@ -438,6 +438,24 @@ where
             .array(at.plus_bytes(mem::size_of::<Bucket<C>>())?, depth)
     }
 
+    /// Whether the bucket at `at`, of this region's tables, is that of `key`.
+    #[must_use]
+    #[inline]
+    pub(crate) fn is_of(region: Region<'a>, at: Offset, key: &Key<'_>) -> bool {
+        let Some(bucket) = region.get::<Bucket<C>>(at) else {
+            return false;
+        };
+        // Relaxed: written before the bucket was linked.
+        let depth = bucket.depth.load(Ordering::Relaxed) as usize;
+        depth == key.stack.len()
+            && bucket.extra() == key.extra
+            && bucket.labels() == key.labels
+            && at
+                .plus_bytes(mem::size_of::<Bucket<C>>())
+                .and_then(|at| region.array::<u64>(at, depth))
+                .is_some_and(|stack| stack == key.stack)
+    }
+
     /// What finds the bucket at `at`.
     #[must_use]
     pub fn key(&self, at: Offset) -> Option<Key<'a>> {

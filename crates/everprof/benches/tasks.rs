@@ -1,7 +1,7 @@
 //! What watching costs a poll, and what a dump of many tasks costs.
 //!
 //! `cargo bench -p everprof --bench tasks`; with an argument one part alone, for counting
-//! instructions: `bare`, `off`, `on`, `dump`.
+//! instructions: `polls` or `wakes` with `bare`, `off` or `on`; `dump`.
 //!
 //! A poll is that of a future of a few frames whose leaf keeps a waker and is woken by it: what
 //! it takes besides is the same watched and unwatched, so that the difference is ours.
@@ -45,20 +45,26 @@ macro_rules! layers {
         }
     )+ };
 }
-layers!(one => leaf, two => one, three => two, four => three, five => four, six => five);
+layers!(one => leaf, two => one, three => two);
 
 fn boxed(future: impl Future<Output = ()> + 'static) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(future)
 }
 
-/// Polls and wakes; nanoseconds each.
-fn polls(future: &mut Pin<Box<dyn Future<Output = ()>>>, slot: &Slot, rounds: u32) -> f64 {
+/// Polls, and wakes if that is wanted; nanoseconds each.
+fn polls(
+    future: &mut Pin<Box<dyn Future<Output = ()>>>,
+    slot: &Slot,
+    rounds: u32,
+    wakes: bool,
+) -> f64 {
     let waker = Waker::from(Arc::new(Nobody));
     let mut context = Context::from_waker(&waker);
     let begun = Instant::now();
     for _ in 0..rounds {
         let _ = black_box(future.as_mut().poll(&mut context));
-        if let Ok(mut kept) = slot.lock()
+        if wakes
+            && let Ok(mut kept) = slot.lock()
             && let Some(waker) = kept.take()
         {
             waker.wake();
@@ -75,28 +81,29 @@ fn main() {
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|name| name == part);
     let rounds = if wanted.is_empty() { 200_000 } else { 20_000 };
     let slot = Slot::default();
-    let mut bare = boxed(six(Arc::clone(&slot)));
-    let mut watched = boxed(six(Arc::clone(&slot)).watched());
+    let mut bare = boxed(three(Arc::clone(&slot)));
+    let mut watched = boxed(three(Arc::clone(&slot)).watched());
     let mut off = boxed(unseen(&slot));
-    let mut best = [f64::MAX; 3];
-    for _ in 0..9 {
-        // In turn, so that whatever else the machine does falls on all of them.
-        if wants("bare") {
-            best[0] = best[0].min(polls(&mut bare, &slot, rounds));
+    for (wakes, what) in [(false, "poll"), (true, "poll and wake")] {
+        if !wants(if wakes { "wakes" } else { "polls" }) {
+            continue;
         }
-        if wants("off") {
-            best[1] = best[1].min(polls(&mut off, &slot, rounds));
+        let mut best = [f64::MAX; 3];
+        for _ in 0..9 {
+            // In turn, so that whatever else the machine does falls on all of them.
+            let futures = [("bare", &mut bare), ("off", &mut off), ("on", &mut watched)];
+            for ((name, future), best) in futures.into_iter().zip(&mut best) {
+                if wants(name) {
+                    *best = best.min(polls(future, &slot, rounds, wakes));
+                }
+            }
         }
-        if wants("on") {
-            best[2] = best[2].min(polls(&mut watched, &slot, rounds));
-        }
+        let [bare, off, on] = best;
+        println!("{what}, ns: bare {bare:.1}, not seen {off:.1}, seen {on:.1}");
     }
-    println!(
-        "poll and wake, ns: bare {:.1}, not seen {:.1}, seen {:.1}",
-        best[0], best[1], best[2]
-    );
     drop(watched);
     if wants("dump") {
+        dump(10);
         dump(100_000);
     }
 }
@@ -104,7 +111,7 @@ fn main() {
 /// A future that was made while tasks were off: watched in type alone.
 fn unseen(slot: &Slot) -> impl Future<Output = ()> + use<> {
     everprof::tasks::set_watching(false);
-    let future = six(Arc::clone(slot)).watched();
+    let future = three(Arc::clone(slot)).watched();
     everprof::tasks::set_watching(true);
     future
 }
@@ -114,18 +121,18 @@ fn dump(count: usize) {
     let before = resident_bytes();
     let mut tasks: Vec<_> = slots
         .iter()
-        .map(|slot| boxed(six(Arc::clone(slot))))
+        .map(|slot| boxed(three(Arc::clone(slot))))
         .collect();
     poll_all(&mut tasks);
     let bare = resident_bytes() - before;
-    drop(tasks);
-    let slots: Vec<Slot> = (0..count).map(|_| Slot::default()).collect();
+    // Kept, so that the memory of these is not that of the others.
+    let more: Vec<Slot> = (0..count).map(|_| Slot::default()).collect();
     let before = resident_bytes();
-    let mut tasks: Vec<_> = slots
+    let mut watched_tasks: Vec<_> = more
         .iter()
-        .map(|slot| boxed(six(Arc::clone(slot)).watched()))
+        .map(|slot| boxed(three(Arc::clone(slot)).watched()))
         .collect();
-    poll_all(&mut tasks);
+    poll_all(&mut watched_tasks);
     let watched = resident_bytes() - before;
     for _ in 0..3 {
         let begun = Instant::now();

@@ -16,7 +16,7 @@ use crate::local::{self, Local};
 use crate::scratch::or_no_stack;
 use crate::stack::{self, Captured, Registers, StackEnd};
 use crate::sync::Ordering;
-use crate::table::Key;
+use crate::table::{Key, Sides, Table};
 
 /// Why a stack was captured; with it buckets are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +65,6 @@ pub(super) fn leaf(cell: &'static Entry, how: How, registers: &Registers) {
     let Some(region) = store.own_region() else {
         return;
     };
-    let Some(ledger) = Ledger::open(region, ledger::Name::TASK) else {
-        return;
-    };
     let at = (count & !WOKE_ITSELF) as usize;
     let place = task.leaves.get(at);
     let before = place.and_then(|leaf| Offset::from_raw(leaf.load(Ordering::Relaxed)));
@@ -79,8 +76,8 @@ pub(super) fn leaf(cell: &'static Entry, how: How, registers: &Registers) {
             labels,
         };
         match before {
-            Some(bucket) if ledger.table.key(bucket) == Some(key) => Some(bucket),
-            _ => ledger.bucket(&key),
+            Some(bucket) if Table::<Sides>::is_of(region, bucket, &key) => Some(bucket),
+            _ => Ledger::open(region, ledger::Name::TASK)?.bucket(&key),
         }
     });
     let Some(bucket) = bucket else {

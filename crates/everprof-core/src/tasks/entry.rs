@@ -117,6 +117,9 @@ const CHANGE: u64 = 1 << 8;
 pub(crate) struct Word(u64);
 
 impl Word {
+    /// Of no task.
+    pub(crate) const FREE: Self = Self(0);
+
     pub(crate) fn stage(self) -> Stage {
         match self.0 & STAGES {
             0 => Stage::Free,

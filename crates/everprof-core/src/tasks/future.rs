@@ -59,10 +59,11 @@ impl<F: Future> Future for Watched<F> {
             Some(task) if is_on() => {
                 let at = std::ptr::from_ref(&*future).addr();
                 let registers = Registers::here();
-                let Some(polling) = Polling::begin(task, context.waker(), at, &registers) else {
+                let mut polling = Polling::NOTHING;
+                let Some(cell) = polling.begin(task, context.waker(), at, &registers) else {
                     return future.poll(context);
                 };
-                let lent = waker::lent(polling.cell());
+                let lent = waker::lent(cell);
                 let mut lent = Context::from_waker(&lent);
                 // Behind a pointer that the compiler cannot look through, so that the future
                 // has a frame, and a name, of its own.

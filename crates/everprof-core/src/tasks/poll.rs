@@ -26,7 +26,7 @@ use super::thread::Polled;
 use super::{tally, waker};
 use crate::arena::Offset;
 use crate::global;
-use crate::labels::{self, Labels};
+use crate::labels::Labels;
 use crate::ledger::{self, Ledger};
 use crate::settings::Name;
 use crate::stack::Registers;
@@ -35,12 +35,13 @@ use crate::sync::Ordering;
 use crate::waits::chance::Threshold;
 use crate::waits::now_nanos;
 
-/// A poll under way.
+/// A poll under way, or none.
+///
+/// Filled in place, not returned: copies of it were a tenth of what a poll costs.
 #[derive(Debug)]
 pub(super) struct Polling {
-    task: &'static Entry,
-    /// Whose waker is lent.
-    cell: &'static Entry,
+    /// The task, and the cell whose waker is lent. `None`: no poll, or it is over.
+    polled: Option<(&'static Entry, &'static Entry)>,
     /// The task in whose poll this one is, if its waker was lent for this one.
     outer: Option<&'static Entry>,
     thread_before: Polled,
@@ -48,7 +49,6 @@ pub(super) struct Polling {
     before: Before,
     began_nanos: u64,
     flags: u64,
-    is_over: bool,
 }
 
 /// What was known before the poll.
@@ -74,15 +74,33 @@ pub(super) enum Outcome {
 }
 
 impl Polling {
-    /// A poll of `task` begins, in the caller's frame. `None`: it cannot be seen; it is to
-    /// be polled with the executor's waker.
-    #[inline]
+    /// No poll.
+    pub(super) const NOTHING: Self = Self {
+        polled: None,
+        outer: None,
+        thread_before: Polled::NOTHING,
+        labels_before: Labels::NONE,
+        before: Before {
+            word: Word::FREE,
+            since_nanos: 0,
+            woken_nanos: 0,
+            leaves: [0; MOST_LEAVES],
+            leaf_count: 0,
+        },
+        began_nanos: 0,
+        flags: 0,
+    };
+
+    /// A poll of `task` begins, in the caller's frame; this was none. The cell whose waker is to
+    /// be lent. `None`: it cannot be seen; it is to be polled with the executor's waker.
+    #[inline(never)]
     pub(super) fn begin(
+        &mut self,
         task: &'static Entry,
         outer: &Waker,
         future_at: usize,
         registers: &Registers,
-    ) -> Option<Self> {
+    ) -> Option<&'static Entry> {
         let store = global::store();
         let Some(_) = store.own_region() else {
             note_untracked(task);
@@ -107,22 +125,21 @@ impl Polling {
             return None;
         };
         let local = this_thread();
-        let thread_before = local.tasks.polled.get();
+        self.polled = Some((task, cell));
+        self.outer = outer_cell;
+        self.thread_before = local.tasks.polled.get();
         let word = task.word();
-        let before = Before {
-            word,
-            since_nanos: task.since_nanos.load(Ordering::Relaxed),
-            woken_nanos: task.woken_nanos.load(Ordering::Relaxed),
-            leaves: [const { 0 }; MOST_LEAVES],
-            leaf_count: task.leaf_count.load(Ordering::Relaxed) & !WOKE_ITSELF,
-        };
-        let mut before = before;
-        for (copy, leaf) in before.leaves.iter_mut().zip(&task.leaves) {
+        self.before.word = word;
+        self.before.since_nanos = task.since_nanos.load(Ordering::Relaxed);
+        self.before.woken_nanos = task.woken_nanos.load(Ordering::Relaxed);
+        self.before.leaf_count = task.leaf_count.load(Ordering::Relaxed) & !WOKE_ITSELF;
+        for (copy, leaf) in self.before.leaves.iter_mut().zip(&task.leaves) {
             *copy = leaf.load(Ordering::Relaxed);
         }
         let began_nanos = now_nanos();
-        let flags = flags_at(task, word);
-        task.enter(Stage::Polled, flags);
+        self.began_nanos = began_nanos;
+        self.flags = flags_at(task, word);
+        task.enter(Stage::Polled, self.flags);
         task.woken_nanos.store(0, Ordering::Relaxed);
         task.since_nanos.store(began_nanos, Ordering::Relaxed);
         task.leaf_count.store(0, Ordering::Relaxed);
@@ -135,41 +152,20 @@ impl Polling {
             cell: Some(cell),
             below: registers.sp,
         });
-        Some(Self {
-            task,
-            cell,
-            outer: outer_cell,
-            thread_before,
-            labels_before: labels::enter(task.labels()),
-            before,
-            began_nanos,
-            flags,
-            is_over: false,
-        })
+        self.labels_before = local.labels.replace(task.labels());
+        Some(cell)
     }
 
-    /// The cell whose waker is to be lent.
-    pub(super) fn cell(&self) -> &'static Entry {
-        self.cell
-    }
-
-    /// It is over.
-    #[inline]
-    pub(super) fn end(mut self, outcome: Outcome) {
-        self.finish(outcome);
-    }
-
-    #[inline]
-    fn finish(&mut self, outcome: Outcome) {
-        if self.is_over {
+    /// It is over, if it was under way.
+    #[inline(never)]
+    pub(super) fn end(&mut self, outcome: Outcome) {
+        let Some((task, cell)) = self.polled.take() else {
             return;
-        }
-        self.is_over = true;
+        };
         let local = this_thread();
-        labels::enter(self.labels_before);
+        local.labels.set(self.labels_before);
         local.tasks.polled.set(self.thread_before);
         let now_nanos = now_nanos();
-        let task = self.task;
         // Relaxed, all fields below: this is the poller.
         let count = task.leaf_count.load(Ordering::Relaxed);
         let mut waits_on = false;
@@ -183,7 +179,7 @@ impl Polling {
                 if outcome == Outcome::Unwound {
                     flags |= UNTRACKED;
                 }
-                waits_on = self.waits_on(count);
+                waits_on = self.waits_on(task, count);
                 let since_nanos = match waits_on {
                     true => self.before.since_nanos,
                     false => now_nanos,
@@ -198,13 +194,13 @@ impl Polling {
         {
             capture::leaf(outer, How::Awaits, &Registers::here());
         }
-        self.charge(now_nanos, waits_on);
+        self.charge(task, now_nanos, waits_on);
         // SAFETY: the reference that `attach` took for this poll.
-        waker::end(self.cell, unsafe { self.cell.cell.release() });
+        waker::end(cell, unsafe { cell.cell.release() });
     }
 
     /// Nobody woke it, and it stands where it stood.
-    fn waits_on(&self, count: u32) -> bool {
+    fn waits_on(&self, task: &Entry, count: u32) -> bool {
         let before = &self.before;
         before.word.stage() == Stage::Waiting
             && before.woken_nanos == 0
@@ -212,14 +208,14 @@ impl Polling {
             && before
                 .leaves
                 .iter()
-                .zip(&self.task.leaves)
+                .zip(&task.leaves)
                 .take(count as usize)
                 .all(|(before, leaf)| *before == leaf.load(Ordering::Relaxed))
     }
 
     /// Counts what of the three times is due.
     #[inline]
-    fn charge(&self, now_nanos: u64, waits_on: bool) {
+    fn charge(&self, task: &Entry, now_nanos: u64, waits_on: bool) {
         let store = global::store();
         let period_nanos = store.settings().get(Name::TaskblockPeriod);
         if period_nanos == 0 {
@@ -247,13 +243,13 @@ impl Polling {
         // A wait that was over before it began is none.
         let wait_due = wait != 0 && wait > threshold.nanos;
         if wait_due || ready > threshold.nanos || polled > threshold.nanos {
-            self.charge_due(store, threshold, [wait, ready, polled]);
+            self.charge_due(task, store, threshold, [wait, ready, polled]);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn charge_due(&self, store: &Store, threshold: Threshold, nanos: [u64; 3]) {
+    fn charge_due(&self, task: &Entry, store: &Store, threshold: Threshold, nanos: [u64; 3]) {
         let Some(region) = store.own_region() else {
             return;
         };
@@ -261,7 +257,7 @@ impl Polling {
             return;
         };
         let before = &self.before;
-        let made_by = [self.task.made_by.load(Ordering::Relaxed)];
+        let made_by = [task.made_by.load(Ordering::Relaxed)];
         let kept = (before.leaf_count as usize).min(MOST_LEAVES);
         let stacks = match before.leaves.get(..kept) {
             Some(leaves) if kept != 0 => leaves,
@@ -287,7 +283,7 @@ impl Polling {
 /// A poll that unwinds.
 impl Drop for Polling {
     fn drop(&mut self) {
-        self.finish(Outcome::Unwound);
+        self.end(Outcome::Unwound);
     }
 }
 

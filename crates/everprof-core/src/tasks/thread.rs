@@ -29,7 +29,7 @@ pub(super) struct Polled {
 }
 
 impl Polled {
-    const NOTHING: Self = Self {
+    pub(super) const NOTHING: Self = Self {
         cell: None,
         below: 0,
     };

@@ -169,7 +169,7 @@ fn between(then_nanos: u64, now_nanos: u64) -> Duration {
 }
 
 /// What makes tasks one sample.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Group<'l> {
     leaves: &'l [u32],
     made_by: u32,
@@ -206,7 +206,8 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
     profile.set_period_type(kind, "count");
     profile.period = 1;
     profile.time_nanos = as_value(super::now_unix_nanos());
-    let mut groups: HashMap<Group<'_>, (usize, i64, u64)> = HashMap::new();
+    let mut groups: Vec<(Group<'_>, usize, i64, u64)> = Vec::new();
+    let mut numbers: HashMap<Group<'_>, usize> = HashMap::new();
     let mut yields: HashMap<u32, bool> = HashMap::new();
     for (at, task) in look.tasks.iter().enumerate() {
         let first = task.leaves().first().copied();
@@ -229,12 +230,18 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
                 0
             },
         };
-        let (_, count, waited_nanos) = groups.entry(group).or_insert((at, 0, 0));
+        // Those that were made in a loop follow one another, and are not hashed.
+        let known = match groups.last() {
+            Some((last, ..)) if *last == group => groups.len() - 1,
+            _ => *numbers.entry(group).or_insert_with(|| {
+                groups.push((group, at, 0, 0));
+                groups.len() - 1
+            }),
+        };
+        let (_, _, count, waited_nanos) = &mut groups[known];
         *count += 1;
         *waited_nanos += waited(task, look.now_nanos).as_nanos() as u64;
     }
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_unstable_by_key(|(_, (at, ..))| *at);
     let mut assembly = Assembly {
         look,
         named: &named,
@@ -244,7 +251,7 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
         places,
         names: Names::default(),
     };
-    for (group, (at, count, waited_nanos)) in &groups {
+    for (group, at, count, waited_nanos) in &groups {
         if let Some(task) = look.tasks.get(*at) {
             assembly.push(group, task, *count, *waited_nanos);
         }
