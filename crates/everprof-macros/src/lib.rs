@@ -34,6 +34,30 @@ use proc_macro::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, Tok
 ///
 /// On anything but an `async fn` with a body: a function that returns a future is watched by
 /// `.watched()` on that.
+///
+/// ```compile_fail
+/// #[everprof::watched]
+/// fn serve() -> impl Future<Output = ()> {
+///     async {}
+/// }
+/// ```
+///
+/// ```compile_fail
+/// #[everprof::watched(name = "serve")]
+/// async fn serve() {}
+/// ```
+///
+/// ```compile_fail
+/// #[everprof::watched]
+/// struct Served;
+/// ```
+///
+/// ```compile_fail
+/// trait Serve {
+///     #[everprof::watched]
+///     async fn serve(&self);
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn watched(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let result = match arguments.into_iter().next() {

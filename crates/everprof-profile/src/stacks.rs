@@ -547,6 +547,64 @@ thread 9 [no stack: it blocks the signal]:
         assert_eq!(&buffer[..written], cut.as_bytes());
     }
 
+    /// A task that waits in two places, and two that are not told apart.
+    fn tasks() -> Profile {
+        let mut profile = Profile::new(&[("tasks", "count"), ("waited", "nanoseconds")]);
+        let mut place = |address, name, file| {
+            let at = profile.add_location(address, None);
+            let function = profile.add_function(Function {
+                name,
+                file,
+                ..Function::default()
+            });
+            let line = Line {
+                function,
+                line: 3,
+                column: 0,
+            };
+            profile.set_lines(at, &[line]);
+            at
+        };
+        let left = place(0x100, "app::left", "");
+        let right = place(0x200, "app::right", "");
+        let made = place(0x22, TASK_MADE_FRAME, "");
+        let main = place(0x300, "app::main", "src/main.rs");
+        let labels = [
+            Label::number(TASK_ID_LABEL, 7, ""),
+            Label::number(TASK_MAKER_LABEL, 2, ""),
+            Label::number(TASK_PARENT_LABEL, 3, ""),
+            Label::string(TASK_LABEL, "app::serve"),
+            Label::string(TASK_STATE_LABEL, "waiting 3.2 s"),
+            Label::string("tenant", "blue"),
+        ];
+        profile.push_sample(&[left, made, main], &[1, 9], &labels);
+        profile.push_sample(&[right, made, main], &[0, 0], &labels);
+        let labels = [
+            Label::string(TASK_LABEL, "app::serve"),
+            Label::string(TASK_STATE_LABEL, "waiting"),
+            Label::string(TASK_LEAK_LABEL, "certain"),
+        ];
+        profile.push_sample(&[left, made], &[2, 5], &labels);
+        profile
+    }
+
+    #[test]
+    fn task_is_a_paragraph_with_all_its_stacks_and_its_maker() {
+        let text = Stacks::of(&tasks()).to_string();
+        let expected = "\
+task 7 \"app::serve\" [waiting 3.2 s, part of task 3] {\"tenant\":\"blue\"}:
+app::left
+and in
+app::right
+created by app::main in task 2
+\tsrc/main.rs:3
+
+2 tasks \"app::serve\" [waiting, leak certain]:
+app::left
+";
+        assert_eq!(text, expected);
+    }
+
     #[test]
     fn goroutines_are_told_by_their_samples() {
         let mut profile = Profile::new(&[("goroutine", "count")]);

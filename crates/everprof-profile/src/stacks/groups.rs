@@ -25,7 +25,13 @@ impl Group<'_> {
             let state = thread.state.as_str();
             let end = state.find([',', ':']).unwrap_or(state.len());
             let end = state.find(" 0x").map_or(end, |at| at.min(end));
-            (&state[..end], thread.count)
+            // `waiting 3.2 s`, `running on thread 7`.
+            let is_digit = |c: char| c.is_ascii_digit();
+            let end = match state.find(is_digit) {
+                Some(at) if thread.kind == "task" => at.min(end),
+                _ => end,
+            };
+            (state[..end].trim_end(), thread.count)
         }))
     }
 
