@@ -23,7 +23,7 @@ pub(crate) async fn with_attributes(n: u32) -> u32 {
 }
 
 #[everprof::watched]
-async fn generic<'a, T, const N: usize>(items: &'a [T; N], extra: impl Display) -> &'a T
+async fn generic<'a, T, const N: usize>(items: &'a [T; N], extra: &impl Display) -> &'a T
 where
     T: Debug,
 {
@@ -102,7 +102,7 @@ fn functions_of_all_shapes_give_what_they_gave() {
     now(async {
         plain().await;
         assert_eq!(with_attributes(1).await, 2);
-        assert_eq!(*generic(&[1, 2, 3], "x").await, 3);
+        assert_eq!(*generic(&[1, 2, 3], &"x").await, 3);
         assert_eq!(fails("9").await, Ok(7));
         assert!(fails("x").await.is_err());
         assert_eq!(hidden().await.to_string(), "hidden");

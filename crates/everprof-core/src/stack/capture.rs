@@ -13,7 +13,7 @@ pub use probe::ThreadMemory;
 #[cfg(not(everprof_loom))]
 use super::StackEnd;
 use super::memo::Pool;
-use super::walk::{Memory, walk};
+use super::walk::walk;
 use super::{Captured, Registers, depth_limit};
 #[cfg(not(everprof_loom))]
 use below::Below;
@@ -52,8 +52,19 @@ pub fn capture(
 ) -> Captured {
     let limit = depth_limit().min(out.len());
     let out = out.get_mut(..limit).unwrap_or(&mut []);
+    let mut lookup = Lookup::new();
     let mut readable = Readable::new(memory, registers.sp);
-    with_caches(registers, memory, &mut readable, out, skip)
+    let memo = match memory.memo.get() {
+        0 => assign(memory),
+        assigned => assigned as usize,
+    };
+    if MEMOS.is_busy(memo) {
+        // In use by another thread, or by the walk that a signal interrupted.
+        assign(memory);
+    }
+    MEMOS.with(memo, |memo| {
+        walk(registers, &mut readable, &mut lookup, memo, out, skip)
+    })
 }
 
 /// As [`capture`], of the frames that were called by one whose stack pointer is `below`; that
@@ -67,36 +78,18 @@ pub(crate) fn capture_below(
     out: &mut [u64],
     below: u64,
 ) -> Captured {
+    let limit = depth_limit().min(out.len());
+    let out = out.get_mut(..limit).unwrap_or(&mut []);
     let mut readable = Below::new(Readable::new(memory, registers.sp), below);
-    let mut captured = with_caches(registers, memory, &mut readable, out, &(0..0));
+    let mut lookup = Lookup::new();
+    // Without a memo: opening and closing one costs as much as ten frames, and these few
+    // would drive out the thread's others.
+    let mut captured = walk(registers, &mut readable, &mut lookup, None, out, &(0..0));
     if readable.was_reached() && captured.end != StackEnd::Truncated {
         // The last frame's caller is further up.
         captured.depth = captured.depth.saturating_sub(1);
     }
     captured
-}
-
-/// One walk with the process's rules and this thread's memo.
-#[inline(always)]
-fn with_caches<M: Memory>(
-    registers: &Registers,
-    memory: &ThreadMemory,
-    readable: &mut M,
-    out: &mut [u64],
-    skip: &Range<u64>,
-) -> Captured {
-    let mut lookup = Lookup::new();
-    let memo = match memory.memo.get() {
-        0 => assign(memory),
-        assigned => assigned as usize,
-    };
-    if MEMOS.is_busy(memo) {
-        // In use by another thread, or by the walk that a signal interrupted.
-        assign(memory);
-    }
-    MEMOS.with(memo, |memo| {
-        walk(registers, readable, &mut lookup, memo, out, skip)
-    })
 }
 
 /// As many threads as are likely to sample at once; see `memo` for the bytes.

@@ -105,6 +105,12 @@ impl Entries {
         self.lost.load(Ordering::Relaxed)
     }
 
+    /// Entries that were ever taken.
+    pub(crate) fn len(&self) -> usize {
+        // Relaxed: a figure.
+        self.used.load(Ordering::Relaxed) as usize
+    }
+
     /// Every entry that was ever taken.
     pub(crate) fn iter(&'static self) -> impl Iterator<Item = &'static Entry> {
         // Acquire: pairs with the Release in `base_or_make`.

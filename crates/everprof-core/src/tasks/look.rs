@@ -175,6 +175,7 @@ pub fn look(reach: bool) -> Look {
         .own_region()
         .and_then(|region| Ledger::open(region, ledger::Name::TASK));
     let made = store.generation().made();
+    look.tasks.reserve(global::tasks().len());
     for entry in global::tasks().iter() {
         look.tasks.extend(seen(entry, generation, made));
     }

@@ -86,8 +86,8 @@ fn wakers_outlive_the_task_and_its_entry_is_used_again_when_the_last_is_gone() {
     let other = Watched::new(pending::<()>());
     assert_ne!(std::ptr::from_ref(only().entry), entry, "somebody keeps it");
     waker.wake_by_ref();
-    let another = waker.clone();
-    another.wake();
+    let copy = waker.clone();
+    copy.wake();
     waker.wake();
     assert_eq!(woken.0.load(Ordering::Relaxed), 3);
     assert_eq!(

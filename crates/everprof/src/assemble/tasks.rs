@@ -191,7 +191,14 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
     let modules = Modules::of_this_process();
     let mut named = Named::new(types, &modules, ask.names);
     let mut stacks: HashMap<u32, Vec<LocationId>> = HashMap::new();
+    let mut last: Option<&Seen> = None;
     for task in &look.tasks {
+        if last
+            .replace(task)
+            .is_some_and(|last| stand_alike(last, task))
+        {
+            continue;
+        }
         for bucket in task.leaves().iter().chain([&task.made_by]) {
             if !stacks.contains_key(bucket)
                 && let Some(stack) = look.stack(*bucket)
@@ -209,7 +216,18 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
     let mut groups: Vec<(Group<'_>, usize, i64, u64)> = Vec::new();
     let mut numbers: HashMap<Group<'_>, usize> = HashMap::new();
     let mut yields: HashMap<u32, bool> = HashMap::new();
+    let mut last: Option<(&Seen, usize)> = None;
     for (at, task) in look.tasks.iter().enumerate() {
+        // Those that were made in a loop follow one another, and are not looked up.
+        if let Some((like, known)) = last
+            && !ask.each
+            && are_alike(like, task)
+            && let Some((.., count, waited_nanos)) = groups.get_mut(known)
+        {
+            *count += 1;
+            *waited_nanos += waited(task, look.now_nanos).as_nanos() as u64;
+            continue;
+        }
         let first = task.leaves().first().copied();
         let yields = first.is_some_and(|first| {
             *yields.entry(first).or_insert_with(|| {
@@ -230,14 +248,11 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
                 0
             },
         };
-        // Those that were made in a loop follow one another, and are not hashed.
-        let known = match groups.last() {
-            Some((last, ..)) if *last == group => groups.len() - 1,
-            _ => *numbers.entry(group).or_insert_with(|| {
-                groups.push((group, at, 0, 0));
-                groups.len() - 1
-            }),
-        };
+        let known = *numbers.entry(group).or_insert_with(|| {
+            groups.push((group, at, 0, 0));
+            groups.len() - 1
+        });
+        last = Some((task, known));
         let (_, _, count, waited_nanos) = &mut groups[known];
         *count += 1;
         *waited_nanos += waited(task, look.now_nanos).as_nanos() as u64;
@@ -263,6 +278,25 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
         profile.push_sample(&[lost], &values[..types.len()], &[]);
     }
     assembly.profile.filter(&Filter::new())
+}
+
+/// Whether two tasks wait in the same places and were made in the same.
+fn stand_alike(one: &Seen, other: &Seen) -> bool {
+    one.made_by == other.made_by && one.leaves() == other.leaves()
+}
+
+/// Whether two tasks are one sample, unless each is asked for.
+fn are_alike(one: &Seen, other: &Seen) -> bool {
+    let is_in_one_state = match (one.state, other.state) {
+        (State::Woken { by_itself: a, .. }, State::Woken { by_itself: b, .. }) => a == b,
+        (a, b) => std::mem::discriminant(&a) == std::mem::discriminant(&b),
+    };
+    is_in_one_state
+        && stand_alike(one, other)
+        && one.leaves().len() < 2
+        && one.labels == other.labels
+        && one.leak == other.leak
+        && std::ptr::eq(one.kind, other.kind)
 }
 
 /// The profile under way.
