@@ -98,8 +98,12 @@ fn main() {
                 }
             }
         }
-        let [bare, off, on] = best;
-        println!("{what}, ns: bare {bare:.1}, not seen {off:.1}, seen {on:.1}");
+        let shown = best.map(|nanos| match nanos {
+            f64::MAX => "-".to_owned(),
+            nanos => format!("{nanos:.1}"),
+        });
+        let [bare, off, on] = shown;
+        println!("{what}, ns: bare {bare}, not seen {off}, seen {on}");
     }
     drop(watched);
     if wants("dump") {

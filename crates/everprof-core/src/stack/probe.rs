@@ -102,7 +102,8 @@ impl<'t> Readable<'t> {
         let (target, end) = if high != 0 { (low, high) } else { anchor(sp) };
         let known_hole = self.thread.hole.get();
         let separated = page <= known_hole && known_hole < target;
-        if page < target && target - page <= MAX_STACK && !separated {
+        // The same page: a thread that is no deeper than its anchor's.
+        if page <= target && target - page <= MAX_STACK && !separated {
             match (page..target)
                 .step_by(PAGE as usize)
                 .find(|&page| !probe(page))
@@ -240,4 +241,17 @@ fn affinity(address: u64) -> i64 {
     // SAFETY: no thread has the largest id (the kernel's limit is 2^22), so none
     // is changed; the kernel checks the address itself and returns EFAULT.
     unsafe { platform::syscall4(libc::SYS_sched_setaffinity, i32::MAX as u64, 8, address, 0) }
+}
+
+#[cfg(all(test, not(everprof_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stack_within_the_anchors_page_is_known_from_the_first_walk_on() {
+        let (page, end) = anchor(0);
+        let memory = ThreadMemory::new();
+        let _ = Readable::new(&memory, page);
+        assert_eq!((memory.low.get(), memory.high.get()), (page, end));
+    }
 }
