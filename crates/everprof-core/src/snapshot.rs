@@ -156,11 +156,16 @@ pub(crate) fn of_ledger(ledger: Option<Ledger<'_>>, clamp: Clamp) -> Snapshot<'_
 pub(crate) fn of_recording(ledger: Ledger<'_>, clamp: Clamp) -> Snapshot<'_> {
     let mut snapshot = empty(Some(ledger), 0);
     let table = ledger.table;
-    let records = table.heads().flat_map(|head| table.chain(head, 0));
     // A damaged file may have loops: no more than could be there are read.
-    for (at, record) in records.take(table.most_buckets()) {
-        snapshot.rows.push(Row::of_both_sides(at, record));
-    }
+    let mut left = table.most_buckets();
+    // Nearly all heads are 0, and two kinds of them in a row: asked for one by one they
+    // take a fifth of what `everprof run` does for a program that does nothing.
+    table.heads().filter(|head| *head != 0).for_each(|head| {
+        for (at, record) in table.chain(head, 0).take(left) {
+            snapshot.rows.push(Row::of_both_sides(at, record));
+            left -= 1;
+        }
+    });
     // The process may be running, or have died in the midst of counting.
     snapshot.rows.clamp(clamp);
     snapshot
