@@ -140,7 +140,8 @@ impl Store {
         self.memory_limit.load(Ordering::Relaxed) ^ DEFAULT_MEMORY_LIMIT_BYTES
     }
 
-    /// Sets how many bytes the records may take. False: too late, the arena is made.
+    /// Sets how many bytes the records may take. False: too late, the arena is made or
+    /// being made.
     pub fn set_memory_limit(&self, bytes: usize) -> bool {
         self.memory_limit
             .store(bytes ^ DEFAULT_MEMORY_LIMIT_BYTES, Ordering::Relaxed);

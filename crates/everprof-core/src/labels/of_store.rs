@@ -16,7 +16,7 @@ use crate::store::Store;
 #[must_use]
 #[inline]
 pub fn extend(store: &Store, outer: Labels, pairs: &[(&str, &str)]) -> Labels {
-    // None: there is no memory, or this is a handler that interrupted the making.
+    // None: there is no memory, or another thread of a fork's child is taking note.
     let Some(region) = store.region_or_make() else {
         return Labels::new(LOST, 0);
     };
