@@ -46,6 +46,8 @@ mod blocked;
 #[cfg(not(everprof_loom))]
 mod chain;
 #[cfg(not(everprof_loom))]
+mod latest;
+#[cfg(not(everprof_loom))]
 pub(crate) mod parts;
 #[cfg(not(everprof_loom))]
 mod recorder;
@@ -59,6 +61,8 @@ mod wakes;
 pub use blocked::Blocked;
 #[cfg(not(everprof_loom))]
 pub(crate) use blocked::UnderWay;
+#[cfg(not(everprof_loom))]
+pub use latest::Latest;
 #[cfg(not(everprof_loom))]
 pub use recorder::{Begun, Recorder};
 #[cfg(not(everprof_loom))]

@@ -12,32 +12,24 @@
 //! again (`waits::slots`). If what is at its frame by then still looks like a stack, and the
 //! thread sleeps in something that is not recorded, it is told to be in the wait that it left.
 
-use std::collections::HashMap;
-
 use super::look::Looker;
 use crate::global;
 use crate::stack::Captured;
 use crate::threads::RecordedWait;
-use crate::waits::{Blocked, UnderWay};
+use crate::waits::{Blocked, Latest, UnderWay};
 
-/// The waits under way when a collection began, by thread.
+/// The waits under way when a collection began.
 #[derive(Debug)]
 pub(super) struct Recorded {
-    waits: HashMap<u32, UnderWay<'static>>,
+    waits: Latest<UnderWay<'static>>,
 }
 
 impl Recorded {
-    /// As they are now. Of several of one thread the latest, which a signal handler is in.
+    /// As they are now.
     pub(super) fn now() -> Self {
-        let mut waits: HashMap<u32, UnderWay<'_>> = HashMap::new();
-        global::waits().for_each_under_way(|wait| {
-            let since_nanos = |wait: &UnderWay<'_>| wait.blocked().since_nanos;
-            match waits.get(&wait.blocked().tid) {
-                Some(known) if since_nanos(known) >= since_nanos(&wait) => {}
-                _ => _ = waits.insert(wait.blocked().tid, wait),
-            }
-        });
-        Self { waits }
+        Self {
+            waits: global::waits().under_way(),
+        }
     }
 
     /// The wait that `thread` is in; its stack is at the front of `out`. `None`: in none that
@@ -48,22 +40,9 @@ impl Recorded {
         looker: &mut Looker,
         out: &mut [u64],
     ) -> Option<(RecordedWait, Captured)> {
-        let wait = self.waits.get(&thread)?;
-        let &Blocked {
-            operation,
-            address,
-            since_nanos,
-            labels,
-            registers,
-            ..
-        } = wait.blocked();
-        let captured = looker.walk_still(thread, &registers, out, || wait.goes_on())?;
-        let wait = RecordedWait {
-            since_nanos,
-            operation,
-            address,
-            labels,
-        };
-        Some((wait, captured))
+        let wait = self.waits.get(thread)?;
+        let blocked: &Blocked = wait.as_ref();
+        let captured = looker.walk_still(thread, &blocked.registers, out, || wait.goes_on())?;
+        Some((blocked.into(), captured))
     }
 }

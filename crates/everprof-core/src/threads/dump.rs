@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::stack::StackEnd;
-use crate::waits::Operation;
+use crate::waits::{Blocked, Operation};
 
 /// All threads of this process at about one time. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -147,6 +147,17 @@ pub struct RecordedWait {
     pub address: usize,
     /// The set of labels in force when it began; 0: none.
     pub labels: u32,
+}
+
+impl From<&Blocked> for RecordedWait {
+    fn from(blocked: &Blocked) -> Self {
+        Self {
+            since_nanos: blocked.since_nanos,
+            operation: blocked.operation,
+            address: blocked.address,
+            labels: blocked.labels,
+        }
+    }
 }
 
 /// Why there is no stack.

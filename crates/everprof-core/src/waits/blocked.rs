@@ -5,7 +5,7 @@
 
 use super::addresses::Addresses;
 use super::slots::{Seen, Slots, TIMED};
-use super::{Operation, Recorder};
+use super::{Latest, Operation, Recorder};
 use crate::arena::Region;
 use crate::clock;
 use crate::stack::Registers;
@@ -38,11 +38,19 @@ pub(crate) struct UnderWay<'s> {
     blocked: Blocked,
 }
 
-impl UnderWay<'_> {
-    pub(crate) fn blocked(&self) -> &Blocked {
+impl AsRef<Blocked> for Blocked {
+    fn as_ref(&self) -> &Blocked {
+        self
+    }
+}
+
+impl AsRef<Blocked> for UnderWay<'_> {
+    fn as_ref(&self) -> &Blocked {
         &self.blocked
     }
+}
 
+impl UnderWay<'_> {
     /// Whether it still is. Its thread may be gone.
     pub(crate) fn goes_on(&self) -> bool {
         self.seen.is_still_there()
@@ -50,20 +58,28 @@ impl UnderWay<'_> {
 }
 
 impl<'s> Recorder<'s> {
-    /// Calls `visit` with each wait that is under way; as [`Recorder::for_each_blocked`],
-    /// but that nobody has looked whether its thread is alive.
-    pub(crate) fn for_each_under_way(self, mut visit: impl FnMut(UnderWay<'s>)) {
-        let Some(region) = self.store.own_region() else {
-            return;
-        };
-        let (Some(slots), Some(addresses)) = (Slots::open(region), Addresses::open(region)) else {
-            return;
-        };
-        slots.for_each(|seen| {
-            if let Some(blocked) = blocked(&seen, &addresses) {
-                visit(UnderWay { seen, blocked });
-            }
-        });
+    /// The waits that are under way; nobody has looked whether their threads are alive.
+    pub(crate) fn under_way(self) -> Latest<UnderWay<'s>> {
+        let mut waits = Vec::new();
+        if let Some(region) = self.store.own_region()
+            && let Some(slots) = Slots::open(region)
+            && let Some(addresses) = Addresses::open(region)
+        {
+            slots.for_each(|seen| {
+                if let Some(blocked) = blocked(&seen, &addresses) {
+                    waits.push(UnderWay { seen, blocked });
+                }
+            });
+        }
+        Latest::of(waits)
+    }
+
+    /// Who is blocked now, each by the wait that it is in.
+    #[must_use]
+    pub fn blocked(self) -> Latest<Blocked> {
+        let mut waits = Vec::new();
+        self.for_each_blocked(|blocked| waits.push(*blocked));
+        Latest::of(waits)
     }
 
     /// Calls `visit` with each wait that is under way; of one thread, those that it is in

@@ -9,7 +9,7 @@
 //! the two a thread may go on: a wait that is not of such a call is of another time, and
 //! left out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use everprof_core::threads::{Dump, RecordedWait, Source, State, Thread, collect};
@@ -67,34 +67,20 @@ pub(crate) fn thread_count() -> usize {
     own_threads::others().len()
 }
 
-/// Who waits in a call of ours, by thread; of several waits the latest, which a signal
-/// handler is in.
+/// Who waits in a call of ours, by thread.
 fn waits(dump: &Dump) -> HashMap<u32, RecordedWait> {
     let mut all = HashMap::with_capacity(dump.len());
-    let mut some_asleep = false;
+    let mut blocked = None;
     for thread in dump.iter() {
-        match (thread.source, thread.state) {
-            (Source::Recorded(wait), _) => _ = all.insert(thread.id, wait),
-            (_, State::InCall { .. }) => some_asleep = true,
-            _ => {}
-        }
-    }
-    let told: HashSet<u32> = all.keys().copied().collect();
-    if some_asleep {
-        global::waits().for_each_blocked(|blocked| {
-            let wait = RecordedWait {
-                since_nanos: blocked.since_nanos,
-                operation: blocked.operation,
-                address: blocked.address,
-                labels: blocked.labels,
-            };
-            if !told.contains(&blocked.tid) {
-                let known = all.entry(blocked.tid).or_insert(wait);
-                if known.since_nanos < wait.since_nanos {
-                    *known = wait;
-                }
-            }
-        });
+        let wait = match (thread.source, thread.state) {
+            (Source::Recorded(wait), _) => Some(wait),
+            (_, State::InCall { .. }) => blocked
+                .get_or_insert_with(|| global::waits().blocked())
+                .get(thread.id)
+                .map(RecordedWait::from),
+            _ => None,
+        };
+        all.extend(wait.map(|wait| (thread.id, wait)));
     }
     all
 }
