@@ -100,7 +100,14 @@ impl Place {
 /// Whether a thread of this process is everprof's own.
 #[must_use]
 pub fn contains(tid: u32) -> bool {
-    let id = id(sys::process_id(), tid);
+    contains_of(sys::process_id(), tid)
+}
+
+/// As [`contains`], of this process, whose number is a system call for whoever asks of
+/// thousands of threads.
+#[must_use]
+pub(crate) fn contains_of(process: u32, tid: u32) -> bool {
+    let id = id(process, tid);
     PLACES
         .iter()
         .any(|place| place.id.load(Ordering::Relaxed) == id)

@@ -8,13 +8,14 @@
 //!
 //! ```text
 //! who        state of a slot
-//! collector  (old, Done or Withdrawn) ─→ (question, Asked)     and sends the signal
+//! collector  (old, Withdrawn) ─→ (question, Asked)             and sends the signal
 //! handler    (question, Asked) ─→ (question, Walking) ─→ (question, Done)
-//! collector  (question, Asked) ─→ (question, Withdrawn)        or reads Done
+//! collector  (question, Asked) ─→ (question, Withdrawn)
+//! collector  (question, Done) ─→ (question, Withdrawn)         when it has read the answer
 //! ```
 //!
 //! A slot whose handler was held up in the middle of its walk stays taken until that
-//! ends. The signal carries tag, question and slot in its one word.
+//! ends; what an earlier collection left Done, nobody will read. The signal carries tag, question and slot in its one word.
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
@@ -62,6 +63,35 @@ const DONE: u64 = 0;
 const ASKED: u64 = 1;
 const WALKING: u64 = 2;
 const WITHDRAWN: u64 = 3;
+
+impl Slot {
+    /// Whether question `number` of a collection that began with `first` may be put here.
+    fn is_free(&self, first: u64, number: u64) -> bool {
+        // Acquire: as in `answer`; the walk before is over.
+        let state = self.state.load(Ordering::Acquire);
+        let since_first = |number: u64| number.wrapping_sub(first) & Question::NUMBER_MASK;
+        match state & 3 {
+            WITHDRAWN => true,
+            // Of this collection it is an answer that has not been read.
+            DONE => since_first(state >> 2) >= since_first(number),
+            _ => false,
+        }
+    }
+
+    /// Writes to the pages of what most stacks take, so that no handler holds its thread up
+    /// until the kernel has found them. For a slot that is not asked.
+    fn prepare(&self) {
+        for index in [0, PREPARED_WORDS - 1] {
+            let word = self.words.get().cast::<u64>().wrapping_add(index);
+            // SAFETY: within the words, which nobody else writes or reads: the state is Done or
+            // Withdrawn, and only this thread can change that (module head).
+            unsafe { word.write_volatile(0) };
+        }
+    }
+}
+
+/// A page's worth of a stack, 512 frames, which lie in two pages at the most.
+const PREPARED_WORDS: usize = 512;
 
 /// One request of one thread.
 #[derive(Clone, Copy, Debug)]
@@ -129,24 +159,17 @@ impl Pool {
 
     /// Sends `signal` to a thread of this process, to answer in a slot.
     ///
-    /// One collection runs at a time (`turn`), so one caller.
-    pub(super) fn ask(&self, thread: u32, signal: i32) -> Result<Question, Refused> {
+    /// One collection runs at a time (`turn`), so one caller; its questions begin at `first`.
+    pub(super) fn ask(&self, thread: u32, signal: i32, first: u64) -> Result<Question, Refused> {
         // Relaxed: a number that is new; the state publishes.
         let number = NEXT.fetch_add(1, Ordering::Relaxed) & Question::NUMBER_MASK;
-        let free = |slot: &Slot| {
-            // Acquire: as in `answer`; the walk before is over.
-            matches!(slot.state.load(Ordering::Acquire) & 3, DONE | WITHDRAWN)
-        };
-        // From where the last search ended: slots are given back about in order.
-        let from = number as usize % SLOTS;
-        let slot = (from..from + SLOTS)
-            .map(|index| index % SLOTS)
-            .find(|&index| self.slots().get(index).is_some_and(free))
+        // The first, so that few are ever touched, and those stay in the cache.
+        let mut slots = self.slots().iter().enumerate();
+        let (slot, place) = slots
+            .find(|(_, slot)| slot.is_free(first, number))
             .ok_or(Refused::Busy)?;
         let question = Question { number, slot };
-        let Some(place) = self.slots().get(slot) else {
-            return Err(Refused::Busy);
-        };
+        place.prepare();
         // Release: what was read of the last answer was read before. Pairs with the
         // Acquire in `answer_here`.
         place.state.store(question.state(ASKED), Ordering::Release);
@@ -181,14 +204,18 @@ impl Pool {
         if let (Some(to), Some(from)) = (out.get_mut(..depth), words.get(..depth)) {
             to.copy_from_slice(from);
         }
-        Some(Answer {
+        let answer = Answer {
             captured: Captured {
                 depth,
                 end: StackEnd::from_number(slot.end.load(Ordering::Relaxed)),
             },
             held_nanos: slot.held_nanos.load(Ordering::Relaxed),
             labels: slot.labels.load(Ordering::Relaxed),
-        })
+        };
+        // Relaxed: only whoever collects asks; it is Asked again, with Release.
+        slot.state
+            .store(question.state(WITHDRAWN), Ordering::Relaxed);
+        Some(answer)
     }
 
     /// Takes the question back, unless it is being answered.
@@ -203,6 +230,12 @@ impl Pool {
             );
         }
     }
+}
+
+/// The number that the next question will have. For one collection at a time.
+pub(super) fn next_number() -> u64 {
+    // Relaxed: a number.
+    NEXT.load(Ordering::Relaxed) & Question::NUMBER_MASK
 }
 
 /// Numbers of questions, of all processes that were forked one from another. 0 is none.
@@ -364,9 +397,25 @@ mod tests {
         let pool = Pool::map().unwrap();
         for _ in 0..2 * SLOTS {
             assert_eq!(
-                pool.ask(0x3fff_ffff, libc::SIGRTMAX()).err(),
+                pool.ask(0x3fff_ffff, libc::SIGRTMAX(), next_number()).err(),
                 Some(Refused::Gone)
             );
         }
+    }
+
+    #[test]
+    fn answer_keeps_its_place_until_it_is_read_or_its_collection_is_over() {
+        let pool = Pool::map().unwrap();
+        let slot = &pool.slots()[0];
+        let question = Question { number: 8, slot: 0 };
+        for (phase, free) in [(ASKED, false), (WALKING, false), (DONE, false)] {
+            slot.state.store(question.state(phase), Ordering::Relaxed);
+            assert_eq!(slot.is_free(7, 9), free, "{phase}");
+        }
+        assert!(slot.is_free(9, 9), "of the collection before");
+        assert!(pool.slots()[1].is_free(7, 9), "never asked");
+        assert!(pool.answer(question, &mut [0; 4]).is_some());
+        assert!(slot.is_free(7, 9));
+        assert!(pool.answer(question, &mut [0; 4]).is_none());
     }
 }

@@ -142,7 +142,8 @@ const MOST_LISTS: u32 = 16;
 
 /// A collection under way.
 struct Collection {
-    /// The thread that collects.
+    /// The process, and the thread that collects.
+    process: u32,
     this: u32,
     collected: Collected,
     tasks: Tasks,
@@ -150,6 +151,8 @@ struct Collection {
     looker: Looker,
     pool: Option<&'static Pool>,
     signal: Option<i32>,
+    /// The number of its first question.
+    first: u64,
     pending: Vec<Pending>,
     out: Box<[u64; MAX_DEPTH]>,
 }
@@ -192,6 +195,7 @@ impl Collection {
             return collected;
         };
         let mut collection = Self {
+            process: process.id,
             this: sys::thread_id(),
             collected,
             tasks,
@@ -199,6 +203,7 @@ impl Collection {
             looker: Looker::new(),
             pool: process.pool.as_ref(),
             signal: asked::install(),
+            first: asked::next_number(),
             pending: Vec::new(),
             out: Box::new([0; MAX_DEPTH]),
         };
@@ -242,7 +247,7 @@ impl Collection {
     }
 
     fn visit(&mut self, id: u32) {
-        if own_threads::contains(id) {
+        if own_threads::contains_of(self.process, id) {
             return;
         }
         if id == self.this {
@@ -400,7 +405,7 @@ impl Collection {
         let Some(_sending) = SENDS.enter(sys::process_id()) else {
             return thread.phase;
         };
-        match pool.ask(thread.id, signal) {
+        match pool.ask(thread.id, signal, self.first) {
             Ok(question) => Phase::Asked(question),
             // All places are taken by threads that have not answered yet.
             Err(asked::Refused::Busy) => thread.phase,
