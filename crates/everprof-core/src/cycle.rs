@@ -34,8 +34,9 @@
 //! would be counted into C's slot. It does not: `next_cycle` says no, and the cycle
 //! goes on. A sweep may then free what was allocated towards C+2: it counts there, too.
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::sys;
+use crate::arena::NewRecord;
+use crate::cold_lock::{ColdLock, Held};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Cycles whose counters stand side by side.
 pub const SLOTS: u32 = 3;
@@ -132,8 +133,8 @@ pub struct Clock {
     /// By slot: how many left the cycle. Added to by every event, zeroed by
     /// `next_cycle` before the cycle begins.
     left: [AtomicU64; SLOTS as usize],
-    /// 1 while somebody publishes, or reads what is published.
-    locked: AtomicU32,
+    /// Held while somebody publishes, or reads what is published.
+    locked: ColdLock,
 }
 
 /// One event between `enter` and its end.
@@ -149,6 +150,8 @@ pub struct Entered<'c> {
 #[must_use]
 pub struct Lock<'c> {
     clock: &'c Clock,
+    /// The next holder sees what was moved.
+    _held: Held<'c>,
 }
 
 impl Clock {
@@ -159,7 +162,7 @@ impl Clock {
             word: AtomicU64::new(0),
             over: [(); SLOTS as usize].map(|()| AtomicU64::new(0)),
             left: [(); SLOTS as usize].map(|()| AtomicU64::new(0)),
-            locked: AtomicU32::new(0),
+            locked: ColdLock::new_record(),
         };
         clock.restart_at(cycle);
         clock
@@ -179,7 +182,7 @@ impl Clock {
         }
         self.word
             .store(Word::begin(cycle).flushed().0, Ordering::Relaxed);
-        self.locked.store(0, Ordering::Relaxed);
+        self.locked.free();
     }
 
     /// Begins an event, which counts until the result drops.
@@ -241,15 +244,10 @@ impl Clock {
 
     /// Waits for others who publish or read. Cold.
     pub fn lock(&self) -> Lock<'_> {
-        // Acquire: pairs with the Release in `Lock::drop`.
-        while self
-            .locked
-            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            sys::pause_briefly();
+        Lock {
+            clock: self,
+            _held: self.locked.lock(),
         }
-        Lock { clock: self }
     }
 }
 
@@ -323,13 +321,6 @@ impl Lock<'_> {
     pub fn set_flushed(&self) {
         // Release: publishes the emptied slot. Pairs with the Acquire in `next_cycle`.
         self.clock.word.fetch_or(Word::FLUSHED, Ordering::Release);
-    }
-}
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        // Release: the next holder sees what was moved.
-        self.clock.locked.store(0, Ordering::Release);
     }
 }
 

@@ -26,8 +26,8 @@
 //! epoch than its allocation: what was entered before a flip is a consistent cut.
 
 use crate::arena::{NewRecord, records};
+use crate::cold_lock::{ColdLock, Held};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::sys;
 
 /// The shared state. All zero at first: side 0, nobody entered.
 #[repr(C)]
@@ -41,8 +41,8 @@ pub struct Epochs {
     /// How many entered each side up to its last flip. Written by the snapshot
     /// that holds the lock.
     expected: [AtomicU64; 2],
-    /// 1 while somebody takes a snapshot.
-    locked: AtomicU32,
+    /// Held while somebody takes a snapshot.
+    locked: ColdLock,
     spare: AtomicU32,
 }
 
@@ -52,7 +52,7 @@ impl NewRecord for Epochs {
             entered: AtomicU64::new(0),
             left: [(); 2].map(|()| AtomicU64::new(0)),
             expected: [(); 2].map(|()| AtomicU64::new(0)),
-            locked: AtomicU32::new(0),
+            locked: ColdLock::new_record(),
             spare: AtomicU32::new(0),
         }
     }
@@ -160,34 +160,22 @@ impl Epochs {
             left.store(0, Ordering::Relaxed);
             expected.store(0, Ordering::Relaxed);
         }
-        self.locked.store(0, Ordering::Relaxed);
+        self.locked.free();
     }
 
     /// Waits for other snapshots to end. Cold: not in a signal handler.
     pub fn lock(&self) -> Lock<'_> {
-        // Acquire: pairs with the Release in `Lock::drop`.
-        while self
-            .locked
-            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            sys::pause_briefly();
+        Lock {
+            _held: self.locked.lock(),
         }
-        Lock { epochs: self }
     }
 }
 
-/// Held by the one snapshot that may flip.
+/// Held by the one snapshot that may flip. The next holder sees the side and the
+/// expectations.
 #[derive(Debug)]
 pub struct Lock<'a> {
-    epochs: &'a Epochs,
-}
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        // Release: the next holder sees the side and the expectations.
-        self.epochs.locked.store(0, Ordering::Release);
-    }
+    _held: Held<'a>,
 }
 
 fn side_of(entered: u64) -> usize {

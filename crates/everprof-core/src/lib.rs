@@ -119,6 +119,7 @@ pub mod global;
 // The ground.
 pub mod arena;
 pub mod clock;
+mod cold_lock;
 pub mod epoch;
 #[cfg(not(everprof_loom))]
 pub mod filter;
