@@ -15,11 +15,17 @@ fn key(stack: &[u64]) -> Key<'_> {
     }
 }
 
-/// Under loom a table has two heads: these stacks meet in chains, and the third
-/// insertion runs into a swap that fails.
+/// Under loom a table has two heads and 16 homes, half of which its own buckets have taken:
+/// these stacks meet in homes or in chains, and an insertion runs into a swap that fails.
 #[test]
 fn two_threads_link_a_stack_once() {
-    loom::model(|| {
+    for first in [100, 116, 132, 148] {
+        link_once(first, first + 100);
+    }
+}
+
+fn link_once(one: u64, another: u64) {
+    loom::model(move || {
         let arena = Arc::new(Arena::anonymous(0).unwrap());
         let before = Table::create(arena.region(), Root::HeapTable)
             .unwrap()
@@ -28,13 +34,13 @@ fn two_threads_link_a_stack_once() {
         let thread = thread::spawn(move || {
             let table = Table::open(other.region(), Root::HeapTable).unwrap();
             (
-                table.find_or_insert(&key(&[100])).unwrap(),
-                table.find_or_insert(&key(&[200])).unwrap(),
+                table.find_or_insert(&key(&[one])).unwrap(),
+                table.find_or_insert(&key(&[another])).unwrap(),
             )
         });
         let table = Table::open(arena.region(), Root::HeapTable).unwrap();
-        let second = table.find_or_insert(&key(&[200])).unwrap();
-        let first = table.find_or_insert(&key(&[100])).unwrap();
+        let second = table.find_or_insert(&key(&[another])).unwrap();
+        let first = table.find_or_insert(&key(&[one])).unwrap();
         assert_eq!(thread.join().unwrap(), (first, second));
         assert_eq!(table.len(), before + 2);
         assert!(table.is_valid());
