@@ -13,7 +13,7 @@
 //!                                                        ^ Header::used
 //! ```
 //!
-//! What every arena needs from the start stands together at its front ([`Region::found`]),
+//! What every arena needs from the start stands together at its front (`Region::found`),
 //! and the arrays that are touched here and there behind it: so a process that records
 //! little pays for few pages. Those arrays come before whatever they name, as a file is
 //! read from its front ([`Arena::open_read`]).
