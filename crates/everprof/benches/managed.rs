@@ -28,9 +28,13 @@ fn main() {
     );
 
     // Of a heap that has allocated, as a collector calls it: whatever the cache still has.
+    let mut nothing: Vec<Duration> = Vec::new();
     let mut cycles: Vec<Duration> = Vec::new();
     let mut flushes: Vec<Duration> = Vec::new();
     for _ in 0..30 {
+        // The clock is as cold as what it times: half of it is before, half behind.
+        allocate_all(&heap, &local);
+        nothing.push(Instant::now().elapsed());
         allocate_all(&heap, &local);
         cycles.push(time_next_cycle(&heap));
         let start = Instant::now();
@@ -38,7 +42,10 @@ fn main() {
         flushes.push(start.elapsed());
     }
     let clock = median((0..1000).map(|_| Instant::now().elapsed()).collect());
-    println!("the clock's own reading {clock:?}, in what follows");
+    println!(
+        "the clock's own reading {clock:?}, and {:?} after {STACKS} allocations, in what follows",
+        median(nothing)
+    );
     println!(
         "next_cycle  median {:?} after {STACKS} allocations",
         median(cycles)

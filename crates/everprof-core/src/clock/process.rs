@@ -47,7 +47,7 @@ pub fn begin() {
 ///
 /// # Overhead
 ///
-/// 15 ns on x86_64 (AMD EPYC, 2.6 GHz), where the kernel's takes 22, and that where it is not
+/// 17 ns on x86_64 (AMD EPYC, 2.6 GHz), where the kernel's takes 22, and that where it is not
 /// the counter's (`cargo bench -p everprof-core --bench waits`).
 #[inline(always)]
 #[must_use]
