@@ -1,6 +1,6 @@
 //! What each watched task awaits: the profile `tasks`, and its records.
 //!
-//! A task is a future that was given to [`task`](crate::task) to be watched. Its stack is the
+//! A task is a future that was given to [`task`] to be watched. Its stack is the
 //! one in which a leaf last kept a waker of it, innermost first; below it stands the stack
 //! that made it. docs/tasks.md tells what is seen, and what is not.
 //!
@@ -47,7 +47,7 @@ pub enum Leak {
     /// of a channel, a lock that it has itself. A suspicion.
     Suspected,
     /// Nobody has a waker of it. Whether it is polled all the same is not known, as it is not
-    /// known to be a task of its own ([`task::root`](crate::task::root)).
+    /// known to be a task of its own ([`task::root`]).
     Unwakeable,
     /// Nobody has a waker of it, nor of any task that it is part of: it never runs again.
     Certain,
@@ -116,7 +116,7 @@ pub struct Counts {
 #[must_use]
 pub fn records() -> Vec<TaskRecord> {
     let _left_out = LeftOut::new();
-    assemble::task_records(false)
+    assemble::task_records(None)
 }
 
 /// Those watched tasks that never run again, or may not: all of [`records`] whose
@@ -135,8 +135,9 @@ pub fn records() -> Vec<TaskRecord> {
 /// ```
 #[must_use]
 pub fn leaked() -> Vec<TaskRecord> {
-    let _left_out = LeftOut::new();
-    let mut records = assemble::task_records(true);
+    let left_out = LeftOut::new();
+    let asker = std::ptr::from_ref(&left_out).addr() as u64;
+    let mut records = assemble::task_records(Some(asker));
     records.retain(|task| task.leak != Leak::No);
     records
 }

@@ -101,7 +101,7 @@ pub(crate) static THREADS: Source = Source {
 pub(crate) static GOROUTINE: Source = Source {
     name: "goroutine",
     description: "Watched async tasks, and threads, for tools that ask for Go's goroutines",
-    count: || assemble::thread_count() + everprof_core::tasks::counts().0,
+    count: assemble::goroutine_count,
     take: assemble::goroutine,
     ..THREADS
 };

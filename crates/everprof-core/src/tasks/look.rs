@@ -158,9 +158,10 @@ pub fn counts() -> (usize, usize) {
     (tasks.iter().filter(is_there).count(), tasks.lost())
 }
 
-/// Looks at all tasks. With `reach`, also whose wakers only they themselves can reach.
+/// Looks at all tasks. With the stack pointer of whoever asks, on another thread, also whose
+/// wakers only they themselves can reach.
 #[must_use]
-pub fn look(reach: bool) -> Look {
+pub fn look(asker: Option<u64>) -> Look {
     let store = global::store();
     let mut look = Look {
         tasks: Vec::new(),
@@ -181,7 +182,7 @@ pub fn look(reach: bool) -> Look {
     }
     look.now_nanos = now_nanos();
     look.tasks.sort_unstable_by_key(|task| task.id);
-    find_leaks(&mut look.tasks, reach);
+    find_leaks(&mut look.tasks, asker);
     look
 }
 
@@ -283,7 +284,7 @@ fn read(entry: &'static Entry, word: Word, made: u32) -> Option<Seen> {
 }
 
 /// Tells of each task whether it can run again. They are sorted by their numbers.
-fn find_leaks(tasks: &mut [Seen], reach: bool) {
+fn find_leaks(tasks: &mut [Seen], asker: Option<u64>) {
     let unwakeable: HashMap<u64, usize> = tasks
         .iter()
         .enumerate()
@@ -306,9 +307,9 @@ fn find_leaks(tasks: &mut [Seen], reach: bool) {
             task.leak = Leak::Certain;
         }
     }
-    if !reach {
+    let Some(asker) = asker else {
         return;
-    }
+    };
     let waiting: Vec<usize> = (0..tasks.len())
         .filter(|at| tasks[*at].state == State::Waiting && tasks[*at].wakers() > 0)
         .collect();
@@ -320,7 +321,7 @@ fn find_leaks(tasks: &mut [Seen], reach: bool) {
             wakers: tasks[*at].wakers(),
         })
         .collect();
-    let alone = reach::alone(&asked).unwrap_or_default();
+    let alone = reach::alone(&asked, asker).unwrap_or_default();
     for (at, alone) in waiting.into_iter().zip(alone) {
         let task = &mut tasks[at];
         if alone && task.entry.is_still(task.word) {

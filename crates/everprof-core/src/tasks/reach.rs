@@ -42,15 +42,16 @@ pub(super) struct Asked {
 }
 
 /// Of each task: whether, as far as can be seen, it alone can reach its wakers. Nothing, where
-/// there is more memory than is looked at.
-pub(super) fn alone(asked: &[Asked]) -> Option<Vec<bool>> {
+/// there is more memory than is looked at. `asker` is the stack pointer of whoever asks: what is
+/// below it on that stack is everprof's.
+pub(super) fn alone(asked: &[Asked], asker: u64) -> Option<Vec<bool>> {
     if asked.is_empty() {
         return None;
     }
     let maps = Maps::read()?;
-    let mut sweep = Sweep::new(&maps);
+    let mut sweep = Sweep::new(&maps, asker);
     for (owner, task) in asked.iter().enumerate() {
-        let found = look_from(task, &maps);
+        let found = look_from(task, &maps, sweep.stacks());
         let is_all = found
             .as_ref()
             .is_some_and(|found| found.wakers >= task.wakers);
@@ -74,7 +75,7 @@ struct Found {
 }
 
 /// Looks from a future on. `None`: somebody else has to do with it, or it cannot be read.
-fn look_from(task: &Asked, maps: &Maps) -> Option<Found> {
+fn look_from(task: &Asked, maps: &Maps, stacks: &[u64]) -> Option<Found> {
     // Relaxed: a place to look at.
     let at = task.entry.future_at.load(Ordering::Relaxed) as u64;
     let size = task.size_bytes as u64;
@@ -84,26 +85,31 @@ fn look_from(task: &Asked, maps: &Maps) -> Option<Found> {
     let own = at..at.checked_add(size)?;
     let pair = waker::words_of(task.entry);
     let mut found = Found::default();
-    let mut next: Vec<u64> = Vec::new();
+    let mut next: Vec<Lead> = Vec::new();
     let mut words = Words::new();
     for start in (own.start..own.end).step_by(BLOCK_BYTES as usize) {
         let bytes = (own.end - start).min(BLOCK_BYTES);
         let part = words.read(start, bytes)?;
         found.wakers += wakers_in(part, pair);
-        next.extend(pointers_in(part, &own).map(shifted));
+        next.extend(pointers_in(part, &own).map(|(_, word)| Lead {
+            block: shifted(word),
+            path: Vec::new(),
+        }));
     }
     found.places.push(shifted(own.start)..shifted(own.end));
     for _ in 0..DEPTH {
-        next.sort_unstable();
+        next.sort_by_key(|lead| lead.block);
         next.dedup();
         let mut further = Vec::new();
-        for &block in next.iter().take(MOST_BLOCKS) {
-            let start = unshifted(block);
-            let is_known = |place: &Range<u64>| place.contains(&block);
+        for lead in next.iter().take(MOST_BLOCKS) {
+            let start = unshifted(lead.block);
+            let is_known = |place: &Range<u64>| place.contains(&lead.block);
             let Some(map) = maps.at(start).filter(|map| map.is_written) else {
                 continue;
             };
             if found.places.iter().any(is_known) {
+                // Another way there.
+                found.places.extend(lead.path.iter().cloned());
                 continue;
             }
             let bytes = (map.limit - start).min(BLOCK_BYTES);
@@ -112,22 +118,39 @@ fn look_from(task: &Asked, maps: &Maps) -> Option<Found> {
             };
             let wakers = wakers_in(part, pair);
             if wakers == 0 && !part.iter().any(|word| own.contains(word)) {
-                further.extend(pointers_in(part, &own).map(shifted));
+                further.extend(pointers_in(part, &own).map(|(index, word)| {
+                    let mut path = lead.path.clone();
+                    path.push(lead.block..lead.block + (index as u64 + 1) * WORD);
+                    let block = shifted(word);
+                    Lead { block, path }
+                }));
                 continue;
             }
-            if map.is_static || map.is_first_stack || map.is_shared {
+            let is_stack = |sp: &u64| (map.start..map.limit).contains(sp);
+            if map.is_static || map.is_first_stack || map.is_shared || stacks.iter().any(is_stack) {
                 return None;
             }
             found.wakers += wakers;
             // No further than known: what is behind may be another's.
-            let is_of_it =
-                |word: &u64| own.contains(word) || *word == pair.0 as u64 || *word == pair.1 as u64;
+            let is_of_it = |word: &u64| own.contains(word) || *word == pair.0 as u64;
             let last = part.iter().rposition(is_of_it).unwrap_or(0) as u64;
-            found.places.push(block..block + (last + 1) * WORD);
+            // A waker's other word may follow.
+            found
+                .places
+                .push(lead.block..lead.block + (last + 2) * WORD);
+            // What leads there is the task's, too, or its words are somebody's.
+            found.places.extend(lead.path.iter().cloned());
         }
         next = further;
     }
     Some(found)
+}
+
+/// A pointer that was found, and the blocks that led to it, shifted.
+#[derive(PartialEq, Eq)]
+struct Lead {
+    block: u64,
+    path: Vec<Range<u64>>,
 }
 
 /// Wakers of a task among words: two, beside one another.
@@ -137,9 +160,12 @@ fn wakers_in(words: &[u64], (cell, table): (usize, usize)) -> u32 {
     words.windows(2).filter(is_waker).count() as u32
 }
 
-/// Words that may be pointers out of the future.
-fn pointers_in<'w>(words: &'w [u64], own: &'w Range<u64>) -> impl Iterator<Item = u64> + 'w {
-    words.iter().copied().filter(|word| {
+/// Words that may be pointers out of the future, and which they are.
+fn pointers_in<'w>(
+    words: &'w [u64],
+    own: &'w Range<u64>,
+) -> impl Iterator<Item = (usize, u64)> + 'w {
+    words.iter().copied().enumerate().filter(|(_, word)| {
         word.is_multiple_of(WORD)
             && (LEAST_ADDRESS..MOST_ADDRESS).contains(word)
             && !own.contains(word)

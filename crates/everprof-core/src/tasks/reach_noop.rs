@@ -14,6 +14,6 @@ pub(super) struct Asked {
 }
 
 /// Nothing is known.
-pub(super) fn alone(_asked: &[Asked]) -> Option<Vec<bool>> {
+pub(super) fn alone(_asked: &[Asked], _asker: u64) -> Option<Vec<bool>> {
     None
 }

@@ -67,7 +67,7 @@ fn leaf(polls: usize) -> (Arc<Mutex<Option<Waker>>>, impl Future<Output = ()> + 
 }
 
 fn only() -> Seen {
-    let look = look(false);
+    let look = look(None);
     assert_eq!(look.tasks.len(), 1, "{:#?}", look.tasks);
     look.tasks[0]
 }
@@ -82,7 +82,7 @@ fn wakers_outlive_the_task_and_its_entry_is_used_again_when_the_last_is_gone() {
     let entry = std::ptr::from_ref(only().entry);
     let woken = Arc::clone(&task.woken);
     drop(task);
-    assert!(look(false).tasks.is_empty());
+    assert!(look(None).tasks.is_empty());
     let other = Watched::new(pending::<()>());
     assert_ne!(std::ptr::from_ref(only().entry), entry, "somebody keeps it");
     waker.wake_by_ref();
@@ -97,7 +97,7 @@ fn wakers_outlive_the_task_and_its_entry_is_used_again_when_the_last_is_gone() {
     );
     drop(other);
     let again: Vec<_> = (0..2).map(|_| Watched::new(pending::<()>())).collect();
-    let entries: Vec<_> = look(false)
+    let entries: Vec<_> = look(None)
         .tasks
         .iter()
         .map(|t| std::ptr::from_ref(t.entry))
@@ -125,7 +125,7 @@ fn each_wake_reaches_the_executor_and_the_first_marks_the_task() {
         ));
     }
     assert!(task.poll().is_ready());
-    assert!(look(false).tasks.is_empty());
+    assert!(look(None).tasks.is_empty());
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn polls_within_polls_put_back_what_was_polled() {
         poll
     })));
     assert!(task.poll().is_pending());
-    let look = look(false);
+    let look = look(None);
     let ids: Vec<_> = look
         .tasks
         .iter()
@@ -230,7 +230,7 @@ fn childs_tasks_are_those_that_it_polls_and_its_wakes_reach_its_executor() {
         kept.lock().unwrap().take().unwrap().wake();
         let is_polled = task.poll().is_pending() && counts().0 == 1;
         let is_seen = matches!(
-            look(false).tasks[..],
+            look(None).tasks[..],
             [Seen {
                 state: State::Waiting,
                 ..

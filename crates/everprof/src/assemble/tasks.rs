@@ -36,7 +36,9 @@ use crate::tasks::{Leak, TaskRecord, TaskState};
 /// The watched tasks of this process now. `kind` is what a sample is called.
 pub(crate) fn tasks(kind: &str, ask: &Ask<'_>) -> Profile {
     modules::refresh();
-    let mut look = look_at_all(ask.leaked);
+    let here = 0_u8;
+    let asker = ask.leaked.then(|| std::ptr::from_ref(&here).addr() as u64);
+    let mut look = look_at_all(asker);
     let lost = look.lost;
     let watched = look.tasks.len();
     if let Some(age) = ask.older_than {
@@ -64,28 +66,30 @@ fn seen_of_all(watched: usize, lost: usize) -> String {
     words
 }
 
-/// Looks at all tasks; with `reach` on a thread of everprof's own, as this one may have on its
-/// stack what wakes one of them.
-fn look_at_all(reach: bool) -> Look {
-    let own = reach.then(|| {
+/// Looks at all tasks; with the stack pointer of whoever asks on a thread of everprof's own, as
+/// this one may have on its stack what wakes one of them.
+fn look_at_all(asker: Option<u64>) -> Look {
+    let own = asker.map(|asker| {
         let (tell, told) = channel();
-        let thread =
-            start::spawn("everprof-tasks", move || _ = tell.send(tasks::look(true))).ok()?;
+        let thread = start::spawn("everprof-tasks", move || {
+            _ = tell.send(tasks::look(Some(asker)))
+        })
+        .ok()?;
         let look = told.recv().ok();
         _ = thread.join();
         look
     });
-    own.flatten().unwrap_or_else(|| tasks::look(false))
+    own.flatten().unwrap_or_else(|| tasks::look(None))
 }
 
 fn may_be_leaked(task: &Seen) -> bool {
     task.leak != tasks::Leak::No
 }
 
-/// The records of all tasks; with `reach`, also whether they alone can reach their wakers.
-pub(crate) fn task_records(reach: bool) -> Vec<TaskRecord> {
+/// The records of all tasks; with the stack pointer of whoever asks, also whether they alone can reach their wakers.
+pub(crate) fn task_records(asker: Option<u64>) -> Vec<TaskRecord> {
     modules::refresh();
-    let look = look_at_all(reach);
+    let look = look_at_all(asker);
     let sets = labels::sets_of(global::store());
     let addresses = |stack: Stack| stack.addresses.to_vec();
     let mut names = Names::default();

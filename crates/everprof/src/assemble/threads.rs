@@ -52,6 +52,11 @@ pub(crate) fn threads(kind: &str, ask: &Ask<'_>) -> Result<Profile, Error> {
     Ok(assemble(kind, &dump, &waits, &findings, ask))
 }
 
+/// How many threads and watched futures there are.
+pub(crate) fn goroutine_count() -> usize {
+    thread_count() + everprof_core::tasks::counts().0
+}
+
 /// The threads and, where there are any, the tasks.
 pub(crate) fn goroutine(ask: &Ask<'_>) -> Result<Profile, Error> {
     let threads = threads("goroutine", ask)?;

@@ -16,8 +16,14 @@ use crate::threads::Maps;
 /// A sweep to come.
 pub(super) struct Sweep<'m> {
     maps: &'m Maps,
+    /// The stack pointer of whoever asked.
+    asker: u64,
+    /// The stack pointers of threads that sleep.
+    stacks: Vec<u64>,
     /// Places of tasks, shifted, and whose.
     places: Vec<(Range<u64>, usize)>,
+    /// Where each task's future begins, shifted.
+    futures: Vec<(usize, u64)>,
     /// The first words of wakers, shifted, and whose.
     wakers: Vec<(u64, usize)>,
     /// Not told to be alone, whatever is found.
@@ -26,14 +32,22 @@ pub(super) struct Sweep<'m> {
 }
 
 impl<'m> Sweep<'m> {
-    pub(super) fn new(maps: &'m Maps) -> Self {
+    pub(super) fn new(maps: &'m Maps, asker: u64) -> Self {
         Self {
             maps,
+            asker,
+            stacks: sleeping_stack_ends(),
             places: Vec::new(),
+            futures: Vec::new(),
             wakers: Vec::new(),
             others: Vec::new(),
             table: 0,
         }
+    }
+
+    /// The stack pointers of threads that sleep.
+    pub(super) fn stacks(&self) -> &[u64] {
+        &self.stacks
     }
 
     /// A task with its places.
@@ -48,6 +62,9 @@ impl<'m> Sweep<'m> {
             self.others.push(owner);
             return;
         }
+        let future = found.places.first();
+        self.futures
+            .extend(future.map(|place| (owner, place.start)));
         let places = found.places.into_iter();
         self.places.extend(places.map(|place| (place, owner)));
         self.wakers.push((shifted(cell as u64), owner));
@@ -66,7 +83,6 @@ impl<'m> Sweep<'m> {
         self.places.sort_unstable_by_key(|(place, _)| place.start);
         self.wakers.sort_unstable();
         let pagemap = std::fs::File::open("/proc/self/pagemap").ok()?;
-        let ends = sleeping_stack_ends();
         let mut words = Words::new();
         let own = own_records();
         let here = std::ptr::from_ref(&words).addr() as u64;
@@ -86,7 +102,10 @@ impl<'m> Sweep<'m> {
                 continue;
             }
             // What a stack has below its end is nobody's any more.
-            let from = ends.iter().copied().filter(is_in).min();
+            let from = match is_in(&self.asker) {
+                true => Some(self.asker),
+                false => self.stacks.iter().copied().filter(is_in).min(),
+            };
             let start = from.map_or(map.start, |from| from & !(PAGE - 1));
             let mut present = Present::new(&pagemap);
             for page in (start..map.limit).step_by(PAGE as usize) {
@@ -161,13 +180,9 @@ impl<'m> Sweep<'m> {
             .map(|(_, owner)| *owner)
     }
 
+    /// Tasks were added in the order of their numbers.
     fn is_start_of_future(&self, noted: u64, owner: usize) -> bool {
-        let first = self
-            .places
-            .partition_point(|(place, _)| place.start < noted);
-        let here = self.places.get(first..).unwrap_or(&[]).iter();
-        let mut here = here.take_while(|(place, _)| place.start == noted);
-        here.any(|(_, of)| *of == owner)
+        self.futures.binary_search(&(owner, noted)).is_ok()
     }
 }
 
