@@ -13,6 +13,7 @@
 //! | `locks` | threads that contend, with and without profiles of their waits |
 //! | `contenders` | five who hold one lock in turn, and what each is charged with |
 //! | `share` | how much of the waiting for a lock a profile shows |
+//! | `trace-read` | how fast a trace of 50 million events is read |
 //! | `run` | unmodified programs under `everprof run`, heaptrack, jemalloc |
 //!
 //! Times are compared in pairs that run right after one another, in turning
@@ -22,6 +23,7 @@
 mod locks;
 mod peers;
 mod program;
+mod trace_read;
 mod truth;
 
 use std::error::Error;
@@ -35,7 +37,7 @@ use program::{Figures, Program, Spread};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "w",
     "instructions",
     "sample",
@@ -43,6 +45,7 @@ const PARTS: [&str; 8] = [
     "locks",
     "contenders",
     "share",
+    "trace-read",
     "run",
 ];
 
@@ -134,6 +137,7 @@ impl Bench {
             "locks" => self.locks()?,
             "contenders" => self.contenders()?,
             "share" => self.share()?,
+            "trace-read" => self.trace_read()?,
             _ => self.run_programs()?,
         };
         println!("{table}");

@@ -71,7 +71,7 @@ const CHORES: &[Chore] = &[
     ),
     (
         "bench",
-        "everprof beside its peers [w|instructions|sample|snapshot|locks|threads|run]…",
+        "everprof beside its peers [w|instructions|sample|snapshot|locks|threads|trace-read|run]…",
         bench::run,
     ),
     (

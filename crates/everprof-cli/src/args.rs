@@ -76,19 +76,10 @@ impl ReadArgs {
     /// Reads a profile, names it and keeps the samples that were asked for.
     pub fn profile(&self, source: &Source) -> Result<Profile, Error> {
         let filter = self.filter()?;
-        let mut binaries = Binaries::new();
-        for path in &self.binary {
-            binaries.add(path).map_err(|error| {
-                Error::new(format!(
-                    "--binary `{}`: expected the ELF file that was profiled",
-                    path.display()
-                ))
-                .because(error)
-            })?;
-        }
+        let binaries = binaries(&self.binary)?;
         let mut profile = source.read(self.size.max_mib)?;
         if !self.no_symbolize {
-            self.symbolize(&mut profile, &binaries, source);
+            symbolize(&mut profile, &binaries, source);
         }
         if filter.is_empty() {
             return Ok(profile);
@@ -102,52 +93,73 @@ impl ReadArgs {
     }
 
     fn filter(&self) -> Result<Filter, Error> {
-        let mut filter = Filter::new();
-        for pattern in &self.focus {
-            filter = filter.focus(pattern)?;
-        }
-        for pattern in &self.ignore {
-            filter = filter.ignore(pattern)?;
-        }
+        let mut filter = stack_filter(&self.focus, &self.ignore)?;
         for label in &self.label {
             filter = filter.label(label)?;
         }
         Ok(filter)
     }
+}
 
-    /// Lines and inlined frames from the mapped files, where they are here and the same.
-    fn symbolize(&self, profile: &mut Profile, binaries: &Binaries, source: &Source) {
-        for unused in binaries.unused(profile) {
-            note(&format!(
-                "--binary `{}`: `{source}` has no mapping of its build id or name",
-                unused.display()
-            ));
-        }
-        let _progress = Progress::start("naming addresses");
-        let outcome = symbolize::full_from(profile, binaries);
-        // Who wrote the profile may have known no inlined functions, so that ours come to
-        // light now. Of CPU time they are a part, and nowhere else.
-        if begins_in_a_recorder(profile) {
-            profile.trim();
-        }
-        if outcome.unnamed == 0 {
-            return;
-        }
-        let (first, others) = match outcome.problems.split_first() {
-            None => return,
-            Some((first, others)) => (first, others.len()),
-        };
-        let others = match others {
-            0 => String::new(),
-            others => format!(" (and {others} files more)"),
-        };
+/// What `--focus` and `--ignore` say.
+pub fn stack_filter(focus: &[String], ignore: &[String]) -> Result<Filter, Error> {
+    let mut filter = Filter::new();
+    for pattern in focus {
+        filter = filter.focus(pattern)?;
+    }
+    for pattern in ignore {
+        filter = filter.ignore(pattern)?;
+    }
+    Ok(filter)
+}
+
+/// The files that `--binary` names.
+pub fn binaries(paths: &[PathBuf]) -> Result<Binaries, Error> {
+    let mut binaries = Binaries::new();
+    for path in paths {
+        binaries.add(path).map_err(|error| {
+            Error::new(format!(
+                "--binary `{}`: expected the ELF file that was profiled",
+                path.display()
+            ))
+            .because(error)
+        })?;
+    }
+    Ok(binaries)
+}
+
+/// Lines and inlined frames from the mapped files, where they are here and the same.
+pub fn symbolize(profile: &mut Profile, binaries: &Binaries, source: &Source) {
+    for unused in binaries.unused(profile) {
         note(&format!(
-            "{} addresses have no name: {first}{others}",
-            outcome.unnamed
+            "--binary `{}`: `{source}` has no mapping of its build id or name",
+            unused.display()
         ));
-        if self.binary.is_empty() {
-            note("to name them, add --binary PATH with the unstripped program");
-        }
+    }
+    let _progress = Progress::start("naming addresses");
+    let outcome = symbolize::full_from(profile, binaries);
+    // Who wrote the profile may have known no inlined functions, so that ours come to
+    // light now. Of CPU time they are a part, and nowhere else.
+    if begins_in_a_recorder(profile) {
+        profile.trim();
+    }
+    if outcome.unnamed == 0 {
+        return;
+    }
+    let (first, others) = match outcome.problems.split_first() {
+        None => return,
+        Some((first, others)) => (first, others.len()),
+    };
+    let others = match others {
+        0 => String::new(),
+        others => format!(" (and {others} files more)"),
+    };
+    note(&format!(
+        "{} addresses have no name: {first}{others}",
+        outcome.unnamed
+    ));
+    if binaries.is_empty() {
+        note("to name them, add --binary PATH with the unstripped program");
     }
 }
 

@@ -49,6 +49,7 @@ enum Command {
     Flame(commands::flame::FlameArgs),
     Diff(commands::diff::DiffArgs),
     Stacks(commands::stacks::StacksArgs),
+    Trace(commands::trace::TraceArgs),
     Merge(commands::merge::MergeArgs),
     Export(commands::export::ExportArgs),
 }
@@ -61,6 +62,7 @@ Examples:
   everprof flame out/heap.pb.gz -o heap.svg   a picture of it
   everprof top out/block.pb.gz                what it waited for
   everprof stacks http://localhost:6060       what its threads are doing
+  everprof trace app.trace --peak             what it held when that was most
   everprof diff before.pb.gz after.pb.gz      what grew, and whether that is chance
   curl -s URL | everprof tree -               who called whom";
 
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Flame(args) => commands::flame::main(&args),
         Command::Diff(args) => commands::diff::main(&args),
         Command::Stacks(args) => commands::stacks::main(&args),
+        Command::Trace(args) => commands::trace::main(&args),
         Command::Merge(args) => commands::merge::main(&args),
         Command::Export(args) => commands::export::main(&args),
     };

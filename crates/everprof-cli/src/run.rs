@@ -286,7 +286,7 @@ const DEFAULT_DEPTH: usize = 128;
 const DEFAULT_MEMORY: u64 = 64 << 20;
 
 /// A number of bytes: `1`, `512KiB`, `64MiB`, `1GiB`; `k`, `M`, `G` alone mean the same.
-fn bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let wrong = || "expected bytes, such as 1, 4096, 512KiB or 64MiB".to_owned();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);

@@ -78,6 +78,11 @@ impl Default for Seed {
 }
 
 impl Seed {
+    /// Hash of one word.
+    pub(crate) fn word(self, word: u64) -> u64 {
+        mix(self.0 ^ word, MULTIPLIER)
+    }
+
     /// Hash of two words.
     pub(crate) fn pair(self, a: u64, b: u64) -> u64 {
         mix(mix(self.0 ^ a, MULTIPLIER) ^ b, MULTIPLIER ^ self.0)

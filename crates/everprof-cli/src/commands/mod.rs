@@ -7,4 +7,5 @@ pub mod merge;
 pub mod peek;
 pub mod stacks;
 pub mod top;
+pub mod trace;
 pub mod tree;

@@ -46,10 +46,21 @@ pub fn main(args: &TopArgs) -> Result<(), Error> {
     };
     let top = top(&selection, order, limit);
     let input = args.source.to_string();
-    match args.report.format {
-        Format::Text => output::print(&text(&input, &selection, &top, order, output::columns())),
-        Format::Json => output::print_json(&to_json(&input, &selection, &top)),
-        Format::Md => output::print(&markdown(&input, &selection, &top, order)),
+    report(args.report.format, &input, &selection, &top, order)
+}
+
+/// Writes the report to standard output.
+pub fn report(
+    format: Format,
+    input: &str,
+    selection: &Selection,
+    top: &Top,
+    order: Order,
+) -> Result<(), Error> {
+    match format {
+        Format::Text => output::print(&text(input, selection, top, order, output::columns())),
+        Format::Json => output::print_json(&to_json(input, selection, top)),
+        Format::Md => output::print(&markdown(input, selection, top, order)),
     }
 }
 
@@ -131,7 +142,7 @@ fn place(selection: &Selection, row: &Row) -> String {
 
 /// A source file without the places that say nothing: where the compiler keeps std, where
 /// cargo keeps crates.
-fn short(file: &str) -> &str {
+pub fn short(file: &str) -> &str {
     let after = |mark: &str| file.split_once(mark).map(|(_, rest)| rest);
     match file {
         _ if file.starts_with("/rustc/") => after("/library/").unwrap_or(file),

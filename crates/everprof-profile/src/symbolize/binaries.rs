@@ -40,6 +40,11 @@ impl Binaries {
         Ok(())
     }
 
+    /// Whether no file was added.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
     /// Files that no mapping of the profile would be named from.
     pub fn unused<'a>(&'a self, profile: &Profile) -> Vec<&'a Path> {
         let is_unused = |file: &&Binary| {

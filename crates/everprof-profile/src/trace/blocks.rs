@@ -132,7 +132,7 @@ impl From<Stop> for Box<dyn std::error::Error + Send + Sync> {
     fn from(stop: Stop) -> Self {
         match stop {
             Stop::CutOff => "cut off".into(),
-            Stop::Damaged(fault) => fault.0.into(),
+            Stop::Damaged(fault) => fault.words().into(),
             Stop::Unreadable(error) => error.into(),
         }
     }

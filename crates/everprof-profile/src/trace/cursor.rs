@@ -65,12 +65,19 @@ impl Cursor {
         self.payload
     }
 
-    /// The next event, which there must be ([`Cursor::next_time`]). Its stacks are below
-    /// `stacks`; what other threads did is put into `others`.
+    /// The next event, which there must be ([`Cursor::next_time`]), into `event`: as a result
+    /// it would be copied by each of those who pass it on. Its stacks are below `stacks`;
+    /// what other threads did is put into `others`.
     #[inline]
-    pub(crate) fn next(&mut self, stacks: u32, others: &mut Vec<Other>) -> Result<Event, Fault> {
-        let (time, thread) = (self.time, self.thread);
-        let what = match self.kind {
+    pub(crate) fn next(
+        &mut self,
+        stacks: u32,
+        others: &mut Vec<Other>,
+        event: &mut Event,
+    ) -> Result<(), Fault> {
+        event.time = self.time;
+        event.thread = self.thread;
+        event.what = match self.kind {
             event::ALLOC => What::Alloc {
                 stack: self.stack(stacks)?,
                 size_bytes: self.varint()?,
@@ -98,8 +105,7 @@ impl Cursor {
             _ => self.rare(stacks, others)?,
         };
         self.left -= 1;
-        self.look_ahead()?;
-        Ok(Event { time, thread, what })
+        self.look_ahead()
     }
 
     #[cold]
@@ -208,7 +214,28 @@ impl Cursor {
         }
     }
 
+    /// Up to eight bytes at once: those up to the first without its highest bit, which is
+    /// then taken out of each by moving neighbours together.
+    #[inline]
     fn longer_varint(&mut self) -> Result<u64, Fault> {
+        let rest = &self.payload[self.at..];
+        if let Some(bytes) = rest.first_chunk() {
+            let word = u64::from_le_bytes(*bytes);
+            let ends = !word & 0x8080_8080_8080_8080;
+            if ends != 0 {
+                self.at += ends.trailing_zeros() as usize / 8 + 1;
+                // The lowest bit of `ends` is the highest of the last byte.
+                let word = word & (ends ^ (ends - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
+                let word = (word & 0x007f_007f_007f_007f) | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+                let word = (word & 0x0000_3fff_0000_3fff) | (word & 0x3fff_0000_3fff_0000) >> 2;
+                return Ok((word & 0x0fff_ffff) | (word & 0x0fff_ffff_0000_0000) >> 4);
+            }
+        }
+        self.longest_varint()
+    }
+
+    #[cold]
+    fn longest_varint(&mut self) -> Result<u64, Fault> {
         let rest = &self.payload[self.at..];
         let mut value = 0u64;
         for (at, &byte) in rest.iter().take(10).enumerate() {

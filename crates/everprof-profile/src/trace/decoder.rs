@@ -48,6 +48,11 @@ impl Decoder {
         self.merge.buffer()
     }
 
+    /// Takes such memory back.
+    pub(crate) fn give_back(&mut self, buffer: Vec<u8>) {
+        self.merge.recycle(buffer);
+    }
+
     /// Takes in a block, after which there may be events.
     pub(crate) fn take(&mut self, kind: u8, payload: Vec<u8>, offset: u64) -> Result<(), Fault> {
         match Kind::of(kind) {
@@ -85,12 +90,13 @@ impl Decoder {
         Ok(())
     }
 
-    /// The next event, if there is one that need not wait.
+    /// The next event, if there is one that need not wait, into `event`.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<Result<Event, Misplaced>> {
-        let event = self.merge.next(self.tables.stacks(), &mut self.others)?;
-        self.events += u64::from(event.is_ok());
-        Some(event)
+    pub(crate) fn next(&mut self, event: &mut Event) -> Option<Result<(), Misplaced>> {
+        let stacks = self.tables.stacks();
+        let done = self.merge.next(stacks, &mut self.others, event)?;
+        self.events += u64::from(done.is_ok());
+        Some(done)
     }
 
     /// Says that no more blocks come.

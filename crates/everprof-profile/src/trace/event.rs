@@ -15,6 +15,15 @@ pub struct Event {
     pub what: What,
 }
 
+impl Event {
+    /// A place for the first event.
+    pub(crate) const NONE: Event = Event {
+        time: 0,
+        thread: 0,
+        what: What::Lost { events: 0 },
+    };
+}
+
 /// What was done. Stacks, heaps and types are numbers for [`Tables`](super::Tables).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

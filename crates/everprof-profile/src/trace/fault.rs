@@ -8,12 +8,19 @@ use std::borrow::Cow;
 use crate::wire;
 
 /// What is wrong, in words that follow "at byte N: ".
+///
+/// One word wide, as it stands in the result of each number that is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault(pub(crate) Cow<'static, str>);
+pub(crate) struct Fault(Box<Cow<'static, str>>);
 
 impl Fault {
     pub(crate) fn new(words: impl Into<Cow<'static, str>>) -> Fault {
-        Fault(words.into())
+        Fault(Box::new(words.into()))
+    }
+
+    /// The words.
+    pub(crate) fn words(&self) -> &str {
+        &self.0
     }
 }
 

@@ -15,19 +15,20 @@
 //! makes the round. What is later still is given at once, with its own time: who follows
 //! objects must take an event from the past (see `late`).
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 
 use super::cursor::Cursor;
 use super::event::{Event, Other};
 use super::fault::Fault;
+use super::queue::Queue;
 
 /// Runs of events that wait for their round.
 #[derive(Debug, Default)]
 pub(crate) struct Merge {
     streams: Vec<Stream>,
-    /// Threads other than `current` that have events, by the time of their next one.
-    waiting: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Threads that have events, by the time of their next one. While one is `current`, it
+    /// is the first, by the time that its turn began with.
+    queue: Queue,
     current: Option<u32>,
     /// `current` may go on up to this time and with it.
     until: u64,
@@ -73,13 +74,13 @@ impl Merge {
         if self.streams.len() <= place {
             self.streams.resize_with(place + 1, Stream::default);
         }
+        // It may have to come before what the current one has next.
+        self.put_back();
         let stream = &mut self.streams[place];
         self.bytes += cursor.len();
         stream.push_back(cursor);
-        if stream.len() == 1 && self.current != Some(thread) {
-            self.waiting.push(Reverse((time, thread)));
-            // It may have to come before what the current one has next.
-            self.put_back();
+        if stream.len() == 1 {
+            self.queue.push(time, thread);
         }
     }
 
@@ -101,22 +102,22 @@ impl Merge {
         self.put_back();
     }
 
-    /// The earliest event that may be given. Stacks and `others` are those of
-    /// [`Cursor::next`].
+    /// The earliest event that may be given, if there is one, as [`Cursor::next`] does.
     #[inline]
     pub(crate) fn next(
         &mut self,
         stacks: u32,
         others: &mut Vec<Other>,
-    ) -> Option<Result<Event, Misplaced>> {
+        event: &mut Event,
+    ) -> Option<Result<(), Misplaced>> {
         loop {
             if let Some(current) = self.current
                 && let Some(cursor) = self.streams[current as usize].front_mut()
             {
                 match cursor.next_time() {
                     Some(time) if time <= self.until => {
-                        let event = cursor.next(stacks, others);
-                        return Some(event.map_err(|fault| (cursor.offset, fault)));
+                        let done = cursor.next(stacks, others, event);
+                        return Some(done.map_err(|fault| (cursor.offset, fault)));
                     }
                     Some(_) => {}
                     None => {
@@ -138,23 +139,28 @@ impl Merge {
         }
     }
 
-    /// Lets the current thread wait like the others.
+    /// Ends the turn of the current thread, which waits again if it has more.
+    #[inline]
     fn put_back(&mut self) {
         let Some(current) = self.current.take() else {
             return;
         };
-        while let Some(cursor) = self.streams[current as usize].front() {
-            if let Some(time) = cursor.next_time() {
-                self.waiting.push(Reverse((time, current)));
-                return;
+        loop {
+            match self.streams[current as usize]
+                .front()
+                .map(Cursor::next_time)
+            {
+                Some(None) => self.end_run(current),
+                Some(time) => return self.queue.change_first(time),
+                None => return self.queue.change_first(None),
             }
-            self.end_run(current);
         }
     }
 
-    /// Makes that thread the current one whose event is the earliest, if it may be given.
+    /// Gives the thread its turn whose event is the earliest, if it may be given.
+    #[inline]
     fn choose(&mut self) -> Option<()> {
-        let Some(&Reverse((time, thread))) = self.waiting.peek() else {
+        let Some((time, thread)) = self.queue.first() else {
             self.is_released = false;
             return None;
         };
@@ -166,10 +172,9 @@ impl Merge {
         if time > promised {
             return None;
         }
-        self.waiting.pop();
         self.current = Some(thread);
-        let next = self.waiting.peek();
-        self.until = next.map_or(promised, |&Reverse((next, _))| next.min(promised));
+        let next = self.queue.second_time();
+        self.until = next.map_or(promised, |next| next.min(promised));
         Some(())
     }
 }
@@ -199,11 +204,12 @@ mod tests {
     }
 
     fn given(merge: &mut Merge) -> Vec<(u64, u32)> {
-        let mut others = Vec::new();
-        std::iter::from_fn(|| merge.next(1, &mut others))
-            .map(|event| event.unwrap())
-            .map(|event| (event.time, event.thread))
-            .collect()
+        let (mut others, mut event) = (Vec::new(), Event::NONE);
+        std::iter::from_fn(|| {
+            merge.next(1, &mut others, &mut event)?.unwrap();
+            Some((event.time, event.thread))
+        })
+        .collect()
     }
 
     #[test]

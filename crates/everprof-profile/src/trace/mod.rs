@@ -29,6 +29,7 @@ mod live;
 mod merge;
 mod objects;
 mod places;
+mod queue;
 mod reader;
 mod results;
 mod stack_tree;

@@ -79,6 +79,15 @@ pub struct Site {
     pub longest_chain: u16,
     /// How long objects lived that were freed or reallocated, if that was wanted.
     pub lifetimes: Histogram,
+}
+
+/// What changes with each event, in a line of the cache.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Hot {
+    allocated: Amount,
+    in_use: Amount,
+    at_peak: Amount,
     /// The peak of which `at_peak` is the note.
     noted: u64,
 }
@@ -165,7 +174,8 @@ pub struct Objects {
     late: Late,
     /// What each thread allocated last.
     last: Vec<u64>,
-    /// By stack, or as `typed` has it.
+    /// By stack, or as `typed` has it; what changes often of each, and the rest.
+    hot: Vec<Hot>,
     sites: Vec<Site>,
     typed: HashMap<(u32, u32), u32>,
     findings: Findings,
@@ -196,6 +206,7 @@ impl Objects {
             live: Live::default(),
             late: Late::default(),
             last: Vec::new(),
+            hot: Vec::new(),
             sites: Vec::new(),
             typed: HashMap::new(),
             findings: Findings::default(),
@@ -314,10 +325,11 @@ impl Objects {
             self.begin();
         }
         let peak = self.peak;
-        for site in &mut self.sites {
-            if site.noted != peak {
-                site.at_peak = site.in_use;
-            }
+        for (site, hot) in self.sites.iter_mut().zip(&mut self.hot) {
+            hot.note(peak);
+            site.allocated = hot.allocated;
+            site.in_use = hot.in_use;
+            site.at_peak = hot.at_peak;
             self.findings.reallocations += site.reallocations;
             self.findings.moved += site.moved;
             let copied = &mut self.findings.copied_bytes;
@@ -376,12 +388,11 @@ impl Objects {
         }
         let was_there = self.live.insert(object);
         let (peak, is_counting) = (self.peak, self.is_counting);
-        let site = &mut self.sites[number as usize];
-        site.note(peak);
-        site.in_use.add(size_bytes);
+        let hot = &mut self.hot[number as usize];
+        hot.note(peak);
+        hot.in_use.add(size_bytes);
         if is_counting {
-            site.allocated.add(size_bytes);
-            site.longest_chain = site.longest_chain.max(object.reallocations());
+            hot.allocated.add(size_bytes);
             self.findings.allocated.add(size_bytes);
         }
         self.findings.in_use.add(size_bytes);
@@ -422,6 +433,8 @@ impl Objects {
             let number = self.site(stack, 0);
             let site = &mut self.sites[number as usize];
             site.reallocations += 1;
+            let chain = before.map_or(0, |old| old.reallocations().saturating_add(1));
+            site.longest_chain = site.longest_chain.max(chain);
             if moved {
                 site.moved += 1;
                 let copied = before.map_or(0, |old| old.size_bytes().min(size_bytes));
@@ -454,19 +467,18 @@ impl Objects {
     /// Counts the end of an object that is not in use any more.
     #[inline]
     fn end(&mut self, object: &Object, time: u64, is_temporary: bool) {
-        let bytes = object.size_bytes();
-        let site = &mut self.sites[object.site as usize];
-        site.note(self.peak);
-        site.in_use.take(bytes);
+        let (bytes, number) = (object.size_bytes(), object.site as usize);
+        let hot = &mut self.hot[number];
+        hot.note(self.peak);
+        hot.in_use.take(bytes);
         self.findings.in_use.take(bytes);
-        if self.is_counting {
-            if is_temporary {
-                site.temporary.add(bytes);
-                self.findings.temporary.add(bytes);
-            }
-            if self.wanted.lifetimes {
-                site.lifetimes.add(time.saturating_sub(object.time));
-            }
+        if self.is_counting && is_temporary {
+            self.sites[number].temporary.add(bytes);
+            self.findings.temporary.add(bytes);
+        }
+        if self.is_counting && self.wanted.lifetimes {
+            let lived = time.saturating_sub(object.time);
+            self.sites[number].lifetimes.add(lived);
         }
     }
 
@@ -515,7 +527,7 @@ impl Objects {
     #[cold]
     fn grow_to(&mut self, stack: u32) {
         for stack in self.sites.len() as u32..=stack {
-            self.sites.push(Site::new(stack, 0));
+            self.push_site(stack, 0);
         }
     }
 
@@ -523,21 +535,22 @@ impl Objects {
         let next = self.sites.len() as u32;
         let number = *self.typed.entry((stack, type_id)).or_insert(next);
         if number == next {
-            self.sites.push(Site::new(stack, type_id));
+            self.push_site(stack, type_id);
         }
         number
     }
-}
 
-impl Site {
-    fn new(stack: u32, type_id: u32) -> Site {
-        Site {
+    fn push_site(&mut self, stack: u32, type_id: u32) {
+        self.hot.push(Hot::default());
+        self.sites.push(Site {
             stack,
             type_id,
             ..Site::default()
-        }
+        });
     }
+}
 
+impl Hot {
     /// Before a change: keeps what there was at the last peak (module head).
     #[inline]
     fn note(&mut self, peak: u64) {
@@ -546,7 +559,9 @@ impl Site {
             self.noted = peak;
         }
     }
+}
 
+impl Site {
     fn tells_something(&self) -> bool {
         self.allocated.objects > 0
             || self.in_use.objects > 0

@@ -10,6 +10,7 @@ use super::blocks::{Blocks, Stop};
 use super::decoder::Decoder;
 use super::event::{Event, Other};
 use super::fault::Fault;
+use super::format::Kind;
 use super::tables::{Tables, Totals};
 use crate::Error;
 use crate::report::units;
@@ -98,10 +99,12 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next event; `None` at the end, about which [`Reader::ending`] tells more.
+    #[inline]
     pub fn next_event(&mut self) -> Option<Event> {
+        let mut event = Event::NONE;
         while !self.is_over {
-            match self.decoder.next() {
-                Some(Ok(event)) => return Some(event),
+            match self.decoder.next(&mut event) {
+                Some(Ok(())) => return Some(event),
                 Some(Err((offset, fault))) => {
                     self.ending = Some((offset, How::Damaged(fault)));
                     self.is_over = true;
@@ -139,6 +142,32 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// Reads to the end without its events, for the tables alone; there is no next event
+    /// then.
+    pub fn skip_events(&mut self) {
+        while self.ending.is_none() {
+            let mut payload = self.decoder.buffer();
+            let offset = self.blocks.offset();
+            let how = match self.blocks.next(&mut payload) {
+                Ok(block) if block.kind == Kind::Events as u8 => {
+                    self.decoder.give_back(payload);
+                    continue;
+                }
+                Ok(block) => self.decoder.take(block.kind, payload, block.offset),
+                Err(stop) => {
+                    self.ending = Some((offset, how(stop)));
+                    break;
+                }
+            };
+            self.ending = match how {
+                Ok(()) if self.decoder.totals.is_some() => Some((offset, How::Whole)),
+                Ok(()) => None,
+                Err(fault) => Some((offset, How::Damaged(fault))),
+            };
+        }
+        self.is_over = true;
+    }
+
     fn read_block(&mut self) {
         let mut payload = self.decoder.buffer();
         let offset = self.blocks.offset();
@@ -149,12 +178,18 @@ impl<R: Read> Reader<R> {
         let how = match taken {
             Ok(()) if self.decoder.totals.is_some() => How::Whole,
             Ok(()) => return,
-            Err(Stop::CutOff) => How::CutOff,
-            Err(Stop::Damaged(fault)) => How::Damaged(fault),
-            Err(Stop::Unreadable(error)) => How::Unreadable(error.to_string()),
+            Err(stop) => how(stop),
         };
         self.ending = Some((offset, how));
         self.decoder.close();
+    }
+}
+
+fn how(stop: Stop) -> How {
+    match stop {
+        Stop::CutOff => How::CutOff,
+        Stop::Damaged(fault) => How::Damaged(fault),
+        Stop::Unreadable(error) => How::Unreadable(error.to_string()),
     }
 }
 
@@ -162,6 +197,11 @@ impl Ending {
     /// The recorder came to its end, and all of it was read.
     pub fn is_whole(&self) -> bool {
         matches!(self.how, How::Whole)
+    }
+
+    /// It was not read to its end.
+    pub fn is_unread(&self) -> bool {
+        matches!(self.how, How::Unread)
     }
 
     /// The trace stops before its end, as that of a program which was killed does.
@@ -183,7 +223,7 @@ impl fmt::Display for Ending {
             How::Unread => write!(f, "read up to byte {at}")?,
             How::Whole => write!(f, "whole")?,
             How::CutOff => write!(f, "cut off at byte {at}")?,
-            How::Damaged(fault) => write!(f, "damaged at byte {at} ({})", fault.0)?,
+            How::Damaged(fault) => write!(f, "damaged at byte {at} ({})", fault.words())?,
             How::Unreadable(words) => write!(f, "not readable from byte {at} on ({words})")?,
         }
         write!(f, ": {} events were read", grouped(self.events))
@@ -193,7 +233,7 @@ impl fmt::Display for Ending {
 fn damaged(fault: Fault) -> Error {
     Error::malformed(format!(
         "a trace whose first block is damaged ({}): expected which program it is of",
-        fault.0
+        fault.words()
     ))
 }
 

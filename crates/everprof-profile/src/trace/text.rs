@@ -252,12 +252,12 @@ impl<W: Write, N: FnMut(&mut Profile)> Converter<W, N> {
         match &mut self.state {
             State::Events(decoder) => {
                 let taken = decoder.take(block.kind, payload, block.offset);
-                taken.map_err(|fault| invalid(fault.0))?;
+                taken.map_err(|fault| invalid(fault.words()))?;
                 self.write_events()?;
             }
             _ => {
                 let decoder = Decoder::new(block.kind, &payload);
-                let decoder = decoder.map_err(|fault| invalid(fault.0))?;
+                let decoder = decoder.map_err(|fault| invalid(fault.words()))?;
                 self.state = State::Events(Box::new(decoder));
             }
         }
@@ -268,8 +268,9 @@ impl<W: Write, N: FnMut(&mut Profile)> Converter<W, N> {
         let State::Events(decoder) = &mut self.state else {
             return Ok(());
         };
-        while let Some(event) = decoder.next() {
-            let event = event.map_err(|(_, fault)| invalid(fault.0))?;
+        let mut event = Event::NONE;
+        while let Some(done) = decoder.next(&mut event) {
+            done.map_err(|(_, fault)| invalid(fault.words()))?;
             let (next, all) = (self.shown.next(), decoder.tables.stacks());
             if next < all {
                 let mut stacks = stacks::profile(&decoder.tables, next..all).map_err(invalid)?;
