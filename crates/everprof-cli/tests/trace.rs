@@ -238,7 +238,7 @@ objects  of all     bytes  name
         &said(&["--lifetimes"]),
         "
 app.trace: how long objects lived; 1 are in use at the end
-ended   half ≤   90% ≤   99% ≤  longest  in use  name
+ended   half ≤    90% ≤    99% ≤  longest  in use  name
     1  1.00 ms  1.00 ms  1.00 ms  1.00 ms       1  app+0x840
     1  3.00 ms  3.00 ms  3.00 ms  3.00 ms       0  app+0x820
     1  2.00 ms  2.00 ms  2.00 ms  2.00 ms       0  app+0x850

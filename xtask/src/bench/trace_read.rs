@@ -25,7 +25,7 @@ struct Reading {
 
 impl Bench {
     pub(super) fn trace_read(&self) -> Result<String> {
-        self.cargo_build("bench/Cargo.toml", &["trace"])?;
+        self.cargo_build("bench/Cargo.toml", &["trace", "system"])?;
         let mut table = format!(
             "By {}, median [least..greatest] of {} runs.\n\n\
              | | events | bytes an event | million events a second | peak resident memory, MiB |\n\
@@ -80,7 +80,6 @@ impl Bench {
     }
 
     fn read_heaptracks(&self, (heaptrack, print): &(String, String)) -> Result<Reading> {
-        self.build_peers()?;
         let trace = self.scratch("heaptrack-read");
         let scale = self.scale.to_string();
         let program = self.built("system").with(&["w2", &scale]);

@@ -95,7 +95,7 @@ pub struct TraceArgs {
     reason = "flags of which one is given at most"
 )]
 struct ViewArgs {
-    /// What the trace has of each kind, peak, temporaries, losses [default]
+    /// What the trace has of each kind, peak, temporaries, losses: what is shown without a view
     #[arg(long)]
     summary: bool,
 

@@ -45,7 +45,12 @@ pub(crate) struct Merge {
 }
 
 /// What waits of one thread, none of it behind its last event but perhaps the first run.
-type Stream = VecDeque<Cursor>;
+#[derive(Debug, Default)]
+struct Stream {
+    /// Apart, so that a turn of the thread finds it at once.
+    first: Option<Cursor>,
+    more: VecDeque<Cursor>,
+}
 
 /// Where in the file a fault is, and which.
 pub(crate) type Misplaced = (u64, Fault);
@@ -78,8 +83,10 @@ impl Merge {
         self.put_back();
         let stream = &mut self.streams[place];
         self.bytes += cursor.len();
-        stream.push_back(cursor);
-        if stream.len() == 1 {
+        if stream.first.is_some() {
+            stream.more.push_back(cursor);
+        } else {
+            stream.first = Some(cursor);
             self.queue.push(time, thread);
         }
     }
@@ -112,28 +119,33 @@ impl Merge {
     ) -> Option<Result<(), Misplaced>> {
         loop {
             if let Some(current) = self.current
-                && let Some(cursor) = self.streams[current as usize].front_mut()
+                && let Some(cursor) = self.streams[current as usize].first.as_mut()
             {
                 match cursor.next_time() {
                     Some(time) if time <= self.until => {
                         let done = cursor.next(stacks, others, event);
                         return Some(done.map_err(|fault| (cursor.offset, fault)));
                     }
-                    Some(_) => {}
+                    Some(time) => {
+                        self.current = None;
+                        self.queue.change_first(Some(time));
+                    }
                     None => {
                         self.end_run(current);
                         continue;
                     }
                 }
+            } else {
+                self.put_back();
             }
-            self.put_back();
             self.choose()?;
         }
     }
 
     /// Takes away a run of which nothing is left.
     fn end_run(&mut self, thread: u32) {
-        if let Some(cursor) = self.streams[thread as usize].pop_front() {
+        let stream = &mut self.streams[thread as usize];
+        if let Some(cursor) = std::mem::replace(&mut stream.first, stream.more.pop_front()) {
             self.bytes -= cursor.len();
             self.recycle(cursor.into_payload());
         }
@@ -146,10 +158,8 @@ impl Merge {
             return;
         };
         loop {
-            match self.streams[current as usize]
-                .front()
-                .map(Cursor::next_time)
-            {
+            let first = self.streams[current as usize].first.as_ref();
+            match first.map(Cursor::next_time) {
                 Some(None) => self.end_run(current),
                 Some(time) => return self.queue.change_first(time),
                 None => return self.queue.change_first(None),

@@ -11,7 +11,7 @@ use super::tables::Tables;
 use crate::{Error, Filter, Label, Line, Profile};
 
 /// A profile of stacks with these numbers, one sample each, their addresses without names.
-/// [`numbers`] and [`Shown`] read it when it has been named.
+/// [`kept`] and [`Shown`] read it when it has been named.
 ///
 /// # Errors
 ///
