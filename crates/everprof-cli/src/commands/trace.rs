@@ -74,6 +74,11 @@ pub struct TraceArgs {
     #[arg(long, conflicts_with = "binary")]
     no_symbolize: bool,
 
+    /// Charge what the standard library allocates to the code that called it, with --peak
+    /// and --leaks
+    #[arg(long)]
+    own: bool,
+
     /// How to write the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -260,7 +265,10 @@ fn write_top(
 ) -> Result<(), Error> {
     let mut profile = findings.profile(tables, view)?;
     args.name(&mut profile)?;
-    let selection = Selection::of(&profile, None)?;
+    let mut selection = Selection::of(&profile, None)?;
+    if args.own {
+        selection = selection.own();
+    }
     let top = top(&selection, Order::Flat, args.limit());
     super::top::report(args.format, input, &selection, &top, Order::Flat)
 }

@@ -6,8 +6,11 @@
 
 use std::ops::Range;
 
+use regex_lite::Regex;
+
 use super::places::Places;
 use super::tables::Tables;
+use crate::trim::ALLOCATOR_FRAMES;
 use crate::{Error, Filter, Label, Line, Profile};
 
 /// A profile of stacks with these numbers, one sample each, their addresses without names.
@@ -66,7 +69,11 @@ pub struct ShownFrame {
 
 impl Shown {
     /// Takes in stacks that [`profile`] made, and that have been named and trimmed.
+    ///
+    /// Left out are std's own path to the allocator, and what there was before the
+    /// program: the frames that called the thread's own first function.
     pub fn add(&mut self, stacks: &Profile) {
+        let plumbing = Regex::new(&format!("^(?:{ALLOCATOR_FRAMES})$")).ok();
         for sample in stacks.samples() {
             let Some(number) = sample.number_label(NUMBER) else {
                 continue;
@@ -77,8 +84,8 @@ impl Shown {
             if self.stacks.len() <= number {
                 self.stacks.resize(number + 1, Vec::new());
             }
-            let frames = sample.stack().flat_map(|at| shown(stacks, at));
-            self.stacks[number] = frames.collect();
+            let frames = sample.stack().flat_map(|at| shown(stacks, at)).collect();
+            self.stacks[number] = own(frames, plumbing.as_ref());
         }
     }
 
@@ -91,6 +98,20 @@ impl Shown {
     pub fn next(&self) -> u32 {
         u32::try_from(self.stacks.len()).unwrap_or(u32::MAX)
     }
+}
+
+fn own(mut frames: Vec<ShownFrame>, plumbing: Option<&Regex>) -> Vec<ShownFrame> {
+    let is_start = |frame: &ShownFrame| frame.name.contains("__rust_begin_short_backtrace");
+    if let Some(start @ 1..) = frames.iter().position(is_start) {
+        frames.truncate(start);
+    }
+    let is_plumbing = |frame: &ShownFrame| plumbing.is_some_and(|of| of.is_match(&frame.name));
+    let inner = frames.iter().rposition(is_plumbing).map_or(0, |at| at + 1);
+    // A stack of nothing else keeps its frames: they are all there is.
+    if inner < frames.len() {
+        frames.drain(..inner);
+    }
+    frames
 }
 
 fn shown(profile: &Profile, at: crate::LocationId) -> Vec<ShownFrame> {
@@ -116,3 +137,32 @@ fn shown(profile: &Profile, at: crate::LocationId) -> Vec<ShownFrame> {
 
 /// The label that has the number of a stack.
 const NUMBER: &str = "stack";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plumbing_and_start_are_left_out() {
+        let plumbing = Regex::new(&format!("^(?:{ALLOCATOR_FRAMES})$")).ok();
+        let left = |names: &[&str]| -> Vec<String> {
+            let frame = |name: &&str| ShownFrame {
+                name: (*name).to_owned(),
+                file: String::new(),
+                line: 0,
+            };
+            let frames = names.iter().map(frame).collect();
+            let left = own(frames, plumbing.as_ref());
+            left.into_iter().map(|frame| frame.name).collect()
+        };
+        let start = "std::sys::backtrace::__rust_begin_short_backtrace";
+        let grow = "alloc::raw_vec::RawVecInner::try_allocate_in";
+        let alloc = "alloc::alloc::alloc";
+        assert_eq!(
+            left(&[alloc, grow, "app::f", "app::main", start, "main"]),
+            ["app::f", "app::main"]
+        );
+        assert_eq!(left(&[alloc, grow]), [alloc, grow]);
+        assert_eq!(left(&[start, "main"]), [start, "main"]);
+    }
+}
