@@ -168,9 +168,16 @@ fn is_profiler_frame(name: &str) -> bool {
     allocates(shim)
         || name.starts_with("__everprof_")
         || strip_crate(path, "std").is_some_and(|rest| {
-            ["alloc::System as ", "alloc::__rdl_", "sys::alloc::"]
-                .iter()
-                .any(|own| rest.starts_with(own))
+            [
+                "alloc::System as ",
+                "alloc::__rdl_",
+                "sys::alloc::",
+                // How our thread state is reached where nothing is inlined. Only v0 tells
+                // whose it is.
+                "thread::local::LocalKey<everprof_core::",
+            ]
+            .iter()
+            .any(|own| rest.starts_with(own))
         })
 }
 
@@ -216,6 +223,7 @@ mod tests {
             "<std::alloc::System as core::alloc::global::GlobalAlloc>::alloc",
             "std::sys::alloc::unix::aligned_malloc",
             "std::alloc::__rdl_alloc",
+            "<std::thread::local::LocalKey<everprof_core::local::Local>>::with::<u8>",
             "__everprof_slow",
         ] {
             assert!(is_profiler_frame(name), "{name}");
@@ -234,6 +242,7 @@ mod tests {
             "__rust_alloc_error_handler",
             "__rust_begin_short_backtrace",
             "std::sys::backtrace::__rust_begin_short_backtrace",
+            "<std::thread::local::LocalKey<my::State>>::with::<u8>",
             "everprof::lost::table_full",
             "everprof[1f]::lost::inuse_full",
             "alloc::alloc::alloc",
