@@ -2,7 +2,7 @@
 //
 // PROFILE=0 or a number of bytes sets runtime.MemProfileRate. The workload
 // "callers" prints the cost of runtime.Callers at a depth instead, "contenders" what a
-// mutex profile says of five (contenders.go).
+// mutex profile says of five (contenders.go); dumps.go has some more.
 package main
 
 import (
@@ -155,6 +155,9 @@ func peakResidentKiB() string {
 func main() {
 	if text := os.Getenv("PROFILE"); text != "" {
 		runtime.MemProfileRate, _ = strconv.Atoi(text)
+	}
+	if dumps(os.Args[1:]) {
+		return
 	}
 	for i := range sizes {
 		sizes[i] = int(16 * math.Pow(4096, (float64(i)+0.5)/4096))

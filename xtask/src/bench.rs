@@ -14,6 +14,9 @@
 //! | `contenders` | five who hold one lock in turn, and what each is charged with |
 //! | `share` | how much of the waiting for a lock a profile shows |
 //! | `trace-read` | how fast a trace of 50 million events is read |
+//! | `threads` | dumps of many threads that wait, beside Go and debuggers |
+//! | `labels` | a label set and dropped |
+//! | `cpu` | CPU time of a program whose CPU time is profiled |
 //! | `run` | unmodified programs under `everprof run`, heaptrack, jemalloc |
 //!
 //! Times are compared in pairs that run right after one another, in turning
@@ -24,6 +27,7 @@ mod locks;
 mod peers;
 mod program;
 mod trace_read;
+mod threads;
 mod truth;
 
 use std::error::Error;
@@ -37,7 +41,7 @@ use program::{Figures, Program, Spread};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 12] = [
     "w",
     "instructions",
     "sample",
@@ -46,6 +50,9 @@ const PARTS: [&str; 9] = [
     "contenders",
     "share",
     "trace-read",
+    "threads",
+    "labels",
+    "cpu",
     "run",
 ];
 
@@ -138,6 +145,9 @@ impl Bench {
             "contenders" => self.contenders()?,
             "share" => self.share()?,
             "trace-read" => self.trace_read()?,
+            "threads" => self.threads()?,
+            "labels" => self.labels()?,
+            "cpu" => self.cpu()?,
             _ => self.run_programs()?,
         };
         println!("{table}");

@@ -71,7 +71,7 @@ const CHORES: &[Chore] = &[
     ),
     (
         "bench",
-        "everprof beside its peers [w|instructions|sample|snapshot|locks|threads|trace-read|run]…",
+        "everprof beside its peers [w|instructions|sample|locks|threads|cpu|run|…]…",
         bench::run,
     ),
     (

@@ -13,7 +13,8 @@
 //! | `parking_lot` | parking_lot's `Mutex` |
 //! | `parking_lot_rwlock` | parking_lot's `RwLock`, one write in four |
 //!
-//! `bench/go/locks.go` does the first four in Go.
+//! `bench/go/locks.go` does the first four in Go; a peer that wraps locks does those of its own
+//! (`peers/locks-hotpath`).
 
 use std::hint::black_box;
 use std::sync::mpsc::channel;
@@ -22,17 +23,25 @@ use std::thread::scope;
 
 const THREADS: usize = 8;
 
-/// Runs the workload that the command line names.
+/// What the command line asks for: a workload's name, and how many rounds.
 ///
 /// # Panics
-/// Where the command line names none.
-pub fn main() {
+/// Where it names none.
+pub fn asked() -> (String, usize) {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().expect("usage: PEER WORKLOAD [SCALE]");
     let scale: f64 = arguments
         .next()
         .map_or(1.0, |text| text.parse().expect("SCALE is a number"));
-    let rounds = (250_000.0 * scale) as usize;
+    (name, (250_000.0 * scale) as usize)
+}
+
+/// Runs the workload that the command line names.
+///
+/// # Panics
+/// Where the command line names none.
+pub fn main() {
+    let (name, rounds) = asked();
     workloads::timed(|| match name.as_str() {
         "mutex" => {
             let lock = Mutex::new(0_u64);
@@ -107,7 +116,8 @@ pub fn main() {
     });
 }
 
-fn on_all(rounds: usize, work: impl Fn(usize) + Sync) {
+/// Works for so many rounds on each of the threads.
+pub fn on_all(rounds: usize, work: impl Fn(usize) + Sync) {
     scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -122,7 +132,7 @@ fn on_all(rounds: usize, work: impl Fn(usize) + Sync) {
 
 /// Some 20 ns of work with what the lock protects.
 #[inline(never)]
-fn step(held: &mut u64) {
+pub fn step(held: &mut u64) {
     for _ in 0..16 {
         *held = black_box(*held).wrapping_mul(6_364_136_223_846_793_005) + 1;
     }

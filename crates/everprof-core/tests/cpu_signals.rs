@@ -144,13 +144,25 @@ fn programs_own_profiling_timer_goes_on() {
     unsafe { libc::setitimer(libc::ITIMER_PROF, &raw const on, ptr::null_mut()) };
     let session = global::start_cpu(100).unwrap();
     burn(300);
+    // The process's timer has one signal, which is not made anew while it is pending: a virtual
+    // machine that gets no processor for a while loses some, but not for ever.
+    let mut burnt_millis = 300;
+    while PROGRAMS.load(Ordering::Relaxed) < 15 && burnt_millis < 30_000 {
+        burn(100);
+        burnt_millis += 100;
+    }
+    // Of ours none is lost: what a thread's timer missed is in its next one's weight.
     let (samples, _) = count(&session.stop(), Lost::NoStack);
     // SAFETY: all bits zero switches it off.
     let off: libc::itimerval = unsafe { mem::zeroed() };
     // SAFETY: as above.
     unsafe { libc::setitimer(libc::ITIMER_PROF, &raw const off, ptr::null_mut()) };
-    assert!(samples >= 20);
-    assert!(PROGRAMS.load(Ordering::Relaxed) >= 15);
+    assert!(
+        samples >= burnt_millis / 15,
+        "{samples} in {burnt_millis} ms"
+    );
+    let programs = PROGRAMS.load(Ordering::Relaxed);
+    assert!(programs >= 15, "{programs} in {burnt_millis} ms");
 }
 
 extern "C" fn burn_in_handler(_signal: c_int) {

@@ -15,12 +15,19 @@ const WORKLOADS: [&str; 6] = [
 ];
 
 /// What `bench/go/locks.go` has too.
-const IN_GO: usize = 4;
+const IN_GO: [&str; 4] = ["mutex", "rwlock", "mpsc", "crossbeam"];
+
+/// The peer that wraps locks, and what it has no lock in.
+const HOTPATH: &str = "hotpath 0.30, wrapped locks";
+const CHANNELS: [&str; 2] = ["mpsc", "crossbeam"];
 
 impl Bench {
     /// Throughput with the profiler ÷ without.
     pub(super) fn locks(&self) -> Result<String> {
-        self.cargo_build("bench/Cargo.toml", &["locks-bare", "locks-everprof"])?;
+        self.cargo_build(
+            "bench/Cargo.toml",
+            &["locks-bare", "locks-everprof", "locks-hotpath"],
+        )?;
         let bare = self.built("locks-bare");
         let everprof = |settings: &str| {
             let program = self.built("locks-everprof");
@@ -46,8 +53,9 @@ impl Bench {
             (
                 "`everprof run`, 1 ms",
                 bare.under_all(&self.everprof_run()?),
-                bare,
+                bare.clone(),
             ),
+            (HOTPATH, self.built("locks-hotpath"), bare),
         ];
         if let Some(go) = self.go_program()? {
             let at = |block: &str, mutex: &str| go.clone().env("BLOCK", block).env("MUTEX", mutex);
@@ -69,17 +77,20 @@ impl Bench {
         }
         writeln!(table, " |\n|---{}|", "|---".repeat(WORKLOADS.len()))?;
         for (name, on, off) in ways.iter().filter(|(name, ..)| name.contains(&self.only)) {
-            let count = if name.starts_with("Go") {
-                IN_GO
-            } else {
-                WORKLOADS.len()
+            let has = |workload: &&str| match *name {
+                HOTPATH => !CHANNELS.contains(workload),
+                go if go.starts_with("Go") => IN_GO.contains(workload),
+                _ => true,
             };
             write!(table, "| {name} |")?;
-            for workload in WORKLOADS.iter().take(count) {
+            for workload in WORKLOADS {
+                if !has(&workload) {
+                    table.push_str(" – |");
+                    continue;
+                }
                 eprintln!("{workload} {name}");
                 write!(table, " {} |", self.throughput(on, off, workload)?)?;
             }
-            table.push_str(&" – |".repeat(WORKLOADS.len() - count));
             table.push('\n');
         }
         Ok(table)
