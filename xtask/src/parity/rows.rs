@@ -284,6 +284,18 @@ pub(super) const ROWS: &[Row] = &[
             ),
             test(
                 "crates/everprof/tests/threads.rs",
+                "labels_of_threads_that_are_born_and_die_are_their_creators",
+            ),
+            test(
+                "crates/everprof/tests/threads.rs",
+                "labels_are_those_that_are_in_force_where_the_stack_is",
+            ),
+            test(
+                "crates/everprof/tests/threads.rs",
+                "groups_of_equal_stacks_have_their_counts_in_order",
+            ),
+            test(
+                "crates/everprof/tests/threads.rs",
                 "a_deep_stack_is_cut_where_it_says_so",
             ),
         ],
@@ -427,10 +439,16 @@ pub(super) const ROWS: &[Row] = &[
             "crates/everprof/src/cpu.rs",
             "pub fn profile(",
         )],
-        &[test(
-            "crates/everprof/tests/cpu.rs",
-            "busy_function_is_named_with_its_time",
-        )],
+        &[
+            test(
+                "crates/everprof/tests/cpu.rs",
+                "busy_function_is_named_with_its_time",
+            ),
+            test(
+                "crates/everprof/tests/cpu.rs",
+                "labels_that_change_while_a_profile_is_taken_are_those_of_the_work",
+            ),
+        ],
     ),
     here(
         "`net/http/pprof`",
