@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: everything that must hold for a change to land.
 
 use crate::report::{Outcome, Report};
-use crate::{fast_path, interpose, loom, parity, sites, test, workspace};
+use crate::{fast_path, interpose, loom, parity, sites, tasks, test, workspace};
 
 /// Runs the checks, then the tests, then the models. Goes on after a failure.
 pub fn run(report: &mut Report, _: &[String]) -> Outcome {
@@ -45,6 +45,7 @@ pub fn run(report: &mut Report, _: &[String]) -> Outcome {
     // The job `musl` of ci/matrix.yml has the other target.
     chore("interpose", interpose::run, &[interpose::HERE.to_owned()]);
     chore("sites", sites::run, &[]);
+    chore("tasks", tasks::run, &[tasks::HERE.to_owned()]);
     chore("loom", loom::run, &[]);
     chore("fast-path", fast_path::run, &["--check".to_owned()]);
     Ok(())

@@ -13,6 +13,7 @@ mod report;
 mod sanitize;
 mod sites;
 mod soak;
+mod tasks;
 mod test;
 mod tools;
 mod workspace;
@@ -36,7 +37,7 @@ const CHORES: &[Chore] = &[
     ),
     (
         "ci",
-        "what CI runs: fmt, clippy, docs, test, interpose, sites, loom, fast-path --check",
+        "what CI runs: fmt, clippy, docs, test, interpose, sites, tasks, loom, fast-path --check",
         ci::run,
     ),
     (
@@ -68,6 +69,11 @@ const CHORES: &[Chore] = &[
         "soak",
         "all profiles at once on a service under load, then each alone [--minutes N]",
         soak::run,
+    ),
+    (
+        "tasks",
+        "every await is seen, and changes nothing; leaks [--here: two builds]",
+        tasks::run,
     ),
     (
         "bench",

@@ -50,7 +50,7 @@ impl Course {
         name: &'static str,
         future: impl Future<Output = ()> + Send + 'static,
     ) -> JoinHandle<()> {
-        tokio::spawn(self.watched(name, future))
+        tokio::spawn(self.watch.over_root(self.noted(name, future)))
     }
 
     /// The same future, not yet spawned: a child of something that polls several.

@@ -17,7 +17,9 @@ use std::rc::Rc;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, yield_now};
 
-use crate::watch::Watch;
+use everprof::tasks::Leak;
+
+use crate::watch::{Watch, verdicts};
 
 mod channels;
 mod contexts;
@@ -78,7 +80,7 @@ pub struct Scope {
 impl Scope {
     /// Runs a task.
     pub fn task(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let handle = tokio::spawn(Watch::Yes.over(future));
+        let handle = tokio::spawn(Watch::Yes.over_root(future));
         self.tasks.borrow_mut().push(handle.abort_handle());
     }
 
@@ -104,24 +106,33 @@ impl Gate {
     }
 }
 
-/// What is asked of a shape while it runs.
-pub struct Run<L> {
+/// What is said of a shape's watched tasks while it runs.
+pub struct Run {
     /// Halfway, at the gate.
-    pub halfway: L,
+    pub halfway: Vec<Leak>,
     /// When nothing happens any more.
-    pub at_the_end: L,
+    pub at_the_end: Vec<Leak>,
     /// How many tasks are left then.
     pub left: usize,
 }
 
-/// Runs a shape, and looks at it twice.
-pub fn run<L>(shape: &Shape, is: Is, look: impl Fn() -> L) -> Run<L> {
+/// What its tasks are known by.
+fn label(shape: &Shape, is: Is) -> String {
+    format!("{} {is:?}", shape.name)
+}
+
+/// Runs a shape, and looks at its tasks twice.
+pub fn run(shape: &Shape, is: Is) -> Run {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.expect("a runtime can be had");
     let scope = Rc::new(Scope::default());
     runtime.block_on(async {
-        (shape.start)(&scope, is);
+        {
+            let _labels = everprof::labels! { "leak" => label(shape, is) };
+            (shape.start)(&scope, is);
+        }
         settle().await;
+        let look = || verdicts("leak", &label(shape, is));
         let halfway = look();
         scope.gate.send_replace(true);
         settle().await;

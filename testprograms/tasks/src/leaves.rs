@@ -28,7 +28,8 @@ pub struct Case {
     pub name: &'static str,
     /// Makes it.
     pub start: Start,
-    /// In how many places at once it waits: so many stacks are to be seen.
+    /// In how many places at once it waits: so many stacks are to be seen. Futures that are
+    /// polled by a loop stand in one.
     pub stacks: usize,
 }
 
@@ -40,6 +41,13 @@ pub enum Start {
     /// Only the thread that has made it.
     Local(fn(Here) -> BoxedLocal),
 }
+
+/// Those that are woken at once and polled again, so that one who looks seldom finds them
+/// waiting.
+pub const NEVER_AT_REST: &[&str] = &["waits_in_tokio_yield_now", BUDGET];
+
+/// Only tokio's own executors have a budget: elsewhere this never returns.
+pub const BUDGET: &str = "waits_in_tokio_budget";
 
 /// All cases.
 pub fn all() -> Vec<Case> {

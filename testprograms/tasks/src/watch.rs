@@ -1,6 +1,11 @@
 //! The one place that knows of everprof: how a future is watched, and how it is asked for.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use everprof::tasks::{Leak, TaskRecord};
 
 use crate::{Boxed, BoxedLocal};
 
@@ -20,7 +25,15 @@ impl Watch {
     pub fn over(self, future: impl Future<Output = ()> + Send + 'static) -> Boxed {
         match self {
             Self::No => Box::pin(future),
-            Self::Yes | Self::Dumped => Box::pin(future),
+            Self::Yes | Self::Dumped => Box::pin(everprof::task::watch(future)),
+        }
+    }
+
+    /// The same for one that is spawned as it is.
+    pub fn over_root(self, future: impl Future<Output = ()> + Send + 'static) -> Boxed {
+        match self {
+            Self::No => Box::pin(future),
+            Self::Yes | Self::Dumped => Box::pin(everprof::task::root(future)),
         }
     }
 
@@ -28,31 +41,49 @@ impl Watch {
     pub fn over_local(self, future: impl Future<Output = ()> + 'static) -> BoxedLocal {
         match self {
             Self::No => Box::pin(future),
-            Self::Yes | Self::Dumped => Box::pin(future),
+            Self::Yes | Self::Dumped => Box::pin(everprof::task::watch(future)),
         }
     }
 
-    /// Takes a dump, if dumps are taken: within a poll, at each poll.
+    /// Takes a dump, if dumps are taken: for the midst of a poll.
     pub fn may_dump(self) {
-        if self == Self::Dumped {}
+        if self == Self::Dumped {
+            let _ = everprof::tasks::records();
+        }
     }
+}
+
+/// What is said of the tasks that bear a label: how much each looks leaked.
+pub fn verdicts(label: &str, value: &str) -> Vec<Leak> {
+    let bears = |task: &TaskRecord| task.labels.iter().any(|(k, v)| k == label && v == value);
+    let tasks = everprof::tasks::records();
+    tasks
+        .iter()
+        .filter(|task| bears(task))
+        .map(|task| task.leak)
+        .collect()
 }
 
 /// Dumps that are taken one after the other until they are told to end.
 pub struct Dumps {
-    end: std::sync::Arc<std::sync::atomic::AtomicBool>,
-    thread: std::thread::JoinHandle<u64>,
+    end: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
 }
 
 impl Dumps {
     /// Starts to take them.
     pub fn all_the_time() -> Self {
-        let end = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let end = Arc::new(AtomicBool::new(false));
         let told = end.clone();
         let thread = std::thread::spawn(move || {
             let mut count = 0;
-            while !told.load(std::sync::atomic::Ordering::SeqCst) {
-                std::thread::yield_now();
+            while !told.load(Ordering::SeqCst) {
+                // With what is searched for leaks, and without.
+                let _ = everprof::tasks::records();
+                for name in ["tasks", "taskblock"] {
+                    let taken = everprof::profile::lookup(name);
+                    assert!(taken.is_some(), "there is no profile `{name}`");
+                }
                 count += 1;
             }
             count
@@ -60,14 +91,15 @@ impl Dumps {
         Self { end, thread }
     }
 
-    /// A dump as a person reads it.
-    pub fn as_text(&self) -> String {
-        String::new()
-    }
-
     /// Ends; how many were taken.
     pub fn end(self) -> u64 {
-        self.end.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.end.store(true, Ordering::SeqCst);
         self.thread.join().expect("a dump does not panic")
     }
+}
+
+/// A dump as a person reads it.
+pub fn dump_as_text() -> String {
+    let response = everprof::handle(&everprof::Request::get("/debug/pprof/tasks?debug=2"));
+    String::from_utf8_lossy(&response.body).into_owned()
 }

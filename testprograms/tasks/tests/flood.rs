@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use tasks::flood::{Crowd, all};
-use tasks::watch::{Dumps, Watch};
+use tasks::watch::{Dumps, Watch, dump_as_text};
 
 /// Operations of each flood a task; 28 floods of at least 4 tasks make a million.
 const COUNT: u64 = 10_000;
@@ -24,7 +24,7 @@ fn no_value_and_no_wake_up_is_lost_while_dumps_are_taken() {
     runtime.block_on(async {
         for (name, flood) in &mut under_way {
             let Ok(sums) = tokio::time::timeout(NEVER, flood).await else {
-                panic!("{name} waits for ever:\n{}", dumps.as_text());
+                panic!("{name} waits for ever:\n{}", dump_as_text());
             };
             let sums = sums.unwrap();
             assert_eq!(sums.is, sums.must_be, "{name}");
