@@ -24,8 +24,9 @@ pub enum Kind {
 /// An executor that runs on threads of its own until it is dropped, and drops its tasks then.
 pub struct Running {
     kind: Kind,
-    runtime: Arc<Runtime>,
+    /// Before the runtime, which waits as it is dropped for threads that wait for these tasks.
     smol: Arc<async_executor::Executor<'static>>,
+    runtime: Arc<Runtime>,
     threads: Vec<JoinHandle<()>>,
     /// Closed when all are to end.
     stop: (Sender<()>, Receiver<()>),
