@@ -19,7 +19,7 @@ use tokio::task::{AbortHandle, yield_now};
 
 use everprof::tasks::Leak;
 
-use crate::watch::{Watch, verdicts};
+use crate::watch::verdicts;
 
 mod channels;
 mod contexts;
@@ -80,7 +80,7 @@ pub struct Scope {
 impl Scope {
     /// Runs a task.
     pub fn task(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let handle = tokio::spawn(Watch::Yes.over_root(future));
+        let handle = tokio::spawn(everprof::task::root(future));
         self.tasks.borrow_mut().push(handle.abort_handle());
     }
 
