@@ -151,6 +151,27 @@ fn what_a_move_leaves_is_not_what_comes_there() {
     assert_eq!(site(&findings, 2).in_use, amount(1, 8));
 }
 
+/// What a thread did at an address comes behind what another did there later.
+#[test]
+fn an_object_that_comes_late_ends_before_the_one_that_is_there() {
+    let bytes = traces::tables(2);
+    let mut reader = Reader::new(&bytes[..]).unwrap();
+    reader.next_event();
+    let mut objects = Objects::new(Wanted::default(), reader.tables());
+    for event in [
+        alloc(3, 1, 2, 64, 8),
+        alloc(1, 0, 1, 100, 8),
+        free(2, 0, 8),
+        alloc(4, 0, 1, 10, 16),
+    ] {
+        objects.take(&event, reader.tables());
+    }
+    let findings = objects.finish(reader.tables());
+    assert_eq!(site(&findings, 2).in_use, amount(1, 64));
+    assert_eq!(site(&findings, 1).in_use, amount(1, 10));
+    assert_eq!(findings.allocated, amount(3, 174));
+}
+
 #[test]
 fn what_was_there_before_the_time_asked_for_is_in_use_and_not_allocated() {
     let nanos = |time| traces::program().nanos(time);

@@ -13,7 +13,7 @@ pub fn sizes(text: &str) -> Result<RangeInclusive<u64>, String> {
             .map_err(|_| format!("`{text}`: expected bytes, as in 1KiB.., 64..4096 or ..1MiB"))
     };
     let least = match first {
-        "" => 0,
+        "" if last.is_some() => 0,
         first => bytes(first)?,
     };
     let most = match (last, is_inclusive) {
