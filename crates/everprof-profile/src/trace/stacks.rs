@@ -4,6 +4,7 @@
 //! Invariant: what is done with profiles (naming, trimming, filtering) is done with these in
 //! the same way, for they are samples of one: each with the number of its stack as a label.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use regex_lite::Regex;
@@ -50,14 +51,17 @@ fn numbers(stacks: &Profile) -> impl Iterator<Item = usize> + '_ {
     })
 }
 
-/// Stacks as lines of text.
+/// Stacks as lines of text. Frames are kept once: 100,000 stacks have some thousands.
 #[derive(Clone, Debug, Default)]
 pub struct Shown {
-    stacks: Vec<Vec<ShownFrame>>,
+    frames: Vec<ShownFrame>,
+    known: HashMap<ShownFrame, u32>,
+    /// Numbers of frames, innermost first.
+    stacks: Vec<Box<[u32]>>,
 }
 
 /// A frame for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShownFrame {
     /// The function, or where it stands if it has no name.
     pub name: String,
@@ -82,16 +86,30 @@ impl Shown {
                 continue;
             };
             if self.stacks.len() <= number {
-                self.stacks.resize(number + 1, Vec::new());
+                self.stacks.resize_with(number + 1, Box::default);
             }
             let frames = sample.stack().flat_map(|at| shown(stacks, at)).collect();
-            self.stacks[number] = own(frames, plumbing.as_ref());
+            let frames = own(frames, plumbing.as_ref()).into_iter();
+            self.stacks[number] = frames.map(|frame| self.number(frame)).collect();
         }
     }
 
     /// The frames of a stack, innermost first.
-    pub fn frames(&self, stack: u32) -> &[ShownFrame] {
-        self.stacks.get(stack as usize).map_or(&[], Vec::as_slice)
+    pub fn frames(&self, stack: u32) -> impl Iterator<Item = &ShownFrame> {
+        let numbers = self.stacks.get(stack as usize);
+        let numbers = numbers.into_iter().flatten();
+        numbers.map(|&number| &self.frames[number as usize])
+    }
+
+    fn number(&mut self, frame: ShownFrame) -> u32 {
+        if let Some(&known) = self.known.get(&frame) {
+            return known;
+        }
+        // A profile has fewer than 2^32 functions.
+        let number = self.frames.len() as u32;
+        self.known.insert(frame.clone(), number);
+        self.frames.push(frame);
+        number
     }
 
     /// The number of the first stack that has not been taken in.

@@ -146,7 +146,7 @@ fn to_json(event: &Event, others: &[Other], tables: &Tables, shown: &Shown) -> V
     };
     let frames = |stack: u32| -> Value {
         let frame = |frame: &everprof_profile::trace::stacks::ShownFrame| json!({ "name": frame.name, "file": frame.file, "line": frame.line });
-        shown.frames(stack).iter().map(frame).collect()
+        shown.frames(stack).map(frame).collect()
     };
     let name = |table, number| tables.name(table, number);
     let mut out = match event.what {

@@ -130,9 +130,10 @@ pub fn write(
 fn rows(findings: &Findings, shown: &Shown, view: View) -> Vec<Row> {
     let mut by_place: HashMap<(&str, &str, i64), Row> = HashMap::new();
     for site in &findings.sites {
-        let frames = shown.frames(site.stack);
-        let own = frames.iter().find(|frame| !is_standard(&frame.name));
-        let (name, file, line) = match own.or(frames.first()) {
+        let mut own = shown.frames(site.stack);
+        let own = own.find(|frame| !is_standard(&frame.name));
+        let place = own.or(shown.frames(site.stack).next());
+        let (name, file, line) = match place {
             Some(frame) => (frame.name.as_str(), frame.file.as_str(), frame.line),
             None => ("", "", 0),
         };
