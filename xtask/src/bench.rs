@@ -26,8 +26,8 @@
 mod locks;
 mod peers;
 mod program;
-mod trace_read;
 mod threads;
+mod trace_read;
 mod truth;
 
 use std::error::Error;

@@ -367,14 +367,14 @@ fn executors_waker_is_not_kept_where_no_leaf_keeps_one() {
 }
 
 /// Both ends of a channel: whoever has it may wake who waits.
-#[cfg(not(everprof_sanitizer))]
+#[cfg(not(any(everprof_sanitizer = "address", everprof_sanitizer = "thread")))]
 struct Channel {
     kept: Kept,
 }
 
 // Old words in memory that is nobody's any more hide what this finds: none in 60 runs. A
 // sanitizer keeps such memory on purpose.
-#[cfg(not(everprof_sanitizer))]
+#[cfg(not(any(everprof_sanitizer = "address", everprof_sanitizer = "thread")))]
 #[test]
 fn task_that_alone_can_reach_its_waker_is_suspected_and_one_that_others_can_is_not() {
     let _alone = alone();
@@ -397,7 +397,7 @@ fn task_that_alone_can_reach_its_waker_is_suspected_and_one_that_others_can_is_n
 }
 
 /// What calls before have left on this thread's stack may still point to what they had.
-#[cfg(not(everprof_sanitizer))]
+#[cfg(not(any(everprof_sanitizer = "address", everprof_sanitizer = "thread")))]
 #[inline(never)]
 fn overwrite_the_stack() {
     std::hint::black_box(&mut [0_u8; 64 << 10]);
