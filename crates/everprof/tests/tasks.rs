@@ -366,43 +366,6 @@ fn executors_waker_is_not_kept_where_no_leaf_keeps_one() {
     drop(noop.clone());
 }
 
-/// Both ends of a channel: whoever has it may wake who waits.
-#[cfg(not(any(everprof_sanitizer = "address", everprof_sanitizer = "thread")))]
-struct Channel {
-    kept: Kept,
-}
-
-// Old words in memory that is nobody's any more hide what this finds: none in 60 runs. A
-// sanitizer keeps such memory on purpose.
-#[cfg(not(any(everprof_sanitizer = "address", everprof_sanitizer = "thread")))]
-#[test]
-fn task_that_alone_can_reach_its_waker_is_suspected_and_one_that_others_can_is_not() {
-    let _alone = alone();
-    async fn waits_for_itself() {
-        let channel = Box::new(Channel { kept: Kept::new() });
-        channel.kept.wait().await;
-    }
-    async fn waits_for_others(kept: Kept) {
-        kept.wait().await;
-    }
-    let kept = Kept::new();
-    let mut lonely = Task::new(waits_for_itself().watched());
-    let mut healthy = Task::new(waits_for_others(kept.clone()).watched());
-    assert!(lonely.poll().is_pending() && healthy.poll().is_pending());
-    overwrite_the_stack();
-    let leaks: Vec<Leak> = everprof::tasks::leaked().iter().map(|r| r.leak).collect();
-    assert_eq!(leaks, [Leak::Suspected]);
-    kept.wake();
-    assert!(healthy.poll().is_ready());
-}
-
-/// What calls before have left on this thread's stack may still point to what they had.
-#[cfg(not(any(everprof_sanitizer = "address", everprof_sanitizer = "thread")))]
-#[inline(never)]
-fn overwrite_the_stack() {
-    std::hint::black_box(&mut [0_u8; 64 << 10]);
-}
-
 #[test]
 fn each_poll_is_seen_though_the_leaf_compares_its_waker_with_the_one_it_has() {
     let _alone = alone();
