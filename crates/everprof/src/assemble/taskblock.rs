@@ -38,6 +38,7 @@ fn assemble(snapshot: &BlockSnapshot<'_>, modules: &Modules, sets: &LabelSets<'_
     let mut profile = Profile::new(&TYPES);
     profile.set_default_sample_type("delay");
     profile.set_period_type("contentions", "count");
+    profile.set_drop_frames(super::tasks::WAKER_FRAMES);
     profile.period = 1;
     profile.time_nanos = as_value(snapshot.taken_at_unix_nanos());
     if snapshot.is_torn() {

@@ -172,6 +172,9 @@ fn between(then_nanos: u64, now_nanos: u64) -> Duration {
     Duration::from_nanos(now_nanos.saturating_sub(then_nanos))
 }
 
+/// The clone of a waker stands beneath the leaf where nothing is inlined.
+pub(super) const WAKER_FRAMES: &str = r"<core::task::wake::Waker as core::clone::Clone>::clone";
+
 /// What makes tasks one sample.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Group<'l> {
@@ -215,6 +218,9 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
     let (mut profile, places) = named.begin(types);
     profile.set_default_sample_type(kind);
     profile.set_period_type(kind, "count");
+    if kind == "tasks" {
+        profile.set_drop_frames(WAKER_FRAMES);
+    }
     profile.period = 1;
     profile.time_nanos = as_value(super::now_unix_nanos());
     let mut groups: Vec<(Group<'_>, usize, i64, u64)> = Vec::new();
