@@ -4,6 +4,9 @@
 //! program can find that out without a fork, so the tests are told: with
 //! `everprof_no_wipe` the guard goes by the process id, as on kernels before
 //! 4.14, and all else that they say about forks is tested on that way.
+//!
+//! Nor can a thread be looked at from outside there: its registers in /proc are the emulator's.
+//! Tests that dump threads are left out by `everprof_emulated`.
 
 use crate::report::{Outcome, Report};
 use crate::{tools, workspace};
@@ -29,7 +32,7 @@ pub fn aarch64(report: &mut Report, _: &[String]) -> Outcome {
         ("EVERPROF_TEST_RUNNER", RUNNER),
         (
             "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
-            "--cfg everprof_no_wipe",
+            "--cfg everprof_no_wipe --cfg everprof_emulated",
         ),
     ];
     run(report, TARGET, &variables)

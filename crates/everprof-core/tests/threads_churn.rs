@@ -2,7 +2,9 @@
 
 #![cfg(all(
     target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    // What the kernel tells of an emulator's threads is the emulator's, and it has the signals.
+    not(everprof_emulated)
 ))]
 #![allow(clippy::unwrap_used)]
 

@@ -12,9 +12,11 @@
 ))]
 #![allow(clippy::unwrap_used)]
 
+mod again;
+
 use std::ffi::{CString, c_char};
 use std::hint::black_box;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use std::{env, ptr, thread};
 
@@ -42,8 +44,7 @@ fn next_program_gets_no_question_where_exec_is_ours() {
 
 #[track_caller]
 fn assert_quiet(way: &str) {
-    let status = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "replaces_itself"])
+    let status = again::this_binary("replaces_itself")
         .env(PART, way)
         .stdout(Stdio::null())
         .status()
