@@ -16,6 +16,9 @@ struct Waiting {
     threads: Vec<(Sender<()>, JoinHandle<()>)>,
 }
 
+/// After which what was not seen will not be.
+const LOOKS: u32 = 5_000;
+
 impl Waiting {
     fn start(name: &str, count: usize) -> Self {
         let start = |_| {
@@ -30,16 +33,15 @@ impl Waiting {
         let waits = |thread: &threads::ThreadRecord| {
             thread.name == name && thread.state.starts_with("channel")
         };
-        while threads::records()
-            .unwrap()
-            .iter()
-            .filter(|t| waits(t))
-            .count()
-            < count
-        {
+        // Some milliseconds each: a machine that takes longer for so few does nothing else, either.
+        for _ in 0..LOOKS {
+            let records = threads::records().unwrap();
+            if records.iter().filter(|thread| waits(thread)).count() >= count {
+                return waiting;
+            }
             std::thread::yield_now();
         }
-        waiting
+        panic!("{count} named {name} were never seen to wait");
     }
 
     fn end(self) {
