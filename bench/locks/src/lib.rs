@@ -112,7 +112,9 @@ pub fn main() {
                 drop((sender, receiver));
             });
         }
-        _ => panic!("{name}: not one of mutex rwlock mpsc crossbeam parking_lot parking_lot_rwlock"),
+        _ => {
+            panic!("{name}: not one of mutex rwlock mpsc crossbeam parking_lot parking_lot_rwlock")
+        }
     });
 }
 
