@@ -84,7 +84,7 @@ unsafe extern "C" fn calloc_due(count: usize, size: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realloc(object: *mut c_void, size: usize) -> *mut c_void {
     let due = is_due(size);
-    if due || global::heap().may_be_sampled(object as usize) {
+    if due || global::allocations().may_be_wanted(object as usize) {
         // SAFETY: the same call.
         return unsafe { realloc_slow(object, size, due) };
     }
@@ -101,15 +101,15 @@ unsafe extern "C" fn realloc_slow(object: *mut c_void, size: usize, due: bool) -
     }
     let errno = Errno::now();
     let registers = Registers::here();
-    let ticket = if due {
-        global::heap().sample(size, &registers)
+    let wanted = if due {
+        global::allocations().allocating(size, &registers)
     } else {
         None
     };
-    let taken = if object.is_null() {
+    let going = if object.is_null() {
         None
     } else {
-        global::heap().take(object as usize)
+        global::allocations().freeing_unmarked(object as usize)
     };
     errno.restore();
     // SAFETY: the caller keeps `realloc`'s contract.
@@ -118,13 +118,14 @@ unsafe extern "C" fn realloc_slow(object: *mut c_void, size: usize, due: bool) -
     if moved.is_null() {
         // glibc's `realloc(p, 0)` frees `p` and returns null; any other null is
         // a failure that leaves the old object alone.
-        if let Some(taken) = taken
-            && size != 0
-        {
-            taken.restore();
+        match going {
+            Some(going) if size != 0 => going.restore(),
+            gone => drop(gone),
         }
-    } else if let Some(ticket) = ticket {
-        ticket.commit(moved as usize, 0);
+    } else if let Some(wanted) = wanted {
+        wanted.commit_moved_unmarked(object as usize, going, moved as usize);
+    } else {
+        drop(going);
     }
     errno.restore();
     moved
@@ -156,7 +157,7 @@ pub unsafe extern "C" fn reallocarray(
 /// As C's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free(object: *mut c_void) {
-    if global::heap().may_be_sampled(object as usize) {
+    if global::allocations().may_be_wanted(object as usize) {
         // SAFETY: the same call.
         return unsafe { free_slow(object) };
     }
@@ -169,8 +170,8 @@ pub unsafe extern "C" fn free(object: *mut c_void) {
 unsafe extern "C" fn free_slow(object: *mut c_void) {
     if start::is_recording() && !object.is_null() {
         let errno = Errno::now();
-        // Dropping what was taken is its free.
-        let _ = global::heap().take(object as usize);
+        // Dropping what goes is its free.
+        drop(global::allocations().freeing_unmarked(object as usize));
         errno.restore();
     }
     // SAFETY: the caller keeps `free`'s contract.
@@ -363,14 +364,14 @@ fn sampled(
         return allocate();
     }
     let errno = Errno::now();
-    let ticket = global::heap().sample(size, registers);
+    let wanted = global::allocations().allocating(size, registers);
     errno.restore();
     let object = allocate();
-    if let Some(ticket) = ticket
+    if let Some(wanted) = wanted
         && !object.is_null()
     {
         let errno = Errno::now();
-        ticket.commit(object as usize, 0);
+        wanted.commit_unmarked(object as usize);
         errno.restore();
     }
     object

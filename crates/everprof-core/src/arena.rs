@@ -171,6 +171,10 @@ pub enum Root {
     CustomTable = 26,
     /// The two epochs of its cells.
     CustomEpochs = 27,
+    /// The stacks of a trace, in an arena of its own.
+    TraceStacks = 29,
+    /// What threads have recorded of it.
+    TraceBuffers = 30,
 }
 
 /// Places for [`Root`]s: more can be named without moving what is there.

@@ -4,8 +4,10 @@
 //! Invariant: while an object is in the in-use store, its counter is not 0.
 //!
 //! A free is told nothing but an address. 65,536 counters of one byte answer for
-//! nearly all of them with one load. A counter that reached 255 stays there: it
-//! cannot tell any more, and says "perhaps" for good.
+//! nearly all of them with one load. A counter that reached 127 stays there: it
+//! cannot tell any more, and says "perhaps" for good. The top bit of each says "look
+//! anyway": somebody besides the store wants to see frees (a trace). So whoever only asks
+//! whether a counter is 0 need not know of that.
 //!
 //! The counters of an object are written by the thread that allocates it before
 //! its address is handed out, and by the one that frees it; whoever frees it has
@@ -15,6 +17,11 @@ use crate::sync::{AtomicU8, Ordering};
 
 /// Few under Miri, which looks at each of them at each call.
 const COUNTERS: usize = if cfg!(miri) { 1 << 6 } else { 1 << 16 };
+
+/// Look anyway.
+const LOOK: u8 = 1 << 7;
+/// Where a counter stays.
+const MOST: u8 = LOOK - 1;
 
 /// The counters. All zero at first.
 #[derive(Debug)]
@@ -51,9 +58,31 @@ impl Filter {
         self.counter(address).load(Ordering::Relaxed) != 0
     }
 
+    /// False: the object at `address` is certainly not in the store, whoever else wants
+    /// to see it.
+    #[inline(always)]
+    #[must_use]
+    pub fn may_hold_sample(&self, address: usize) -> bool {
+        self.counter(address).load(Ordering::Relaxed) & MOST != 0
+    }
+
+    /// From here on every object may be one that somebody wants to see. Cold.
+    pub fn look_at_all(&self) {
+        for counter in &self.counters {
+            counter.fetch_or(LOOK, Ordering::Relaxed);
+        }
+    }
+
+    /// From here on only those in the store. Cold.
+    pub fn look_at_samples(&self) {
+        for counter in &self.counters {
+            counter.fetch_and(!LOOK, Ordering::Relaxed);
+        }
+    }
+
     /// Counts an object that comes into the store.
     pub fn add(&self, address: usize) {
-        let step = |count: u8| count.checked_add(1);
+        let step = |count: u8| (count & MOST != MOST).then(|| count + 1);
         let _ = self
             .counter(address)
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
@@ -62,11 +91,8 @@ impl Filter {
     /// Discounts an object that left the store.
     pub fn remove(&self, address: usize) {
         let step = |count: u8| {
-            if count == u8::MAX {
-                None
-            } else {
-                count.checked_sub(1)
-            }
+            let counted = count & MOST;
+            (counted != MOST && counted != 0).then(|| count - 1)
         };
         let _ = self
             .counter(address)
@@ -104,6 +130,19 @@ mod tests {
         assert!(filter.may_hold(4096));
         filter.remove(4096);
         assert!(!filter.may_hold(4096));
+    }
+
+    #[test]
+    fn look_at_all_and_back_leaves_the_counts() {
+        let filter = Box::new(Filter::new());
+        filter.add(4096);
+        filter.look_at_all();
+        assert!(filter.may_hold(64) && !filter.may_hold_sample(64));
+        assert!(filter.may_hold_sample(4096));
+        filter.add(64);
+        filter.remove(4096);
+        filter.look_at_samples();
+        assert!(filter.may_hold(64) && !filter.may_hold(4096));
     }
 
     #[test]

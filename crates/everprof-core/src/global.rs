@@ -4,6 +4,7 @@
 //! Invariant: the only statics with the state of recorders. What all recorders share
 //! (rules, memos, modules) is facts about code and stands where it is used.
 
+use crate::allocation::Recorders;
 use crate::cpu::{Profiler, Session, StartError};
 
 use crate::heap::Recorder;
@@ -11,6 +12,7 @@ use crate::signal::Arrival;
 use crate::store::Store;
 use crate::sync::{AtomicU32, AtomicUsize, Ordering};
 use crate::tasks::Entries;
+use crate::trace::{self, Tracer};
 use crate::{clock, custom, labels, local, modules, sampler, spawn, sys, waits};
 
 static STORE: Store = Store::new();
@@ -19,6 +21,7 @@ static FIRST_LABELS_AT: AtomicUsize = AtomicUsize::new(0);
 static FIRST_PROCESS: AtomicU32 = AtomicU32::new(0);
 static CPU: Profiler = Profiler::new();
 static TASKS: Entries = Entries::new();
+static TRACER: Tracer = Tracer::new();
 
 /// What all recorders of this process write to.
 #[inline(always)]
@@ -30,6 +33,44 @@ pub fn store() -> &'static Store {
 #[inline(always)]
 pub fn heap() -> Recorder<'static> {
     Recorder::of(&STORE)
+}
+
+/// Those whom the allocator tells of what is due: the heap's recorder and the tracer.
+#[inline(always)]
+pub fn allocations() -> Recorders<'static> {
+    Recorders::of(&STORE, &TRACER)
+}
+
+/// Begins a trace, in at most `memory_bytes` unless an earlier one has made its memory. Cold.
+///
+/// With `marks` the objects of this process's allocator may be marked, and only frees of
+/// marked ones are events; without, every free that it tells of.
+///
+/// # Errors
+///
+/// Where one is being taken, or there is no memory.
+pub fn start_trace(
+    memory_bytes: usize,
+    marks: bool,
+) -> Result<trace::Session<'static>, trace::StartError> {
+    // Before any object is marked: it must be found when it goes, whenever that is, so
+    // this is never undone.
+    STORE.filter().look_at_all();
+    let session = trace::Session::start(&TRACER, memory_bytes, marks)?;
+    look_again();
+    Ok(session)
+}
+
+/// What writes the events of traces.
+#[inline(always)]
+pub fn tracer() -> &'static Tracer {
+    &TRACER
+}
+
+/// Whether a trace is being taken.
+#[must_use]
+pub fn is_tracing() -> bool {
+    TRACER.is_on()
 }
 
 /// The CPU profile's handlers' side, for threads that begin to tell.

@@ -75,7 +75,7 @@ impl<'s> Recorder<'s> {
         capture: impl FnOnce(&mut [u64]) -> usize,
     ) -> Option<Ticket<'s>> {
         if local.excluded.get() {
-            local.countdown.set(i64::MAX);
+            local.set_left(i64::MAX);
             return None;
         }
         // A recorder at work further down the stack was interrupted by a signal

@@ -80,6 +80,11 @@ pub mod cpu;
 #[cfg(not(everprof_loom))]
 pub mod threads;
 
+pub mod trace;
+
+#[cfg(not(everprof_loom))]
+pub mod allocation;
+
 // Steps.
 pub mod sampler;
 

@@ -12,6 +12,8 @@ use crate::spawn::Own;
 use crate::stack::ThreadMemory;
 #[cfg(not(everprof_loom))]
 use crate::tasks;
+#[cfg(not(everprof_loom))]
+use crate::trace;
 use crate::waits::ThreadState;
 
 #[cfg_attr(feature = "preload", path = "local/initial_exec.rs")]
@@ -54,6 +56,9 @@ pub struct Local {
     /// Which watched future is being polled.
     #[cfg(not(everprof_loom))]
     pub(crate) tasks: tasks::ThreadState,
+    /// What the tracer remembers.
+    #[cfg(not(everprof_loom))]
+    pub(crate) trace: trace::ThreadState,
 }
 
 impl Local {
@@ -76,7 +81,41 @@ impl Local {
             waits: ThreadState::new(),
             #[cfg(not(everprof_loom))]
             tasks: tasks::ThreadState::new(),
+            #[cfg(not(everprof_loom))]
+            trace: trace::ThreadState::new(),
         }
+    }
+
+    /// Bytes until the sampler's next look: the countdown, unless a trace has parked it.
+    #[cfg(not(everprof_loom))]
+    pub(crate) fn left(&self) -> i64 {
+        if self.trace.traced.get() {
+            self.trace.parked.get()
+        } else {
+            self.countdown.get()
+        }
+    }
+
+    /// Sets what [`Local::left`] tells.
+    #[cfg(not(everprof_loom))]
+    pub(crate) fn set_left(&self, bytes: i64) {
+        if self.trace.traced.get() {
+            self.trace.parked.set(bytes);
+        } else {
+            self.countdown.set(bytes);
+        }
+    }
+
+    /// As ever, where there are no traces.
+    #[cfg(everprof_loom)]
+    pub(crate) fn left(&self) -> i64 {
+        self.countdown.get()
+    }
+
+    /// As above.
+    #[cfg(everprof_loom)]
+    pub(crate) fn set_left(&self, bytes: i64) {
+        self.countdown.set(bytes);
     }
 
     /// Puts labels in force on a thread that a test stands for.

@@ -38,7 +38,7 @@ mod extra;
 mod parts;
 mod snapshot;
 pub mod stages;
-mod types;
+pub(crate) mod types;
 
 /// How long a flush waits for an event that does not come to its end. Counting takes
 /// well under a microsecond; a thread that is not scheduled in between takes a few

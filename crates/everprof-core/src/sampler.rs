@@ -47,7 +47,7 @@ const LOOK_AGAIN_BYTES: i64 = 64 << 20;
 /// and draws the next gap. `period` is the mean gap in bytes from here on; 0: off.
 pub fn decide(local: &Local, size_bytes: u64, period: u64) -> Option<Weight> {
     // The bytes of this allocation that lie behind the end of the countdown.
-    let behind = local.countdown.get().unsigned_abs().min(size_bytes.max(1));
+    let behind = local.left().unsigned_abs().min(size_bytes.max(1));
     let (hit, governed_by, counted) = match local.gap_period.get() {
         // Off until here, or a new thread: no point could fall before.
         0 => (draw(local, period) < behind as i64, period, behind),
@@ -69,21 +69,21 @@ pub fn decide(local: &Local, size_bytes: u64, period: u64) -> Option<Weight> {
 pub fn restart(local: &Local) {
     local.armed.set(false);
     local.gap_period.set(0);
-    local.countdown.set(0);
+    local.set_left(0);
 }
 
 /// Forgets the gap under way and looks again `bytes` later, which go unrecorded.
 pub fn look_again_after(local: &Local, bytes: i64) {
     local.armed.set(false);
     local.gap_period.set(0);
-    local.countdown.set(bytes);
+    local.set_left(bytes);
 }
 
 /// Sets the countdown to a gap, cut short where it is long.
 fn arm(local: &Local, gap: i64, period: u64) {
     local.gap_period.set(period);
     local.armed.set(gap <= LOOK_AGAIN_BYTES);
-    local.countdown.set(gap.min(LOOK_AGAIN_BYTES));
+    local.set_left(gap.min(LOOK_AGAIN_BYTES));
 }
 
 /// Expected points among `bytes`. Off, there are none; at period 1 each

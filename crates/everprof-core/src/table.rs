@@ -624,7 +624,7 @@ fn home_count(_named: Root) -> usize {
 /// not use them next to nothing. At least 256 bytes of heads, at most 4 MiB.
 #[cfg(not(any(everprof_loom, miri)))]
 fn head_count(capacity_bytes: usize, named: Root) -> usize {
-    let bytes_a_head = if named == Root::HeapTable {
+    let bytes_a_head = if matches!(named, Root::HeapTable | Root::TraceStacks) {
         1 << 10
     } else {
         1 << 14

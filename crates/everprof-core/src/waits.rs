@@ -185,8 +185,18 @@ fn asleep<R>(operation: Operation, call: impl FnOnce() -> R) -> R {
     if operation == Operation::Yield {
         call()
     } else {
-        spilled::around(call)
+        sleeping(call)
     }
+}
+
+/// Runs `call`, which may sleep, where others can see what the thread holds meanwhile.
+/// If a trace has begun by then, the thread joins it at its next allocation.
+#[cfg(not(everprof_loom))]
+#[inline(always)]
+pub(crate) fn sleeping<R>(call: impl FnOnce() -> R) -> R {
+    let result = spilled::around(call);
+    crate::global::tracer().after_sleep();
+    result
 }
 
 /// Runs `call`, which wakes waiters of `address`; `woken` says how many it did wake.

@@ -40,8 +40,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
+use everprof_core::allocation::{Allocating, Freeing};
 use everprof_core::global;
-use everprof_core::heap::{Taken, Ticket};
 use everprof_core::stack::Registers;
 
 /// A global allocator that shows where a program's memory is.
@@ -413,9 +413,8 @@ unsafe extern "C" fn realloc_marked<A: GlobalAlloc, R: Recorder>(
         // SAFETY: as above; `copy` may overlap.
         unsafe { std::ptr::copy(from, to, size.min(new_size)) };
     }
-    let object = settle::<R>(taken, to);
-    R::commit(ticket, object.addr(), new_shifted);
-    object
+    R::commit_moved(ticket, object.addr(), taken, to.addr(), new_shifted);
+    to
 }
 
 /// Moves an object out of its shifted block into a fresh, plain one. Null where
@@ -462,8 +461,9 @@ fn settle<R: Recorder>(taken: Option<R::Taken>, new: *mut u8) -> *mut u8 {
     new
 }
 
-/// What the allocator asks of the recorder; a trait, so that tests decide
-/// which allocation is sampled.
+/// What the allocator asks of the recorders; a trait, so that tests decide
+/// which allocation is sampled. "Sampled" is whatever somebody wants to see again when it
+/// is freed: a trace wants to see everything.
 trait Recorder {
     type Ticket;
     type Taken;
@@ -473,6 +473,14 @@ trait Recorder {
     /// The decision on a sample that is due; none: this one is not recorded.
     fn sample(size: usize) -> Option<Self::Ticket>;
     fn commit(ticket: Self::Ticket, address: usize, shifted: bool);
+    /// The same, of an object that stood at `from`, and was taken there if it was sampled.
+    fn commit_moved(
+        ticket: Self::Ticket,
+        from: usize,
+        taken: Option<Self::Taken>,
+        address: usize,
+        shifted: bool,
+    );
     fn may_be_sampled(address: usize) -> bool;
     fn take(address: usize) -> Option<Self::Taken>;
     fn shifted(taken: &Self::Taken) -> bool;
@@ -480,12 +488,12 @@ trait Recorder {
     fn restore(taken: Self::Taken);
 }
 
-/// The process's own recorder.
+/// The process's own recorders.
 struct Heap;
 
 impl Recorder for Heap {
-    type Ticket = Ticket<'static>;
-    type Taken = Taken<'static>;
+    type Ticket = Allocating<'static>;
+    type Taken = Freeing<'static>;
 
     #[inline(always)]
     fn tick(size: usize) -> bool {
@@ -493,39 +501,50 @@ impl Recorder for Heap {
     }
 
     #[inline(always)]
-    fn sample(size: usize) -> Option<Ticket<'static>> {
+    fn sample(size: usize) -> Option<Allocating<'static>> {
         // Read here, in the frame of the cold function, which outlives the walk.
-        global::heap().sample(size, &Registers::here())
+        global::allocations().allocating(size, &Registers::here())
     }
 
     #[inline(always)]
-    fn commit(ticket: Ticket<'static>, address: usize, shifted: bool) {
+    fn commit(ticket: Allocating<'static>, address: usize, shifted: bool) {
         // How far follows from the layout, which every free and realloc tells.
         ticket.commit(address, usize::from(shifted));
     }
 
     #[inline(always)]
+    fn commit_moved(
+        ticket: Allocating<'static>,
+        from: usize,
+        taken: Option<Freeing<'static>>,
+        address: usize,
+        shifted: bool,
+    ) {
+        ticket.commit_moved(from, taken, address, usize::from(shifted));
+    }
+
+    #[inline(always)]
     fn may_be_sampled(address: usize) -> bool {
-        global::heap().may_be_sampled(address)
+        global::allocations().may_be_wanted(address)
     }
 
     #[inline(always)]
-    fn take(address: usize) -> Option<Taken<'static>> {
-        global::heap().take(address)
+    fn take(address: usize) -> Option<Freeing<'static>> {
+        global::allocations().freeing(address)
     }
 
     #[inline(always)]
-    fn shifted(taken: &Taken<'static>) -> bool {
+    fn shifted(taken: &Freeing<'static>) -> bool {
         taken.shift() != 0
     }
 
     #[inline(always)]
-    fn free(taken: Taken<'static>) {
+    fn free(taken: Freeing<'static>) {
         drop(taken);
     }
 
     #[inline(always)]
-    fn restore(taken: Taken<'static>) {
+    fn restore(taken: Freeing<'static>) {
         taken.restore();
     }
 }

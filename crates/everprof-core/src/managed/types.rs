@@ -42,25 +42,25 @@ records!(Bucket<Nothing>);
 
 /// The names, borrowed from their arena.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Types<'a> {
+pub(crate) struct Types<'a> {
     table: Table<'a, Nothing>,
 }
 
 impl<'a> Types<'a> {
     /// Makes them. `None`: no room.
-    pub(super) fn create(region: Region<'a>) -> Option<Self> {
+    pub(crate) fn create(region: Region<'a>) -> Option<Self> {
         let table = Table::create_of(region, Root::ManagedTypes)?;
         Some(Self { table })
     }
 
     /// Those that `create` made in this arena.
-    pub(super) fn open(region: Region<'a>) -> Option<Self> {
+    pub(crate) fn open(region: Region<'a>) -> Option<Self> {
         let table = Table::open_of(region, Root::ManagedTypes)?;
         Some(Self { table })
     }
 
     /// The number of a name.
-    pub(super) fn number(&self, name: &str) -> u32 {
+    pub(crate) fn number(&self, name: &str) -> u32 {
         let mut words = [0; MOST_BYTES / WORD];
         let bytes = name
             .get(..name.floor_char_boundary(MOST_BYTES))
@@ -90,7 +90,7 @@ impl<'a> Types<'a> {
     }
 
     /// The name of a number.
-    pub(super) fn name(&self, number: u32) -> Option<&'a str> {
+    pub(crate) fn name(&self, number: u32) -> Option<&'a str> {
         let at = Offset::from_raw(number)?;
         let Some(len) = self.table.bucket(at)?.extra().checked_sub(1) else {
             return Some(LOST_NAME);

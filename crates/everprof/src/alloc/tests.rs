@@ -145,6 +145,10 @@ impl Recorder for Script {
         let before = Self::with(|s| s.live.insert(address, (size, shifted)));
         assert!(before.is_none(), "two sampled objects at one address");
     }
+    fn commit_moved(size: usize, _from: usize, taken: Option<Held>, address: usize, shifted: bool) {
+        taken.into_iter().for_each(Self::free);
+        Self::commit(size, address, shifted);
+    }
     fn may_be_sampled(address: usize) -> bool {
         Self::with(|s| s.live.contains_key(&address))
     }

@@ -8,7 +8,7 @@ use libc::{epoll_event, fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 
 use super::io;
 use super::next::{Function3, Function4, Function5, Next};
-use crate::stack::{Registers, spilled};
+use crate::stack::Registers;
 use crate::waits::{self, Operation};
 
 type Sets = *mut fd_set;
@@ -44,7 +44,7 @@ unsafe extern "C-unwind" fn poll(fds: *mut pollfd, count: nfds_t, timeout_millis
     // SAFETY: the caller keeps the contract, which is the next definition's too.
     let call = || unsafe { next(fds, count, timeout_millis) };
     if timeout_millis == 0 || !waits::wants(Operation::Io) {
-        return spilled::around(call);
+        return waits::sleeping(call);
     }
     let timed = timeout_millis > 0;
     io(timed, &Registers::here(), || call() as isize, READY) as c_int
@@ -65,7 +65,7 @@ unsafe extern "C-unwind" fn ppoll(
     // SAFETY: the caller keeps the contract, which is the next definition's too.
     let call = || unsafe { next(fds, count, timeout, mask) };
     if !waits::wants(Operation::Io) {
-        return spilled::around(call);
+        return waits::sleeping(call);
     }
     let timed = !timeout.is_null();
     io(timed, &Registers::here(), || call() as isize, READY) as c_int
@@ -87,7 +87,7 @@ unsafe extern "C-unwind" fn select(
     // SAFETY: the caller keeps the contract, which is the next definition's too.
     let call = || unsafe { next(count, read, write, except, timeout) };
     if !waits::wants(Operation::Io) {
-        return spilled::around(call);
+        return waits::sleeping(call);
     }
     let timed = !timeout.is_null();
     io(timed, &Registers::here(), || call() as isize, READY) as c_int
@@ -108,7 +108,7 @@ unsafe extern "C-unwind" fn epoll_wait(
     // SAFETY: the caller keeps the contract, which is the next definition's too.
     let call = || unsafe { next(epoll, events, count, timeout_millis) };
     if timeout_millis == 0 || !waits::wants(Operation::Io) {
-        return spilled::around(call);
+        return waits::sleeping(call);
     }
     let timed = timeout_millis > 0;
     io(timed, &Registers::here(), || call() as isize, READY) as c_int
@@ -130,7 +130,7 @@ unsafe extern "C-unwind" fn epoll_pwait(
     // SAFETY: the caller keeps the contract, which is the next definition's too.
     let call = || unsafe { next(epoll, events, count, timeout_millis, mask) };
     if timeout_millis == 0 || !waits::wants(Operation::Io) {
-        return spilled::around(call);
+        return waits::sleeping(call);
     }
     let timed = timeout_millis > 0;
     io(timed, &Registers::here(), || call() as isize, READY) as c_int

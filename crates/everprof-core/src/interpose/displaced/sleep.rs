@@ -7,7 +7,7 @@ use core::ffi::c_int;
 use libc::{clockid_t, timespec};
 
 use super::next::{Function2, Function4, Next};
-use crate::stack::{Registers, spilled};
+use crate::stack::Registers;
 use crate::waits::{self, Ended, Operation, Wait};
 
 static NANOSLEEP: Next<Function2<*const timespec, *mut timespec, c_int>> =
@@ -30,7 +30,7 @@ unsafe extern "C-unwind" fn nanosleep(time: *const timespec, left: *mut timespec
     // SAFETY: the caller keeps the contract, which is the next definition's too.
     let call = || unsafe { next(time, left) };
     if !waits::wants(Operation::Sleep) {
-        return spilled::around(call);
+        return waits::sleeping(call);
     }
     waits::around(&SLEEP, &Registers::here(), call, |_| Ended::TimedOut)
 }
@@ -50,7 +50,7 @@ unsafe extern "C-unwind" fn clock_nanosleep(
     // SAFETY: the caller keeps the contract, which is the next definition's too.
     let call = || unsafe { next(clock, flags, time, left) };
     if !waits::wants(Operation::Sleep) {
-        return spilled::around(call);
+        return waits::sleeping(call);
     }
     waits::around(&SLEEP, &Registers::here(), call, |_| Ended::TimedOut)
 }

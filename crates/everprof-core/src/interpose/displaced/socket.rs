@@ -12,7 +12,7 @@ use libc::{msghdr, sockaddr, socklen_t, ssize_t};
 
 use super::io;
 use super::next::{Function3, Function4, Function6, Next};
-use crate::stack::{Registers, spilled};
+use crate::stack::Registers;
 use crate::waits::{self, Operation};
 
 static RECV: Next<Function4<c_int, *mut c_void, usize, c_int, ssize_t>> = Next::by_errno(c"recv");
@@ -54,7 +54,7 @@ unsafe extern "C-unwind" fn recv(
     // SAFETY: the caller keeps the contract, which is the next definition's too.
     let call = || unsafe { next(socket, buffer, len, flags) };
     if flags & libc::MSG_DONTWAIT != 0 || !waits::wants(Operation::Io) {
-        return spilled::around(call);
+        return waits::sleeping(call);
     }
     io(false, &Registers::here(), call, DONE)
 }
@@ -76,7 +76,7 @@ unsafe extern "C-unwind" fn recvfrom(
     // SAFETY: the caller keeps the contract, which is the next definition's too.
     let call = || unsafe { next(socket, buffer, len, flags, peer, peer_len) };
     if flags & libc::MSG_DONTWAIT != 0 || !waits::wants(Operation::Io) {
-        return spilled::around(call);
+        return waits::sleeping(call);
     }
     io(false, &Registers::here(), call, DONE)
 }
@@ -91,7 +91,7 @@ unsafe extern "C-unwind" fn recvmsg(socket: c_int, message: *mut msghdr, flags: 
     // SAFETY: the caller keeps the contract, which is the next definition's too.
     let call = || unsafe { next(socket, message, flags) };
     if flags & libc::MSG_DONTWAIT != 0 || !waits::wants(Operation::Io) {
-        return spilled::around(call);
+        return waits::sleeping(call);
     }
     io(false, &Registers::here(), call, DONE)
 }
@@ -110,7 +110,7 @@ unsafe extern "C-unwind" fn accept(
     // SAFETY: the caller keeps the contract, which is the next definition's too.
     let call = || unsafe { next(socket, peer, peer_len) };
     if !waits::wants(Operation::Io) {
-        return spilled::around(call);
+        return waits::sleeping(call);
     }
     io(false, &Registers::here(), || call() as isize, DONE) as c_int
 }
@@ -130,7 +130,7 @@ unsafe extern "C-unwind" fn accept4(
     // SAFETY: the caller keeps the contract, which is the next definition's too.
     let call = || unsafe { next(socket, peer, peer_len, flags) };
     if !waits::wants(Operation::Io) {
-        return spilled::around(call);
+        return waits::sleeping(call);
     }
     io(false, &Registers::here(), || call() as isize, DONE) as c_int
 }
@@ -149,7 +149,7 @@ unsafe extern "C-unwind" fn connect(
     // SAFETY: the caller keeps the contract, which is the next definition's too.
     let call = || unsafe { next(socket, peer, peer_len) };
     if !waits::wants(Operation::Io) {
-        return spilled::around(call);
+        return waits::sleeping(call);
     }
     io(false, &Registers::here(), || call() as isize, DONE) as c_int
 }

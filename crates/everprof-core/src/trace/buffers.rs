@@ -1,0 +1,481 @@
+//! Buffers: what a thread has recorded on its way to the one who reads it.
+//!
+//! Context: sampled (`join`, `append`); what the reader calls is cold.
+//! Invariant: a chunk is written by one thread, and read by one reader up to where that
+//! thread has said. It is free again only when both are through with it: the reader
+//! frees it after its writer has linked the next one, or is no more.
+//!
+//! ```text
+//! slot of a thread ─ reading → chunk ─ next → chunk ─ next → chunk ← its state (Own)
+//!                              │ read │ unread │ unread │ … filled │  │
+//! chunk: filled │ next │ words of whole events …
+//! ```
+//!
+//! | step | who | does |
+//! |---|---|---|
+//! | append | thread | writes words, then `filled`, Release |
+//! | chunk is full | thread | claims a free one, then `next` of the full one, Release |
+//! | read | reader | `next`, then `filled`, Acquire: where there is a next, `filled` is final |
+//! | done | reader | empties the chunk, then sets its bit in `free`, Release |
+//!
+//! Chunks are shared out as they are needed, so that one busy thread may have nearly all of
+//! them. Where there is none left, events are counted, and the next that finds room tells
+//! how many there were.
+
+use std::cell::Cell;
+
+use super::words::{self, Event, MOST_WORDS};
+use crate::arena::{NewRecord, Offset, Region, Root, records};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Words of a chunk, the two of its head included. 8 KiB are some 400 events: enough that
+/// beginning the next is nothing, and so few that 6,000 threads find one each in the memory
+/// that there is by default.
+#[cfg(not(any(everprof_loom, miri)))]
+const CHUNK_WORDS: usize = 1024;
+/// Room for two events, so that models and Miri come to the second chunk.
+#[cfg(any(everprof_loom, miri))]
+const CHUNK_WORDS: usize = 8;
+
+/// Words of a chunk's head: how far it is filled, and one more than the next one's number.
+const HEAD_WORDS: usize = 2;
+const FILLED: usize = 0;
+const NEXT: usize = 1;
+
+/// Words of bits, one for each chunk: 256 MiB of them at most.
+#[cfg(not(any(everprof_loom, miri)))]
+const FREE_WORDS: usize = 512;
+#[cfg(any(everprof_loom, miri))]
+const FREE_WORDS: usize = 1;
+
+/// Threads that can have a slot at one time.
+#[cfg(not(any(everprof_loom, miri)))]
+const SLOTS: usize = 8192;
+#[cfg(any(everprof_loom, miri))]
+const SLOTS: usize = 2;
+
+/// Stands for an owner in a slot that is being taken.
+const JOINING: u32 = u32::MAX;
+
+/// The buffers' own record.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct BuffersRoot {
+    /// Where the chunks and slots stand, and how many chunks there are. Written once.
+    chunks: AtomicU32,
+    slots: AtomicU32,
+    chunk_count: AtomicU32,
+    /// Slots that were ever taken. Raised by whoever takes one.
+    used_slots: AtomicU32,
+    /// A bit for each chunk that nobody has. Cleared by threads, set by the reader.
+    free: [AtomicU64; FREE_WORDS],
+}
+
+/// A thread's place.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// The thread, 0, or [`JOINING`]. Taken by the thread, given back by the reader.
+    owner: AtomicU32,
+    /// How often it was taken: tells threads that had it apart.
+    taken: AtomicU32,
+    /// The chunk being read, and how far. Written by the thread before it shows itself,
+    /// then by the reader.
+    reading: AtomicU32,
+    read: AtomicU32,
+    /// Events that had no room since the last that had. Written by the thread.
+    lost: AtomicU64,
+}
+
+impl NewRecord for BuffersRoot {
+    fn new_record() -> Self {
+        Self {
+            chunks: AtomicU32::new(0),
+            slots: AtomicU32::new(0),
+            chunk_count: AtomicU32::new(0),
+            used_slots: AtomicU32::new(0),
+            free: [(); FREE_WORDS].map(|()| AtomicU64::new(0)),
+        }
+    }
+}
+
+impl NewRecord for Slot {
+    fn new_record() -> Self {
+        Self {
+            owner: AtomicU32::new(0),
+            taken: AtomicU32::new(0),
+            reading: AtomicU32::new(0),
+            read: AtomicU32::new(0),
+            lost: AtomicU64::new(0),
+        }
+    }
+}
+records!(BuffersRoot, Slot);
+
+/// What a thread knows of its buffer. All zero: it has none.
+#[derive(Debug)]
+pub struct Own {
+    /// One more than its slot's number.
+    slot: Cell<u32>,
+    /// The chunk that it writes.
+    chunk: Cell<u32>,
+    /// The next free word there.
+    at: Cell<u32>,
+}
+
+impl Own {
+    /// That of a thread that has none.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            slot: Cell::new(0),
+            chunk: Cell::new(0),
+            at: Cell::new(0),
+        }
+    }
+
+    /// Forgets what it has, which is another process's.
+    pub(crate) fn forget(&self) {
+        self.slot.set(0);
+    }
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A thread as its slot shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Writer {
+    /// The slot's number.
+    pub slot: u32,
+    /// Tells it from others that had the slot.
+    pub taken: u32,
+    /// As the kernel numbers it.
+    pub tid: u32,
+}
+
+/// The buffers, borrowed from their arena.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    root: &'a BuffersRoot,
+    slots: &'a [Slot],
+    words: &'a [AtomicU64],
+}
+
+impl<'a> Buffers<'a> {
+    /// Makes as many as fit into `bytes`. `None`: no room.
+    #[must_use]
+    pub fn create(region: Region<'a>, bytes: usize) -> Option<Self> {
+        let count = (bytes / (CHUNK_WORDS * size_of::<u64>())).clamp(1, FREE_WORDS * 64);
+        let root_at = region.alloc::<BuffersRoot>(0)?;
+        let slots = region.alloc_array::<Slot>(SLOTS)?;
+        let chunks = region.alloc_array::<AtomicU64>(count * CHUNK_WORDS)?;
+        let root = region.get::<BuffersRoot>(root_at)?;
+        // Relaxed, all: published with the root.
+        root.slots.store(slots.raw(), Ordering::Relaxed);
+        root.chunks.store(chunks.raw(), Ordering::Relaxed);
+        root.chunk_count
+            .store(u32::try_from(count).ok()?, Ordering::Relaxed);
+        let buffers = Self {
+            root,
+            slots: region.array(slots, SLOTS)?,
+            words: region.array(chunks, count * CHUNK_WORDS)?,
+        };
+        buffers.set_all_free();
+        region.set_root(Root::TraceBuffers, root_at)?;
+        Some(buffers)
+    }
+
+    /// Those that `create` made in this arena.
+    #[must_use]
+    pub fn open(region: Region<'a>) -> Option<Self> {
+        let root = region.get::<BuffersRoot>(region.root(Root::TraceBuffers)?)?;
+        // Relaxed, all: published with the root.
+        let count = root.chunk_count.load(Ordering::Relaxed) as usize;
+        let slots = Offset::from_raw(root.slots.load(Ordering::Relaxed))?;
+        let chunks = Offset::from_raw(root.chunks.load(Ordering::Relaxed))?;
+        Some(Self {
+            root,
+            slots: region.array(slots, SLOTS)?,
+            words: region.array(chunks, count * CHUNK_WORDS)?,
+        })
+    }
+
+    /// Gives the calling thread a slot and a first chunk. False: there is none left.
+    pub fn join(&self, own: &Own, tid: u32) -> bool {
+        let Some(chunk) = self.claim() else {
+            return false;
+        };
+        let free = self.slots.iter().position(|slot| {
+            // Relaxed: looked at again by the exchange.
+            slot.owner.load(Ordering::Relaxed) == 0
+                // Acquire: pairs with the Release in `give_back`; the slot is as it was left.
+                && slot
+                    .owner
+                    .compare_exchange(0, JOINING, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+        });
+        let Some((index, slot)) = free.and_then(|index| Some((index, self.slots.get(index)?)))
+        else {
+            self.set_free(chunk);
+            return false;
+        };
+        // Relaxed, to the store of the owner: published by it.
+        slot.reading.store(chunk, Ordering::Relaxed);
+        slot.read.store(HEAD_WORDS as u32, Ordering::Relaxed);
+        slot.lost.store(0, Ordering::Relaxed);
+        slot.taken.fetch_add(1, Ordering::Relaxed);
+        self.root
+            .used_slots
+            .fetch_max(index as u32 + 1, Ordering::Relaxed);
+        // Release: publishes the slot. Pairs with the Acquire in `writers`.
+        slot.owner.store(tid, Ordering::Release);
+        own.chunk.set(chunk);
+        own.at.set(HEAD_WORDS as u32);
+        own.slot.set(index as u32 + 1);
+        true
+    }
+
+    /// Whether the thread has joined.
+    #[inline]
+    #[must_use]
+    pub fn has_joined(&self, own: &Own) -> bool {
+        own.slot.get() != 0
+    }
+
+    /// Writes an event of the calling thread, which has joined; or counts it.
+    #[inline]
+    pub fn append(&self, own: &Own, ticks: u64, event: &Event) {
+        let Some(slot) = self.slots.get(own.slot.get().wrapping_sub(1) as usize) else {
+            return;
+        };
+        // Relaxed, here and below: of this thread; the reader takes it for a figure.
+        let lost = slot.lost.load(Ordering::Relaxed);
+        if lost != 0 {
+            let told = words::pack(ticks, &Event::Lost { events: lost });
+            if !self.put(own, told.as_slice()) {
+                slot.lost.store(lost + 1, Ordering::Relaxed);
+                return;
+            }
+            slot.lost.store(0, Ordering::Relaxed);
+        }
+        if !self.put(own, words::pack(ticks, event).as_slice()) {
+            slot.lost.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts an event of the calling thread that is not written.
+    pub fn count_lost(&self, own: &Own) {
+        if let Some(slot) = self.slots.get(own.slot.get().wrapping_sub(1) as usize) {
+            let lost = slot.lost.load(Ordering::Relaxed);
+            slot.lost.store(lost + 1, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn put(&self, own: &Own, words: &[u64]) -> bool {
+        let mut at = own.at.get() as usize;
+        if at + words.len() > CHUNK_WORDS && !self.go_on(own, &mut at) {
+            return false;
+        }
+        let Some(chunk) = self.chunk(own.chunk.get()) else {
+            return false;
+        };
+        let Some(places) = chunk.get(at..at + words.len()) else {
+            return false;
+        };
+        for (place, word) in places.iter().zip(words) {
+            // Relaxed: published by `filled`.
+            place.store(*word, Ordering::Relaxed);
+        }
+        at += words.len();
+        if let Some(filled) = chunk.get(FILLED) {
+            // Release: publishes the words. Pairs with the Acquire in `read`.
+            filled.store(at as u64, Ordering::Release);
+        }
+        own.at.set(at as u32);
+        true
+    }
+
+    /// Begins a fresh chunk. False: there is none.
+    #[cold]
+    fn go_on(&self, own: &Own, at: &mut usize) -> bool {
+        let Some(next) = self.claim() else {
+            return false;
+        };
+        if let Some(link) = self.chunk(own.chunk.get()).and_then(|full| full.get(NEXT)) {
+            // Release: what was filled before is final. Pairs with the Acquire in `read`.
+            link.store(u64::from(next) + 1, Ordering::Release);
+        }
+        own.chunk.set(next);
+        *at = HEAD_WORDS;
+        true
+    }
+
+    /// The threads that have a slot. Cold.
+    pub fn writers(&self) -> impl Iterator<Item = Writer> + use<'a> {
+        // Relaxed: one that comes now is seen the next time.
+        let used = self.root.used_slots.load(Ordering::Relaxed);
+        (0..used).zip(self.slots).filter_map(|(number, slot)| {
+            // Acquire: pairs with the Release in `join`.
+            let tid = slot.owner.load(Ordering::Acquire);
+            (tid != 0 && tid != JOINING).then(|| Writer {
+                slot: number,
+                // Relaxed: written before the owner.
+                taken: slot.taken.load(Ordering::Relaxed),
+                tid,
+            })
+        })
+    }
+
+    /// Calls `visit` with what the thread has written since the last time; how many
+    /// events that were. Cold; by one reader at a time.
+    pub fn read(&self, writer: Writer, mut visit: impl FnMut(u64, Event)) -> u64 {
+        let Some(slot) = self.slots.get(writer.slot as usize) else {
+            return 0;
+        };
+        let mut events = 0;
+        loop {
+            // Relaxed, both: the reader's own since the thread showed itself.
+            let number = slot.reading.load(Ordering::Relaxed);
+            let read = slot.read.load(Ordering::Relaxed) as usize;
+            let Some(chunk) = self.chunk(number) else {
+                return events;
+            };
+            let (Some(filled), Some(next)) = (chunk.get(FILLED), chunk.get(NEXT)) else {
+                return events;
+            };
+            // Acquire: pairs with the Release in `go_on`: where there is a next chunk,
+            // what is filled below is all that ever will be.
+            let next = next.load(Ordering::Acquire);
+            // Acquire: pairs with the Release in `put`; the words are there. 0: nothing was written.
+            let filled = (filled.load(Ordering::Acquire) as usize).max(read);
+            events += events_of(chunk.get(read..filled).unwrap_or(&[]), &mut visit);
+            let Some(next) = u32::try_from(next)
+                .ok()
+                .and_then(|next| next.checked_sub(1))
+            else {
+                slot.read.store(filled as u32, Ordering::Relaxed);
+                return events;
+            };
+            slot.reading.store(next, Ordering::Relaxed);
+            slot.read.store(HEAD_WORDS as u32, Ordering::Relaxed);
+            self.set_free(number);
+        }
+    }
+
+    /// Events of the thread that had no room and are in no [`Event::Lost`] yet. Cold.
+    #[must_use]
+    pub fn lost(&self, writer: Writer) -> u64 {
+        // Relaxed: a figure.
+        self.slots
+            .get(writer.slot as usize)
+            .map_or(0, |slot| slot.lost.load(Ordering::Relaxed))
+    }
+
+    /// Gives back what a thread had that is no more, when all of it has been read. Cold.
+    pub fn give_back(&self, writer: Writer) {
+        if let Some(slot) = self.slots.get(writer.slot as usize) {
+            // Relaxed: the reader's own.
+            self.set_free(slot.reading.load(Ordering::Relaxed));
+            // Release: pairs with the Acquire in `join`.
+            slot.owner.store(0, Ordering::Release);
+        }
+    }
+
+    /// Nobody has anything: in a fork's child, whose only thread forgets what it had.
+    pub fn reset(&self) {
+        for slot in self.slots {
+            // Relaxed, all: only one thread is here.
+            slot.owner.store(0, Ordering::Relaxed);
+        }
+        self.root.used_slots.store(0, Ordering::Relaxed);
+        for chunk in self.words.chunks(CHUNK_WORDS) {
+            for head in chunk.iter().take(HEAD_WORDS) {
+                // Not touched where it is zero: a page of the child's own otherwise.
+                if head.load(Ordering::Relaxed) != 0 {
+                    head.store(0, Ordering::Relaxed);
+                }
+            }
+        }
+        self.set_all_free();
+    }
+
+    fn chunk(&self, number: u32) -> Option<&'a [AtomicU64]> {
+        let start = number as usize * CHUNK_WORDS;
+        self.words.get(start..start + CHUNK_WORDS)
+    }
+
+    /// A chunk that nobody has: the first one, so that few pages are touched.
+    fn claim(&self) -> Option<u32> {
+        for (index, bits) in self.root.free.iter().enumerate() {
+            // Relaxed: looked at again by the exchange.
+            let mut seen = bits.load(Ordering::Relaxed);
+            while seen != 0 {
+                let bit = seen.trailing_zeros();
+                // Acquire: pairs with the Release in `set_free`; the chunk is empty.
+                match bits.compare_exchange(
+                    seen,
+                    seen & !(1 << bit),
+                    Ordering::Acquire,
+                    Ordering::Relaxed,
+                ) {
+                    Ok(_) => return Some(index as u32 * 64 + bit),
+                    Err(now) => seen = now,
+                }
+            }
+        }
+        None
+    }
+
+    fn set_free(&self, number: u32) {
+        for word in [FILLED, NEXT] {
+            if let Some(word) = self.chunk(number).and_then(|chunk| chunk.get(word)) {
+                // Relaxed: published by the bit below.
+                word.store(0, Ordering::Relaxed);
+            }
+        }
+        if let Some(bits) = self.root.free.get(number as usize / 64) {
+            // Release: pairs with the Acquire in `claim`.
+            bits.fetch_or(1 << (number % 64), Ordering::Release);
+        }
+    }
+
+    fn set_all_free(&self) {
+        // Relaxed, both: before anybody else sees them.
+        let count = self.root.chunk_count.load(Ordering::Relaxed) as usize;
+        for (index, bits) in self.root.free.iter().enumerate() {
+            let here = count.saturating_sub(index * 64).min(64) as u32;
+            let all = 1_u64.checked_shl(here).unwrap_or(0).wrapping_sub(1);
+            bits.store(all, Ordering::Relaxed);
+        }
+    }
+}
+
+fn events_of(words: &[AtomicU64], visit: &mut impl FnMut(u64, Event)) -> u64 {
+    let mut rest = words;
+    let mut events = 0;
+    while let Some(first) = rest.first() {
+        // Relaxed, here and below: published by `filled`.
+        let len = words::len_of(first.load(Ordering::Relaxed));
+        let mut event = [0; MOST_WORDS];
+        let Some((these, after)) = rest.split_at_checked(len).filter(|_| len != 0) else {
+            break;
+        };
+        for (word, place) in event.iter_mut().zip(these) {
+            *word = place.load(Ordering::Relaxed);
+        }
+        if let Some((ticks, event)) = event.get(..len).and_then(words::unpack) {
+            visit(ticks, event);
+            events += 1;
+        }
+        rest = after;
+    }
+    events
+}
+
+#[cfg(all(test, not(everprof_loom)))]
+mod tests;

@@ -1,0 +1,252 @@
+//! Marks: which objects were moved up within their blocks because a trace wanted to see
+//! them freed.
+//!
+//! Context: sampled; `prepare` is cold. Invariant: the marks of an object are set before
+//! its address is handed out, and cleared by whoever frees it, before its block goes back.
+//! They say what the block is for as long as it is there, also when no trace is taken any
+//! more, and in a fork's child.
+//!
+//! An address is all that a free is told. Two bits for each 16 bytes of address space say
+//! whether the object there is marked, and whether it was moved: no more than one object of
+//! those whose address has the mark's bit begins there. The bits stand in tables of one GiB of
+//! addresses each, made when the first object there is marked; only what is used of them takes
+//! memory, 1/64 of the program's heap at most.
+//!
+//! Where there is no memory for a table, the object is kept in a short list, and `mark` says
+//! so: the trace must stop. One allocation a thread can be under way then.
+
+use std::ptr::NonNull;
+
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sys;
+
+/// A table's words; 32 places of 16 bytes each.
+type Table = AtomicU64;
+
+/// Bytes of address space of one table.
+const SPAN_BITS: u32 = 30;
+const PLACES_A_WORD: u64 = 32;
+const TABLE_WORDS: usize = (1 << SPAN_BITS) / 16 / PLACES_A_WORD as usize;
+
+/// Address space that programs have: 2⁴⁸ on aarch64, half of that on x86_64.
+const ADDRESS_BITS: u32 = 48;
+const TABLES: usize = 1 << (ADDRESS_BITS - SPAN_BITS);
+
+/// More allocations than can be under way: one a thread that has a slot, and a few more
+/// in handlers.
+const LISTED: usize = 8192;
+
+const MARKED: u64 = 1;
+const MOVED: u64 = 2;
+
+/// The marks. All zero at first: none.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    /// The tables, by the upper bits of the address. Null until a trace is prepared for;
+    /// then [`TABLES`] words, each null until its table is made. Never given back.
+    tables: AtomicPtr<AtomicPtr<Table>>,
+    /// Objects that have no table: address, and [`MOVED`] in its lowest bits. 0: free.
+    list: [AtomicU64; LISTED],
+    /// How many were ever put into the list.
+    listed: AtomicU64,
+}
+
+/// What is known of a marked object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// It stands some way into its block.
+    pub moved: bool,
+}
+
+impl Marks {
+    pub(crate) const fn new() -> Self {
+        Self {
+            tables: AtomicPtr::new(std::ptr::null_mut()),
+            list: [const { AtomicU64::new(0) }; LISTED],
+            listed: AtomicU64::new(0),
+        }
+    }
+
+    /// Makes what marking needs. False: no memory. Cold.
+    pub(crate) fn prepare(&self) -> bool {
+        // Acquire: pairs with the Release below.
+        if !self.tables.load(Ordering::Acquire).is_null() {
+            return true;
+        }
+        let bytes = TABLES * size_of::<AtomicPtr<Table>>();
+        let Some(made) = sys::map_private(bytes) else {
+            return false;
+        };
+        publish(&self.tables, made, bytes);
+        true
+    }
+
+    /// Marks the object at `address`. False: only in the list, so that no more may come.
+    pub(crate) fn mark(&self, address: u64, mark: Mark) -> bool {
+        let bits = MARKED | if mark.moved { MOVED } else { 0 };
+        if let Some(word) = self.word(address, true) {
+            // Relaxed: whoever frees the object has got its address from here.
+            word.fetch_or(bits << shift(address), Ordering::Relaxed);
+            return true;
+        }
+        let entry = address & !7 | bits & MOVED;
+        // Relaxed, all: as above.
+        let _ = self.list.iter().find(|place| {
+            place
+                .compare_exchange(0, entry, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        });
+        self.listed.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    /// Clears the marks of the object at `address`; none: it has none.
+    #[inline]
+    pub(crate) fn take(&self, address: u64) -> Option<Mark> {
+        if let Some(word) = self.word(address, false) {
+            let shift = shift(address);
+            let mask = (MARKED | MOVED) << shift;
+            // Relaxed, both: see `mark`. Looked at first: a load where there is none.
+            if word.load(Ordering::Relaxed) & mask != 0 {
+                let bits = word.fetch_and(!mask, Ordering::Relaxed) >> shift;
+                return (bits & MARKED != 0).then_some(Mark {
+                    moved: bits & MOVED != 0,
+                });
+            }
+        }
+        // Relaxed: see `mark`.
+        if self.listed.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.take_listed(address)
+    }
+
+    #[cold]
+    fn take_listed(&self, address: u64) -> Option<Mark> {
+        // Relaxed, all: see `mark`.
+        self.list.iter().find_map(|place| {
+            let entry = place.load(Ordering::Relaxed);
+            let is_it = entry & !7 == address && entry != 0;
+            (is_it
+                && place
+                    .compare_exchange(entry, 0, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok())
+            .then_some(Mark {
+                moved: entry & MOVED != 0,
+            })
+        })
+    }
+
+    /// The word that has the marks of `address`.
+    #[inline]
+    fn word(&self, address: u64, make: bool) -> Option<&AtomicU64> {
+        // Acquire: pairs with the Release in `publish`; the slots are zeroed memory.
+        let tables = NonNull::new(self.tables.load(Ordering::Acquire))?;
+        let index = usize::try_from(address >> SPAN_BITS).ok()?;
+        if index >= TABLES {
+            return None;
+        }
+        // SAFETY: `prepare` mapped `TABLES` pointers there, and never gives them back.
+        let slot = unsafe { tables.add(index) };
+        // SAFETY: as above; zeroed memory is a null `AtomicPtr`.
+        let slot = unsafe { slot.as_ref() };
+        // Acquire: as above.
+        let mut table = NonNull::new(slot.load(Ordering::Acquire));
+        if table.is_none() && make {
+            table = self::make(slot);
+        }
+        let place = address >> 4;
+        let at = (place / PLACES_A_WORD) as usize % TABLE_WORDS;
+        // SAFETY: a table has `TABLE_WORDS` words (`make`), which are never given back.
+        let word = unsafe { table?.add(at) };
+        // SAFETY: as above; zeroed memory is an `AtomicU64`.
+        Some(unsafe { word.as_ref() })
+    }
+}
+
+/// Where the two bits of an address stand in their word.
+#[inline]
+fn shift(address: u64) -> u32 {
+    ((address >> 4) % PLACES_A_WORD) as u32 * 2
+}
+
+#[cold]
+fn make(slot: &AtomicPtr<Table>) -> Option<NonNull<Table>> {
+    let bytes = TABLE_WORDS * size_of::<Table>();
+    Some(publish(slot, sys::map_private(bytes)?, bytes))
+}
+
+/// Stores zeroed memory of `bytes` where others find it, or takes what is there already.
+fn publish<T>(at: &AtomicPtr<T>, made: NonNull<u8>, bytes: usize) -> NonNull<T> {
+    // Release: publishes the memory. Acquire: another's. Both pair with the loads above.
+    let published = at.compare_exchange(
+        std::ptr::null_mut(),
+        made.cast().as_ptr(),
+        Ordering::Release,
+        Ordering::Acquire,
+    );
+    match published.map_err(NonNull::new) {
+        Err(Some(others)) => {
+            // SAFETY: the whole mapping that the caller made, which nobody has seen.
+            unsafe { sys::unmap(made, bytes) };
+            others
+        }
+        _ => made.cast(),
+    }
+}
+
+#[cfg(all(test, not(everprof_loom), not(miri)))]
+mod tests {
+    use super::*;
+
+    const MOVED_UP: Mark = Mark { moved: true };
+    const IN_PLACE: Mark = Mark { moved: false };
+
+    #[test]
+    fn mark_is_there_until_it_is_taken() {
+        let marks = Marks::new();
+        assert!(marks.prepare() && marks.prepare());
+        assert_eq!(marks.take(0x7f00_0000_1008), None);
+        assert!(marks.mark(0x7f00_0000_1008, MOVED_UP));
+        assert!(marks.mark(0x7f00_0000_1018, IN_PLACE));
+        assert!(marks.mark(0x0000_5500_1008, IN_PLACE));
+        assert_eq!(marks.take(0x7f00_0000_1008), Some(MOVED_UP));
+        assert_eq!(marks.take(0x7f00_0000_1008), None);
+        assert_eq!(marks.take(0x7f00_0000_1018), Some(IN_PLACE));
+        assert_eq!(marks.take(0x0000_5500_1008), Some(IN_PLACE));
+    }
+
+    #[test]
+    fn neighbours_do_not_disturb_one_another() {
+        let marks = Marks::new();
+        assert!(marks.prepare());
+        let addresses = (0..200).map(|place| 0x7f00_0000_0008 + place * 16);
+        for address in addresses.clone() {
+            assert!(marks.mark(
+                address,
+                Mark {
+                    moved: address & 16 != 0
+                }
+            ));
+        }
+        for address in addresses {
+            let moved = address & 16 != 0;
+            assert_eq!(marks.take(address), Some(Mark { moved }));
+        }
+    }
+
+    #[test]
+    fn object_that_has_no_table_is_marked_all_the_same() {
+        let marks = Marks::new();
+        // Not prepared: as if there were no memory.
+        assert!(!marks.mark(0x1008, MOVED_UP) && !marks.mark(0x1018, IN_PLACE));
+        assert!(marks.prepare());
+        assert_eq!(marks.take(0x1028), None);
+        assert_eq!(marks.take(0x1018), Some(IN_PLACE));
+        assert_eq!(marks.take(0x1008), Some(MOVED_UP));
+        assert_eq!(marks.take(0x1008), None);
+        // Beyond what any table covers.
+        assert!(!marks.mark(1 << 52 | 8, MOVED_UP));
+        assert_eq!(marks.take(1 << 52 | 8), Some(MOVED_UP));
+    }
+}

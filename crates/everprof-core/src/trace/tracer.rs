@@ -1,0 +1,330 @@
+//! Tracer: writes events of the calling thread, if a trace is being taken.
+//!
+//! Context: sampled. Invariant: no event is written, and nothing made, unless `on` said so;
+//! an event that is written when the trace has just ended stays in its buffer, and the next
+//! trace passes it over by its time.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::compiler_fence;
+
+use super::buffers::Buffers;
+use super::marks::{Mark, Marks};
+use super::stacks::Stacks;
+use super::thread::ALWAYS_DUE;
+use super::words::{Event, StackAt};
+use crate::arena::{Arena, Region};
+use crate::clock;
+use crate::fork::Guard;
+use crate::local::{self, Local};
+use crate::managed::types::Types;
+use crate::sampler;
+use crate::scratch;
+use crate::stack::{self, Registers};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sys;
+
+/// Takes at most one trace at a time. All bits zero at first.
+pub struct Tracer {
+    /// The number of the trace that is being taken; 0: none. Written by its session.
+    pub(super) on: AtomicU32,
+    /// Traces begun so far.
+    pub(super) traces: AtomicU32,
+    /// The process that takes one now, whether or not it is on yet; 0: none.
+    pub(super) taken_by: AtomicU32,
+    /// How often the buffers were made anew, plus 1: what threads had before is void.
+    made: AtomicU32,
+    /// Events of threads that have no buffer.
+    pub(super) lost: AtomicU64,
+    marks: Marks,
+    memory: OnceLock<Memory>,
+    fork: Guard,
+}
+
+/// What a trace is written to on its way out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    region: Region<'static>,
+    pub(super) buffers: Buffers<'static>,
+    pub(super) stacks: Stacks<'static>,
+    pub(super) types: Types<'static>,
+}
+
+/// An allocation under way that is to be an event.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Allocation {
+    size_bytes: u64,
+    stack: StackAt,
+}
+
+/// Where a reallocated object stood.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct From {
+    pub(crate) address: u64,
+    /// When it was still there; none: nobody has looked.
+    pub(crate) ticks: Option<u64>,
+}
+
+impl Tracer {
+    /// One that takes no trace.
+    #[must_use]
+    #[allow(
+        clippy::new_without_default,
+        reason = "64 KiB: to be placed, not passed"
+    )]
+    pub const fn new() -> Self {
+        Self {
+            on: AtomicU32::new(0),
+            traces: AtomicU32::new(0),
+            taken_by: AtomicU32::new(0),
+            made: AtomicU32::new(1),
+            lost: AtomicU64::new(0),
+            marks: Marks::new(),
+            memory: OnceLock::new(),
+            fork: Guard::new(),
+        }
+    }
+
+    /// Whether a trace is being taken, of this process.
+    #[inline]
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        // Acquire: pairs with the Release in `Session::start`; what was made is seen.
+        self.on.load(Ordering::Acquire) != 0 && !self.fork.happened()
+    }
+
+    /// Bytes of memory that traces take; they are kept for the next one.
+    #[must_use]
+    pub fn memory_used(&self) -> usize {
+        self.memory().map_or(0, |memory| memory.region.used_bytes())
+    }
+
+    /// Counts an allocation that the fast path found due; true if it is for the sampler, too.
+    /// Makes every allocation of this thread due as long as a trace is being taken.
+    pub(crate) fn count(&self, local: &Local, size_bytes: usize) -> bool {
+        let state = &local.trace;
+        if state.traced.get() {
+            // First: a handler that comes now finds its allocations due.
+            local.countdown.set(ALWAYS_DUE);
+            let left = state.parked.get().wrapping_sub(size_bytes as i64);
+            state.parked.set(left);
+            if left >= 0 {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Joins this thread to the trace that is being taken, or lets it go when none is.
+    /// To be called when the sampler has been asked. True: its event is to be written.
+    pub(crate) fn sees(&self, local: &Local) -> bool {
+        let state = &local.trace;
+        let on = self.is_on() && !local.excluded.get();
+        if on && !state.traced.get() {
+            state.parked.set(local.countdown.get());
+            state.traced.set(true);
+            local.countdown.set(ALWAYS_DUE);
+        } else if !on && state.traced.get() {
+            // The gap under way is forgotten, which no gap minds; in this order.
+            sampler::restart(local);
+            state.traced.set(false);
+            sampler::restart(local);
+        }
+        on
+    }
+
+    /// The allocation under way, with the stack that it is asked for in.
+    pub(crate) fn begin(
+        &self,
+        local: &Local,
+        size_bytes: usize,
+        registers: &Registers,
+        skip: &std::ops::Range<u64>,
+    ) -> Option<Allocation> {
+        let memory = self.memory()?;
+        let stack = scratch::captured(
+            |stack| stack::capture(registers, &local.stack, stack, skip).depth,
+            |stack| memory.stacks.at(stack),
+        );
+        Some(Allocation {
+            size_bytes: size_bytes as u64,
+            stack,
+        })
+    }
+
+    /// The object stands at `address`.
+    pub(crate) fn allocated(&self, local: &Local, allocation: Allocation, address: u64) {
+        self.write(
+            local,
+            ticks(),
+            &Event::Alloc {
+                address,
+                size_bytes: allocation.size_bytes,
+                stack: allocation.stack,
+            },
+        );
+    }
+
+    /// The object of `from` stands at `address`.
+    pub(crate) fn reallocated(
+        &self,
+        local: &Local,
+        allocation: Allocation,
+        from: From,
+        address: u64,
+    ) {
+        let now = ticks();
+        let began = from.ticks.unwrap_or(now);
+        self.write(
+            local,
+            began,
+            &Event::Realloc {
+                old_address: from.address,
+                address,
+                size_bytes: allocation.size_bytes,
+                stack: allocation.stack,
+                took_ticks: now.saturating_sub(began),
+            },
+        );
+    }
+
+    /// The object at `address` went at `ticks`.
+    pub(crate) fn freed(&self, local: &Local, ticks: u64, address: u64) {
+        self.write(local, ticks, &Event::Free { address });
+    }
+
+    /// Marks the object at `address`, so that its free is told from others.
+    pub(crate) fn mark(&self, address: u64, mark: Mark) {
+        if !self.marks.mark(address, mark) {
+            // No memory for marks: not one more object may need any.
+            // Relaxed: publishes nothing.
+            self.on.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the marks of the object at `address` away.
+    #[inline]
+    pub(crate) fn take_mark(&self, address: u64) -> Option<Mark> {
+        self.marks.take(address)
+    }
+
+    /// Whether objects may have marks.
+    pub(crate) fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Whether a trace may be being taken: a load, for those who ask at every event.
+    #[inline(always)]
+    #[must_use]
+    pub fn may_be_on(&self) -> bool {
+        // Relaxed: whoever goes on asks `is_on`.
+        self.on.load(Ordering::Relaxed) != 0
+    }
+
+    /// A thread goes on that slept: it need not wait for its next sample to join.
+    #[inline(always)]
+    pub(crate) fn after_sleep(&self) {
+        if self.may_be_on() {
+            Self::look_soon();
+        }
+    }
+
+    #[cold]
+    fn look_soon() {
+        local::with(|local| {
+            if !local.trace.traced.get() && !local.excluded.get() {
+                sampler::restart(local);
+            }
+        });
+    }
+
+    pub(super) fn write(&self, local: &Local, ticks: u64, event: &Event) {
+        let Some(memory) = self.memory() else {
+            return;
+        };
+        let state = &local.trace;
+        if !state.begin_writing() {
+            // A handler came in the midst of writing.
+            memory.buffers.count_lost(&state.own);
+            return;
+        }
+        // A handler on this thread finds us writing before anything is written.
+        compiler_fence(Ordering::SeqCst);
+        // Relaxed: changes in a fork's child only, by its only thread.
+        let made = self.made.load(Ordering::Relaxed);
+        if state.made.get() != made {
+            state.own.forget();
+            state.made.set(made);
+        }
+        if memory.buffers.has_joined(&state.own)
+            || memory.buffers.join(&state.own, sys::thread_id())
+        {
+            memory.buffers.append(&state.own, ticks, event);
+        } else {
+            // Relaxed: a figure.
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        compiler_fence(Ordering::SeqCst);
+        state.end_writing();
+    }
+
+    pub(super) fn memory(&self) -> Option<&Memory> {
+        self.memory.get()
+    }
+
+    /// Makes what a trace needs, of `bytes` at most, unless an earlier one has. Cold.
+    pub(super) fn prepare(&self, bytes: usize) -> bool {
+        if self.memory.get().is_none() {
+            self.fork.arm_first();
+            let Some(memory) = Memory::new(bytes) else {
+                return false;
+            };
+            let _ = self.memory.set(memory);
+        } else if self.fork.happened() {
+            self.fork.once(|| self.begin_anew());
+        }
+        true
+    }
+
+    /// In a fork's child: nobody has a buffer.
+    fn begin_anew(&self) {
+        if let Some(memory) = self.memory() {
+            memory.buffers.reset();
+        }
+        // Relaxed, all: only one thread is here. The trace was the parent's.
+        self.on.store(0, Ordering::Relaxed);
+        self.made.fetch_add(1, Ordering::Relaxed);
+        self.lost.store(0, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracer")
+            .field("on", &self.on)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Memory {
+    fn new(bytes: usize) -> Option<Self> {
+        let (base, len) = Arena::anonymous(bytes)?.into_parts();
+        // SAFETY: the arena's own parts; ownership was given up, so it is never unmapped.
+        let region: Region<'static> = unsafe { Region::from_parts(base, len) };
+        Some(Self {
+            region,
+            // Three quarters: stacks are few, and events many.
+            buffers: Buffers::create(region, len / 4 * 3)?,
+            stacks: Stacks::create(region)?,
+            types: Types::create(region)?,
+        })
+    }
+}
+
+/// The time of an event. As early as the processor likes: threads that hand an address on to
+/// each other take longer for it.
+#[inline]
+pub(crate) fn ticks() -> u64 {
+    clock::ticks()
+}
