@@ -15,6 +15,7 @@
 //! | `dump` | a signal that makes the program write its threads' stacks to stderr; with `:` and a directory, every profile there | none |
 //! | `memory_limit` | most bytes of the recorders' own memory | `64MiB` |
 //! | `depth` | most frames of a stack, 1 to 1024 | 128 |
+//! | `trace` | a file that every allocation and free is written to; as text where its name ends in `.txt` | none |
 //! | `http` | where to serve: `127.0.0.1:6060`, `unix:/path`, `off` | as the code says |
 //! | `token` | what a request must show as `Authorization: Bearer …` | none |
 //!
@@ -55,17 +56,10 @@ pub const VARIABLE: &str = "EVERPROF";
 
 /// Names of profiles and outputs that have no setting, or are still to be made. Known, so
 /// that they are told from misspelt ones.
-const LATER: &[&str] = &[
-    "blackbox",
-    "labels",
-    "profile",
-    "threadcreate",
-    "threads",
-    "trace",
-];
+const LATER: &[&str] = &["blackbox", "labels", "profile", "threadcreate", "threads"];
 
 const KNOWN: &str = "block, depth, dump, heap, http, io, memory_limit, mutex, mutex_fraction, sleep, \
-    taskblock, tasks, token";
+    taskblock, tasks, token, trace";
 
 /// The depth of stacks that the recorders can keep.
 const MOST_DEPTH: usize = everprof_core::stack::MAX_DEPTH;
@@ -104,6 +98,8 @@ pub struct Config {
     pub memory_limit_bytes: Option<u64>,
     /// Most frames of a stack.
     pub depth: Option<usize>,
+    /// Where every allocation and free is to be written.
+    pub trace: Option<PathBuf>,
     /// Where to serve.
     pub http: Option<Http>,
     /// What a request must show.
@@ -214,6 +210,8 @@ impl Config {
                     address => Http::On(address.to_owned()),
                 });
             }
+            "trace" if value.is_empty() => return Err("the path of a file".into()),
+            "trace" => self.trace = Some(value.into()),
             "token" if value.is_empty() => return Err("a secret of at least one character".into()),
             "token" => self.token = Some(value.to_owned()),
             key if LATER.contains(&key) => return Err(Complaint::Later),

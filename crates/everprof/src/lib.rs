@@ -27,6 +27,7 @@
 //! - [`task`] watches futures, [`tasks`] tells what each of them awaits, [`taskblock`] what
 //!   their waits took.
 //! - [`labels!`] says for whom a thread works, on all of its samples ([`label`]).
+//! - [`trace`] writes down every allocation and free, one by one.
 //! - [`test::Profiles`] writes the profiles of a test.
 //! - [`config`] tells what `EVERPROF` sets from outside.
 //!
@@ -63,6 +64,7 @@ pub mod tasks;
 pub mod test;
 pub mod threadcreate;
 pub mod threads;
+pub mod trace;
 mod waits;
 
 pub use alloc::Alloc;

@@ -65,6 +65,13 @@ pub(crate) fn spawn(
     thread
 }
 
+/// Has `call` called when the process exits, by `exit` or by returning from `main`.
+pub(crate) fn call_at_exit(call: extern "C" fn()) {
+    // SAFETY: it takes no arguments and does not unwind; a library with handlers at exit is
+    // not unloaded before they have been called.
+    unsafe { libc::atexit(call) };
+}
+
 /// Blocks every signal on this thread, and on those it starts, until dropped.
 struct BlockedSignals {
     before: libc::sigset_t,

@@ -9,6 +9,7 @@ use everprof_core::global;
 use everprof_core::local::Local;
 use everprof_core::managed::{Allocation, Freed, Heap};
 use everprof_core::stack::Registers;
+use everprof_core::trace::{GcStep, ManagedObject};
 
 use super::HeapRecord;
 use crate::added::{self, About, Added};
@@ -17,6 +18,7 @@ use crate::config;
 use crate::error::{Error, Kind};
 use crate::profile::{Ask, Listing, Profile, Taken, Time};
 use crate::start::LeftOut;
+use crate::trace;
 
 /// The profile of a heap that frees late: one with a garbage collector, say.
 ///
@@ -64,7 +66,8 @@ use crate::start::LeftOut;
 /// # Overhead
 ///
 /// An allocation that is not sampled is a subtraction and a comparison in the thread's
-/// own memory; a free of what was not sampled is one load. No call waits for another,
+/// own memory; a free of what was not sampled is one load. Each also asks whether a
+/// [trace](crate::trace) is being taken: another load. No call waits for another,
 /// but for `flush`, `post_sweep` and readers, which take turns (docs/overhead.md has the
 /// numbers of the bench `managed`). The records take at most the memory that
 /// [`with_memory_limit`](Managed::with_memory_limit) says, 64 MiB unless told otherwise;
@@ -82,6 +85,8 @@ struct Inner {
     /// Its name: `heap/` and the heap's own.
     about: Arc<About>,
     heap: Heap,
+    /// What traces know it by.
+    number: u32,
 }
 
 thread_local! {
@@ -129,6 +134,7 @@ impl Managed {
                 time: Time::Cumulative,
             }),
             heap,
+            number: trace::heaps::number_of(name),
         });
         let added: Arc<dyn Added> = inner.clone();
         added::add(&added)?;
@@ -150,6 +156,9 @@ impl Managed {
     /// Neither allocates nor locks. Not for signal handlers.
     #[inline(always)]
     pub fn record_alloc(&self, address: usize, size_bytes: usize, type_name: Option<&str>) {
+        if global::tracer().may_be_on() {
+            self.trace_alloc(address, size_bytes, type_name);
+        }
         let heap = &self.inner.heap;
         LOCAL.with(|local| {
             if heap.is_due(local, size_bytes) {
@@ -168,6 +177,7 @@ impl Managed {
     /// address can be allocated again.
     #[inline]
     pub fn record_free(&self, address: usize) {
+        self.trace_free(address, false);
         if self.inner.heap.may_be_sampled(address) {
             self.inner.heap.record_free(address, Freed::Explicitly);
         }
@@ -177,6 +187,7 @@ impl Managed {
     /// termination: to be called before its address can be allocated again.
     #[inline]
     pub fn record_sweep_free(&self, address: usize) {
+        self.trace_free(address, true);
         if self.inner.heap.may_be_sampled(address) {
             self.inner.heap.record_free(address, Freed::BySweep);
         }
@@ -189,19 +200,48 @@ impl Managed {
     /// False: the cycle was not [flushed](Managed::flush) since the last call. Then it
     /// goes on, and this mark termination is shown with the next one.
     pub fn next_cycle(&self) -> bool {
+        self.trace_step(GcStep::NextCycle);
         self.inner.heap.next_cycle()
     }
 
     /// Shows the cycle that `next_cycle` began: to be called once the mutators run
     /// again, before the next `next_cycle`. A second call in a cycle does nothing.
     pub fn flush(&self) {
+        self.trace_step(GcStep::Flush);
         self.inner.heap.flush();
     }
 
     /// Sweeping has ended: shows the heap at the last mark termination. All calls of
     /// [`record_sweep_free`](Managed::record_sweep_free) of this cycle have returned.
     pub fn post_sweep(&self) {
+        self.trace_step(GcStep::PostSweep);
         self.inner.heap.post_sweep();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn trace_alloc(&self, address: usize, size_bytes: usize, type_name: Option<&str>) {
+        let object = ManagedObject {
+            heap: self.inner.number,
+            address: address as u64,
+            size_bytes: size_bytes as u64,
+            type_name,
+        };
+        global::tracer().managed_allocated(&object, &Registers::here());
+    }
+
+    #[inline]
+    fn trace_free(&self, address: usize, swept: bool) {
+        if global::tracer().may_be_on() {
+            global::tracer().managed_freed(self.inner.number, address as u64, swept);
+        }
+    }
+
+    #[inline]
+    fn trace_step(&self, step: GcStep) {
+        if global::tracer().may_be_on() {
+            global::tracer().collected(self.inner.number, step);
+        }
     }
 
     /// Mean bytes between samples; 0 where nothing is recorded.

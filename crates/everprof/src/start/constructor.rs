@@ -9,11 +9,13 @@
 //! program's and is left out of the profile.
 
 use std::hint::black_box;
+use std::mem::forget;
 
 use everprof_core::{clock, global, local};
 
-use super::LeftOut;
-use crate::{config, dump, http, waits};
+use super::{LeftOut, complain};
+use crate::config::{Config, VARIABLE};
+use crate::{config, dump, http, trace, waits};
 
 /// The loader passes arguments that we have no use for; by the C calling
 /// conventions of our platforms a callee may ignore them.
@@ -53,6 +55,28 @@ extern "C" fn on_start() {
         global::on_start();
         http::told_server();
         dump::heed();
+        // Last: what is above allocates on this thread and on those that it starts.
+        trace_what_is_told(told);
+    }
+}
+
+/// Begins the trace that was told of, for as long as the process lives.
+fn trace_what_is_told(told: &Config) {
+    let Some(path) = &told.trace else {
+        return;
+    };
+    // A process that the traced one has started has its own file beside the other's.
+    let started = trace::start(path).or_else(|error| {
+        if error.is_busy() {
+            trace::start(trace::beside(path))
+        } else {
+            Err(error)
+        }
+    });
+    match started {
+        // Dropping it would end it.
+        Ok(trace) => forget(trace),
+        Err(error) => complain(format!("{VARIABLE}: `trace`: {error}; going on without")),
     }
 }
 
