@@ -1,12 +1,15 @@
-//! What runs inside the program besides: the endpoint, when `--http` asks for it, and the
-//! writing of dumps, when `EVERPROF` does.
+//! What runs inside the program besides: the endpoint, when `--http` asks for it, the
+//! writing of dumps, when `EVERPROF` does, and that of a trace, when `--trace` does.
 //!
 //! Context: cold. Invariant: these threads are everprof's own: left out of the
 //! profiles, and with every signal blocked, so that no handler of the
 //! program's runs on a thread that the program does not know.
 
+use std::fs::File;
 use std::mem::forget;
+use std::path::Path;
 
+use everprof::trace;
 use everprof_core::global;
 
 use crate::start::{self, Run};
@@ -16,7 +19,7 @@ pub(crate) fn begin() {
     let Some(run) = start::run().filter(|_| start::is_recording()) else {
         return;
     };
-    if run.http.is_none() && run.dump.is_none() {
+    if run.http.is_none() && run.dump.is_none() && run.trace.is_none() {
         return;
     }
     // What the C library allocates for these threads is not the program's.
@@ -32,7 +35,30 @@ pub(crate) fn begin() {
             dump.signal
         ));
     }
+    if let Some(path) = &run.trace {
+        trace(run, path);
+    }
     global::exclude_this_thread(false);
+}
+
+/// Writes a trace for as long as the process lives. The file is the program's own; a process
+/// that it starts, and that finds the file there, writes one beside it.
+fn trace(run: &Run, path: &Path) {
+    let begun = File::create_new(path)
+        .or_else(|_| File::create(trace::beside(path)))
+        .map_err(|error| error.to_string())
+        .and_then(|file| {
+            let options = trace::Options::new().format(trace::Format::of(path));
+            options.start_unmarked(file).map_err(|e| e.to_string())
+        });
+    match begun {
+        // Dropping it would end it.
+        Ok(trace) => forget(trace),
+        Err(error) => run.socket.complain(&format!(
+            "--trace {}: {error}; the program runs on without",
+            path.display()
+        )),
+    }
 }
 
 fn serve(run: &Run, address: &str) {

@@ -31,6 +31,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) dump: i32,
     /// Where every profile is written then; none: threads' stacks, to stderr.
     pub(crate) dump_directory: Option<&'a [u8]>,
+    /// The file that every allocation and free is written to.
+    pub(crate) trace: Option<&'a [u8]>,
     /// Where to serve, if anywhere.
     pub(crate) http: Option<&'a [u8]>,
 }
@@ -63,6 +65,7 @@ impl<'a> Settings<'a> {
             library: b"",
             dump: 0,
             dump_directory: None,
+            trace: None,
             http: None,
         };
         let mut rest = line;
@@ -93,6 +96,7 @@ impl<'a> Settings<'a> {
                 b"library" => settings.library = value,
                 b"dump" => settings.dump = i32::try_from(number(value)?).ok()?,
                 b"dump_directory" => settings.dump_directory = Some(value),
+                b"trace" => settings.trace = Some(value),
                 _ => return None,
             }
         }
@@ -114,7 +118,7 @@ mod tests {
     use super::*;
 
     const LINE: &[u8] = b"heap=1;block=2;mutex=3;fraction=4;sleep=1;io=0;depth=128;limit=4096;children=1;socket=everprof-7;\
-library=/proc/7/fd/3;dump=12;dump_directory=/tmp/a=b;http=unix:/tmp/a;b=c";
+library=/proc/7/fd/3;dump=12;dump_directory=/tmp/a=b;trace=/tmp/t;http=unix:/tmp/a;b=c";
 
     #[test]
     fn reads_every_key_and_leaves_the_address_as_it_stands() {
@@ -134,6 +138,7 @@ library=/proc/7/fd/3;dump=12;dump_directory=/tmp/a=b;http=unix:/tmp/a;b=c";
             library: b"/proc/7/fd/3",
             dump: 12,
             dump_directory: Some(b"/tmp/a=b"),
+            trace: Some(b"/tmp/t"),
             http: Some(b"unix:/tmp/a;b=c"),
         };
         assert_eq!(Settings::parse(LINE), Some(expected));

@@ -50,6 +50,7 @@ pub(crate) struct Run {
     pub(crate) socket: Socket,
     pub(crate) http: Option<String>,
     pub(crate) dump: Option<Dump>,
+    pub(crate) trace: Option<PathBuf>,
     children: bool,
     memory_limit: usize,
     traces: Traces,
@@ -125,6 +126,9 @@ unsafe fn begin(environment: *mut *mut c_char) -> Option<()> {
             .http
             .map(|address| String::from_utf8_lossy(address).into_owned()),
         dump: dump_of(&settings),
+        trace: settings
+            .trace
+            .map(|path| PathBuf::from(OsStr::from_bytes(path))),
         children: settings.children,
         memory_limit: settings.memory_limit,
         traces: Traces {

@@ -29,7 +29,7 @@ mod test_binary;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -78,6 +78,11 @@ pub struct RunArgs {
     /// Count waiting for sockets and other input as waiting
     #[arg(long)]
     io: bool,
+
+    /// Write every allocation and free to this file, for `everprof trace`; as text if its name
+    /// ends in .txt. Processes that it starts, with --children, write to FILE.PID
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 
     /// Serve the live profiles at this address meanwhile, as Go programs do
     #[arg(long, value_name = "ADDR")]
@@ -145,6 +150,7 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
             directory.display()
         )));
     }
+    let trace = trace_file(args.trace.as_deref().or(told.trace.as_deref()))?;
     let whose = if args.children {
         Whose::All
     } else if test_binary::are_run_by(name, arguments) {
@@ -171,7 +177,14 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
     );
     command.env(
         "EVERPROF_RUN",
-        settings(&args, &told, whose, inbox.name(), &library),
+        settings(
+            &args,
+            &told,
+            trace.as_deref(),
+            whose,
+            inbox.name(),
+            &library,
+        ),
     );
     let spawned = command.spawn();
     let mut child = match spawned {
@@ -210,6 +223,34 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
     end(status?, saved)
 }
 
+/// Where the trace is to be, for a program that may stand elsewhere. Nothing is there then: the
+/// first process that finds it so is the one whose trace it is.
+fn trace_file(told: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+    let Some(told) = told else {
+        return Ok(None);
+    };
+    let cannot = |error: std::io::Error| {
+        Error::own(
+            format!("cannot write a trace to `{}`", told.display()),
+            error,
+        )
+    };
+    let path = std::path::absolute(told).map_err(cannot)?;
+    if path.as_os_str().as_bytes().contains(&b';') {
+        return Err(Error::plain(format!(
+            "--trace `{}`: expected a path without `;` in it",
+            told.display()
+        )));
+    }
+    // Tried now, as there is somebody to tell. What is no file (/dev/null, a pipe) stays.
+    let is_file = path.metadata().map_or(true, |there| there.is_file());
+    if is_file {
+        std::fs::File::create(&path).map_err(cannot)?;
+        std::fs::remove_file(&path).map_err(cannot)?;
+    }
+    Ok(Some(path))
+}
+
 /// The program's own end, unless it was well and ours was not.
 fn end(status: ExitStatus, saved: Result<(), Error>) -> Result<ExitCode, Error> {
     if let Err(error) = saved {
@@ -226,6 +267,7 @@ fn end(status: ExitStatus, saved: Result<(), Error>) -> Result<ExitCode, Error> 
 fn settings(
     args: &RunArgs,
     told: &Config,
+    trace: Option<&Path>,
     whose: Whose,
     socket: &str,
     library: &Library,
@@ -267,6 +309,10 @@ fn settings(
     if let Some(directory) = told.dump.as_ref().and_then(|dump| dump.directory.as_ref()) {
         line.push(";dump_directory=");
         line.push(directory);
+    }
+    if let Some(trace) = trace {
+        line.push(";trace=");
+        line.push(trace);
     }
     let http = match (&args.http, &told.http) {
         (Some(address), _) | (None, Some(Http::On(address))) => Some(address),

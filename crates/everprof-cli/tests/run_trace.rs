@@ -1,0 +1,79 @@
+//! `everprof run --trace`: every event of a program that knows nothing of it.
+#![allow(clippy::unwrap_used)]
+
+mod launch;
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+
+use everprof_profile::trace::{Reader, What};
+use launch::{compile_rust, room, run, success};
+
+#[test]
+fn every_object_of_ten_threads_comes_and_goes_in_the_trace() {
+    let room = room();
+    let program = compile_rust(&room, "threads.rs", &[]);
+    let (profiles, trace) = (room.path().join("out"), room.path().join("events"));
+    // What is there already is not mistaken for another process's.
+    fs::write(&trace, "old").unwrap();
+    let options = ["-q", "--trace", trace.to_str().unwrap()];
+    let (out, _) = success(run(&profiles, &options).arg(program).output().unwrap());
+    assert_eq!(out, "10000\n");
+
+    let mut reader = Reader::new(File::open(&trace).unwrap()).unwrap();
+    let mut in_use = HashMap::new();
+    let (mut of_2000, mut freed_2000, mut grown) = (0, 0, 0);
+    while let Some(event) = reader.next_event() {
+        match event.what {
+            What::Alloc {
+                size_bytes,
+                address,
+                ..
+            } => {
+                of_2000 += u32::from(size_bytes == 2000);
+                let before = in_use.insert(address, size_bytes);
+                assert_eq!(before, None, "{address:#x} came twice");
+            }
+            What::Free { address } => {
+                freed_2000 += u32::from(in_use.remove(&address) == Some(2000));
+            }
+            What::Realloc {
+                old_address,
+                size_bytes,
+                address,
+                ..
+            } => {
+                grown += u32::from(size_bytes == 1000);
+                in_use.remove(&old_address);
+                in_use.insert(address, size_bytes);
+            }
+            _ => {}
+        }
+    }
+    let ending = reader.ending();
+    assert!(ending.to_string().starts_with("whole"), "{ending}");
+    assert_eq!(ending.totals.unwrap().lost, 0);
+    assert_eq!((of_2000, freed_2000), (10_000, 10_000));
+    // What the channel has of this size is gone by the end.
+    let kept = in_use.values().filter(|size_bytes| **size_bytes == 1000);
+    assert_eq!((kept.count(), grown), (10_010, 10));
+    let main = &reader.tables().threads()[0];
+    assert_eq!(main.name, "threads");
+}
+
+#[test]
+fn a_trace_that_cannot_be_written_is_told_before_the_program_starts() {
+    let room = room();
+    let profiles = room.path().join("out");
+    let output = run(&profiles, &["--trace", "/nowhere/at/all"])
+        .args(["sh", "-c", "echo started"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(125), "{told}");
+    assert!(output.stdout.is_empty());
+    assert!(
+        told.contains("cannot write a trace to `/nowhere/at/all`"),
+        "{told}"
+    );
+}
