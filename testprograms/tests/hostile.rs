@@ -3,9 +3,14 @@
 #![cfg(feature = "linked")]
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashSet;
+use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use everprof_profile::trace::{Reader, What};
 
 const PERIODS: [&str; 3] = ["heap=1", "heap=4KiB", "heap=512KiB"];
 
@@ -34,6 +39,46 @@ fn survives(program: &str) {
     for period in PERIODS {
         assert_ok(program, period, &run(program, period, &[]));
     }
+    for period in ["heap=off", "heap=1"] {
+        survives_a_trace(program, period);
+    }
+}
+
+/// Every event is traced. The trace is whole, and a free is of an object that was allocated.
+fn survives_a_trace(program: &str, period: &str) {
+    let name = Path::new(program).file_name().unwrap().to_str().unwrap();
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.{period}.trace"));
+    let settings = format!("{period},trace={}", file.display());
+    assert_ok(program, &settings, &run(program, &settings, &[]));
+    let mut reader = Reader::new(File::open(&file).unwrap()).unwrap();
+    let (mut in_use, mut unknown) = (HashSet::new(), 0_u64);
+    while let Some(event) = reader.next_event() {
+        match event.what {
+            What::Alloc { address, .. } => {
+                in_use.insert(address);
+            }
+            What::Free { address } => unknown += u64::from(!in_use.remove(&address)),
+            What::Realloc {
+                old_address,
+                address,
+                ..
+            } => {
+                in_use.remove(&old_address);
+                in_use.insert(address);
+            }
+            _ => {}
+        }
+    }
+    let ending = reader.ending();
+    let totals = ending.totals;
+    assert!(totals.is_some(), "{settings}: {ending}");
+    let lost = totals.map_or(0, |totals| totals.lost);
+    assert!(ending.events > 10, "{settings}: {ending}");
+    assert!(
+        unknown == 0 || lost != 0,
+        "{settings}: {ending}, {lost} lost, {unknown} frees of unknown objects"
+    );
+    std::fs::remove_file(&file).unwrap();
 }
 
 macro_rules! hostile {
@@ -77,6 +122,29 @@ fn abort_in_a_thread_ends_by_its_signal() {
         );
         assert_eq!(output.stdout, b"ok\n");
     }
+}
+
+#[test]
+fn trace_of_a_program_that_is_killed_is_read_up_to_there() {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("killed.trace");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_signal_storm"))
+        .env("EVERPROF", format!("trace={}", file.display()))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    // In the midst of writing, wherever that is.
+    while std::fs::metadata(&file).map_or(0, |file| file.len()) < 10_000 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended too soon");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut reader = Reader::new(File::open(&file).unwrap()).unwrap();
+    while reader.next_event().is_some() {}
+    let ending = reader.ending();
+    assert!(ending.totals.is_none() && ending.events > 500, "{ending}");
+    assert!(ending.to_string().starts_with("cut off"), "{ending}");
+    std::fs::remove_file(&file).unwrap();
 }
 
 #[test]
