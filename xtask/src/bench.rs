@@ -13,6 +13,7 @@
 //! | `locks` | threads that contend, with and without profiles of their waits |
 //! | `contenders` | five who hold one lock in turn, and what each is charged with |
 //! | `share` | how much of the waiting for a lock a profile shows |
+//! | `trace` | tracing every allocation, ÷ not tracing |
 //! | `trace-read` | how fast a trace of 50 million events is read |
 //! | `threads` | dumps of many threads that wait, beside Go and debuggers |
 //! | `labels` | a label set and dropped |
@@ -27,6 +28,7 @@ mod locks;
 mod peers;
 mod program;
 mod threads;
+mod trace;
 mod trace_read;
 mod truth;
 
@@ -41,7 +43,7 @@ use program::{Figures, Program, Spread};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 13] = [
     "w",
     "instructions",
     "sample",
@@ -49,6 +51,7 @@ const PARTS: [&str; 12] = [
     "locks",
     "contenders",
     "share",
+    "trace",
     "trace-read",
     "threads",
     "labels",
@@ -144,6 +147,7 @@ impl Bench {
             "locks" => self.locks()?,
             "contenders" => self.contenders()?,
             "share" => self.share()?,
+            "trace" => self.trace()?,
             "trace-read" => self.trace_read()?,
             "threads" => self.threads()?,
             "labels" => self.labels()?,

@@ -348,10 +348,34 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    not_yet(
+    here(
         "`tracealloc`, `tracefree`, `tracegc`",
-        "`trace`",
-        Some(item("", "crates/everprof/src/trace.rs", "pub fn start(")),
+        &[
+            item(
+                "`trace::start`",
+                "crates/everprof/src/trace.rs",
+                "pub fn start(",
+            ),
+            item(
+                "`trace::Options`",
+                "crates/everprof/src/trace.rs",
+                "pub struct Options",
+            ),
+        ],
+        &[
+            test(
+                "crates/everprof/tests/trace.rs",
+                "every_kind_of_event_of_every_layout_is_there_in_its_order",
+            ),
+            test(
+                "crates/everprof/tests/trace.rs",
+                "managed_heap_is_traced_with_its_types_and_collections",
+            ),
+            test(
+                "crates/everprof/tests/trace.rs",
+                "text_names_the_function_that_allocated",
+            ),
+        ],
     ),
     here(
         "annotations for race, msan, asan",
