@@ -58,7 +58,7 @@ fn every_object_of_ten_threads_comes_and_goes_in_the_trace() {
     let kept = in_use.values().filter(|size_bytes| **size_bytes == 1000);
     assert_eq!((kept.count(), grown), (10_010, 10));
     let main = &reader.tables().threads()[0];
-    assert_eq!(main.name, "threads");
+    assert_eq!(main.name, "threads_rs");
 }
 
 #[test]

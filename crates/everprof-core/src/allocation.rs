@@ -102,7 +102,8 @@ impl<'s> Recorders<'s> {
     }
 
     /// As [`Recorders::freeing`], of an allocator that marks no objects: while a trace is
-    /// taken, each that goes is an event.
+    /// taken, each that goes is an event, but on threads of everprof's own: what goes there is
+    /// theirs.
     #[cold]
     pub fn freeing_unmarked(self, address: usize) -> Option<Freeing<'s>> {
         let taken = if self.store.filter().may_hold_sample(address) {
@@ -110,7 +111,7 @@ impl<'s> Recorders<'s> {
         } else {
             None
         };
-        let is_event = self.tracer.is_on();
+        let is_event = self.tracer.is_on() && !local::with(|local| local.excluded.get());
         (is_event || taken.is_some()).then_some(Freeing {
             tracer: self.tracer,
             address,
