@@ -449,7 +449,6 @@ mod tests {
             ("dump=SIGKILL", &["`dump=SIGKILL`", "may catch"]),
             ("dump=SIGUSR2:", &["SIGUSR2:/a/directory"]),
             ("dump=11", &["may catch"]),
-            ("trace=1", &["`trace=1`", "this version", "no `trace`"]),
             ("tasks=2", &["`tasks=2`", "on or off"]),
             (
                 "taskblock=soon",

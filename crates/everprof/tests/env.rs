@@ -152,12 +152,12 @@ fn it_overrides_the_code() {
 }
 
 fn what_cannot_be_read_is_one_line_and_the_program_goes_on() {
-    let (period, complaints) = run("period", "heap=0x,tasks=1,haep=1,memory_limit=1GiB");
+    let (period, complaints) = run("period", "heap=0x,blackbox=/x,haep=1,memory_limit=1GiB");
     assert_eq!(period, "524288\n");
     let lines: Vec<_> = complaints.lines().collect();
     assert_eq!(lines.len(), 3, "{complaints}");
     assert!(lines[0].contains("`heap=0x`: expected a size"));
-    assert!(lines[1].contains("this version of everprof has no `tasks`"));
+    assert!(lines[1].contains("this version of everprof has no `blackbox`"));
     assert!(lines[2].contains("`haep=1`: no such setting"));
 }
 
