@@ -21,7 +21,8 @@ use crate::sys;
 pub struct Entries {
     /// The first; null until somebody wants one. Written once, with Release.
     base: AtomicPtr<Entry>,
-    /// How many fit. Written before `base`, by whoever may write that.
+    /// How many fit; 0: nobody has said. Written once, before `base`, by the first who comes:
+    /// the limit may change while two make the memory, and each makes it so large.
     capacity: AtomicU32,
     /// How many were ever taken.
     used: AtomicU32,
@@ -113,7 +114,7 @@ impl Entries {
 
     /// Every entry that was ever taken.
     pub(crate) fn iter(&'static self) -> impl Iterator<Item = &'static Entry> {
-        // Acquire: pairs with the Release in `base_or_make`.
+        // Acquire: pairs with the Release in `make`.
         let base = NonNull::new(self.base.load(Ordering::Acquire));
         // Relaxed: what was taken this moment is free, or new.
         let used = base.map_or(0, |_| self.used.load(Ordering::Relaxed));
@@ -142,11 +143,13 @@ impl Entries {
 
     #[cold]
     fn make(&self, limit_bytes: usize) -> Option<NonNull<Entry>> {
-        let capacity = u32::try_from(limit_bytes / size_of::<Entry>()).ok()?;
-        let len = capacity as usize * size_of::<Entry>();
+        let wanted = u32::try_from(limit_bytes / size_of::<Entry>()).ok()?;
+        // Relaxed, both: a figure, published with the base.
+        let agreed =
+            self.capacity
+                .compare_exchange(0, wanted, Ordering::Relaxed, Ordering::Relaxed);
+        let len = agreed.err().unwrap_or(wanted) as usize * size_of::<Entry>();
         let fresh = sys::map_private(len)?.cast::<Entry>();
-        // Relaxed: the same for all who may make it; published with the base.
-        self.capacity.store(capacity, Ordering::Relaxed);
         // Release: publishes the capacity. Acquire: another's.
         match self.base.compare_exchange(
             ptr::null_mut(),
@@ -168,6 +171,7 @@ impl Entries {
         let mut head = self.free.load(Ordering::Acquire);
         loop {
             let number = (head as u32).checked_sub(1)?;
+            // Acquire: pairs with the Release in `make`.
             let base = NonNull::new(self.base.load(Ordering::Acquire))?;
             let entry = entry_at(base, number)?;
             // Relaxed: if it is another's meanwhile, the swap fails.
@@ -186,7 +190,7 @@ impl Entries {
     }
 
     fn push(&'static self, entry: &'static Entry) {
-        // Acquire: pairs with the Release in `base_or_make`.
+        // Acquire: pairs with the Release in `make`.
         let base = self.base.load(Ordering::Acquire).addr();
         let number = (ptr::from_ref(entry).addr() - base) / size_of::<Entry>();
         let place = number as u32 + 1;
@@ -220,4 +224,20 @@ fn entry_at(base: NonNull<Entry>, number: u32) -> Option<&'static Entry> {
     // SAFETY: zeroed at first, which is a valid entry, only changed by its atomics and by
     // what `Cell` answers for since, and never unmapped.
     Some(unsafe { at.as_ref() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_for_as_many_as_the_first_says_is_never_taken_for_more() {
+        static ENTRIES: Entries = Entries::new();
+        let (small, large) = (2 * size_of::<Entry>(), 1000 * size_of::<Entry>());
+        let made = ENTRIES.make(small);
+        // Another who found no memory yet, and another limit.
+        assert!(made.is_some() && ENTRIES.make(large) == made);
+        let taken = (0..10).filter(|_| ENTRIES.take(large).is_some());
+        assert_eq!(taken.count(), 2);
+    }
 }
