@@ -20,6 +20,9 @@
 //! succeeds they are its owner's alone. So no state stands between "there" and "gone" that
 //! a poll which begins meanwhile would have to wait for.
 //!
+//! **Too many.** Safe code can make wakers and forget them. Where there are 2³¹, they are counted
+//! no more, up or down: the executor's waker stays for good, as with one that is forgotten.
+//!
 //! **Why the task itself keeps no executor's waker.** A task that nobody can wake any more
 //! is dropped by executors that count its wakers (async-task, `Arc`-made ones). One that was
 //! kept within its own future would keep it for ever.
@@ -65,6 +68,9 @@ pub struct Released {
 
 const HOLD: u64 = 1 << 32;
 const REFERENCES: u64 = HOLD - 1;
+/// From so many references on none is counted. As many again have room above them, for those
+/// who count one at this moment.
+const MOST_REFERENCES: u64 = 1 << 31;
 
 impl Cell {
     /// Nobody's.
@@ -115,6 +121,9 @@ impl Cell {
             if !self.has(outer) {
                 return Attached::Busy;
             }
+            if word & REFERENCES >= MOST_REFERENCES {
+                return Attached::Here;
+            }
             // Relaxed: the poller wrote the waker itself. Acquire on failure: as above.
             match self
                 .word
@@ -142,7 +151,17 @@ impl Cell {
     #[inline]
     pub fn add(&self) {
         // Relaxed: as `Arc` does; the reference it comes from keeps all as it is.
-        self.word.fetch_add(1, Ordering::Relaxed);
+        let before = self.word.fetch_add(1, Ordering::Relaxed);
+        if before & REFERENCES >= MOST_REFERENCES {
+            self.take_off();
+        }
+    }
+
+    /// One too many, which is not counted.
+    #[cold]
+    fn take_off(&self) {
+        // Relaxed: there are others, for good.
+        self.word.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Wakes by the executor's waker. The caller has a reference.
@@ -169,6 +188,12 @@ impl Cell {
         // Relaxed: `waker` is read by reference of this very reference's making.
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
+            if word & REFERENCES >= MOST_REFERENCES {
+                return Released {
+                    waker: None,
+                    is_vacant: false,
+                };
+            }
             if word & REFERENCES != 1 {
                 // Release: what was done with the reference is done. Pairs with the Acquire of
                 // the last one. Acquire on failure: this may be that one.
@@ -292,6 +317,30 @@ mod tests {
         assert_eq!(Arc::strong_count(&counted), 2);
         assert_eq!(counted.0.load(Ordering::Relaxed), 1);
         assert!(cell.let_go().is_vacant);
+    }
+
+    #[test]
+    fn forgotten_references_never_make_the_count_run_over() {
+        let (counted, waker) = counted();
+        let cell = Cell::new();
+        cell.hold();
+        // SAFETY: this test is the poller, here and below.
+        assert_eq!(unsafe { cell.attach(&waker) }, Attached::Here);
+        // As if so many had been made and forgotten.
+        cell.word.fetch_add(MOST_REFERENCES - 2, Ordering::Relaxed);
+        for _ in 0..3 {
+            cell.add();
+            // SAFETY: as above.
+            assert_eq!(unsafe { cell.attach(&waker) }, Attached::Here);
+        }
+        assert_eq!(cell.counts(), (MOST_REFERENCES as u32, 1));
+        for _ in 0..6 {
+            // SAFETY: of those that were made.
+            let released = unsafe { cell.release() };
+            assert!(released.waker.is_none() && !released.is_vacant);
+        }
+        assert_eq!(cell.counts(), (MOST_REFERENCES as u32, 1));
+        assert_eq!(Arc::strong_count(&counted), 3, "it stays");
     }
 
     #[test]
