@@ -253,6 +253,12 @@ impl Polling {
         let Some(region) = store.own_region() else {
             return;
         };
+        // In a child that was forked within the poll other records may stand where the buckets
+        // did. Relaxed: written by `begin`.
+        let begun_in = task.generation.load(Ordering::Relaxed).wrapping_sub(1);
+        if begun_in >> 32 != u64::from(store.generation().made()) {
+            return;
+        }
         let Some(ledger) = Ledger::open(region, ledger::Name::TASK) else {
             return;
         };

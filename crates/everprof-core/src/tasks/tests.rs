@@ -248,6 +248,47 @@ fn childs_tasks_are_those_that_it_polls_and_its_wakes_reach_its_executor() {
     drop(other);
 }
 
+/// Waits that were counted.
+fn waits() -> u64 {
+    let times = block();
+    times.iter().map(|bucket| bucket.times.waits.samples).sum()
+}
+
+#[test]
+fn poll_that_ends_when_all_was_made_anew_counts_nothing_in_the_buckets_of_before() {
+    let _alone = alone();
+    let store = crate::global::store();
+    let period = store.settings().get(crate::settings::Name::TaskblockPeriod);
+    store.set(crate::settings::Name::TaskblockPeriod, 1);
+    let kept = Arc::new(Mutex::new(None::<Waker>));
+    let keep = Arc::clone(&kept);
+    let mut polls = 0;
+    let mut task = Polled::new(Watched::new(poll_fn(move |context: &mut Context<'_>| {
+        polls += 1;
+        if polls == 3 {
+            // As if a fork's child went on here, with an arena of its own.
+            let entry = capture::this_thread().tasks.polled.get().cell.unwrap();
+            entry.generation.fetch_add(1 << 32, Ordering::Relaxed);
+        }
+        *keep.lock().unwrap() = Some(context.waker().clone());
+        Poll::<()>::Pending
+    })));
+    let mut wait_and_poll = || {
+        assert!(task.poll().is_pending());
+        // A wait takes time, on any clock.
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        kept.lock().unwrap().take().unwrap().wake();
+    };
+    wait_and_poll();
+    let before = waits();
+    wait_and_poll();
+    let counted = waits();
+    wait_and_poll();
+    assert_eq!(waits(), counted);
+    assert!(counted > before);
+    store.set(crate::settings::Name::TaskblockPeriod, period);
+}
+
 #[test]
 fn entries_beyond_the_cap_are_counted_and_the_rest_go_round() {
     static ENTRIES: Entries = Entries::new();
