@@ -4,6 +4,8 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 
 #[cfg(not(everprof_no_wipe))]
@@ -135,6 +137,30 @@ pub(crate) fn process_id() -> u32 {
 pub(crate) fn thread_id() -> u32 {
     // SAFETY: gettid has no preconditions.
     unsafe { libc::gettid() }.cast_unsigned()
+}
+
+/// The stack that the C library gave this thread, its own records at the end included; none
+/// where it does not tell. Cold.
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    allow(dead_code, reason = "nobody looks at all memory there")
+)]
+pub(crate) fn own_stack() -> Option<Range<u64>> {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let attributes = attributes.as_mut_ptr();
+    // SAFETY: it has no preconditions.
+    let this = unsafe { libc::pthread_self() };
+    // SAFETY: the calling thread, which is there; writes all of it where it succeeds.
+    if unsafe { libc::pthread_getattr_np(this, attributes) } != 0 {
+        return None;
+    }
+    let (mut start, mut len) = (ptr::null_mut(), 0);
+    // SAFETY: written above, as are the two places.
+    let told = unsafe { libc::pthread_attr_getstack(attributes, &raw mut start, &raw mut len) };
+    // SAFETY: as above, and not used any more.
+    unsafe { libc::pthread_attr_destroy(attributes) };
+    let start = start.addr() as u64;
+    (told == 0).then_some(start..start.checked_add(len as u64)?)
 }
 
 /// The word at an address of this process; none where nothing can be read. Cold.

@@ -4,6 +4,9 @@
 //! everprof's own, the stack of the thread that sweeps among it, or what a sleeping thread's
 //! stack has left below its end.
 //!
+//! The kernel makes one mapping of neighbours that are alike: what is left out is told by its own
+//! ends, never by the mapping that it is in.
+//!
 //! Pages that were never touched are told by the kernel (/proc/self/pagemap) and passed over.
 
 use std::ops::Range;
@@ -84,8 +87,9 @@ impl<'m> Sweep<'m> {
         self.wakers.sort_unstable();
         let pagemap = std::fs::File::open("/proc/self/pagemap").ok()?;
         let mut words = Words::new();
-        let own = own_records();
-        let here = std::ptr::from_ref(&words).addr() as u64;
+        let [arena, entries] = own_records();
+        // This thread is everprof's own, and knows all of it.
+        let own = [arena, entries, sys::own_stack()?];
         let buffer = words.words.as_ptr().addr() as u64;
         let buffer = buffer..buffer + PART_BYTES;
         let mut left = MOST_BYTES / PAGE;
@@ -93,14 +97,11 @@ impl<'m> Sweep<'m> {
             if !map.is_written || map.is_shared || map.start >= MOST_ADDRESS {
                 continue;
             }
-            if own.iter().any(|own| own.contains(&map.start)) {
+            let is_own = |own: &Range<u64>| own.start <= map.start && map.limit <= own.end;
+            if own.iter().any(is_own) {
                 continue;
             }
             let is_in = |at: &u64| (map.start..map.limit).contains(at);
-            // This thread is everprof's own, and knows all of it.
-            if is_in(&here) {
-                continue;
-            }
             // What a stack has below its end is nobody's any more.
             let from = match is_in(&self.asker) {
                 true => Some(self.asker),
