@@ -171,6 +171,10 @@ func main() {
 		callers(int(scale))
 		return
 	}
+	if os.Args[1] == "idle" {
+		idle(int(scale))
+		return
+	}
 	if os.Args[1] == "contenders" {
 		printContenders()
 		return

@@ -18,6 +18,7 @@
 //! | `threads` | dumps of many threads that wait, beside Go and debuggers |
 //! | `labels` | a label set and dropped |
 //! | `cpu` | CPU time of a program whose CPU time is profiled |
+//! | `tasks` | what it costs to see tasks: a poll, 100,000 that wait, a service |
 //! | `run` | unmodified programs under `everprof run`, heaptrack, jemalloc |
 //!
 //! Times are compared in pairs that run right after one another, in turning
@@ -27,6 +28,7 @@
 mod locks;
 mod peers;
 mod program;
+mod tasks;
 mod threads;
 mod trace;
 mod trace_read;
@@ -56,6 +58,7 @@ const PARTS: [&str; 13] = [
     "threads",
     "labels",
     "cpu",
+    "tasks",
     "run",
 ];
 
@@ -152,6 +155,7 @@ impl Bench {
             "threads" => self.threads()?,
             "labels" => self.labels()?,
             "cpu" => self.cpu()?,
+            "tasks" => self.tasks()?,
             _ => self.run_programs()?,
         };
         println!("{table}");

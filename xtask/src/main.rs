@@ -77,7 +77,7 @@ const CHORES: &[Chore] = &[
     ),
     (
         "bench",
-        "everprof beside its peers [w|instructions|sample|locks|threads|cpu|run|…]…",
+        "everprof beside its peers [w|instructions|sample|locks|threads|tasks|cpu|run|…]…",
         bench::run,
     ),
     (

@@ -80,6 +80,7 @@ impl Dumps {
             while !told.load(Ordering::SeqCst) {
                 // With what is searched for leaks, and without.
                 let _ = everprof::tasks::records();
+                let _ = everprof::tasks::leaked();
                 for name in ["tasks", "taskblock"] {
                     let taken = everprof::profile::lookup(name);
                     assert!(taken.is_some(), "there is no profile `{name}`");

@@ -1,6 +1,9 @@
-//! Tasks watched by everprof. `EVERPROF` says what is on.
+//! Tasks watched by everprof, all of whose profiles are on. `EVERPROF` says otherwise.
 
 use std::future::Future;
+
+#[global_allocator]
+static ALLOC: everprof::Alloc = everprof::Alloc::system();
 
 struct Watched;
 
