@@ -45,7 +45,7 @@ use program::{Figures, Program, Spread};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-const PARTS: [&str; 13] = [
+const PARTS: [&str; 14] = [
     "w",
     "instructions",
     "sample",

@@ -449,6 +449,7 @@ mod tests {
             ("dump=SIGKILL", &["`dump=SIGKILL`", "may catch"]),
             ("dump=SIGUSR2:", &["SIGUSR2:/a/directory"]),
             ("dump=11", &["may catch"]),
+            ("trace=", &["`trace=`", "expected the path of a file"]),
             ("tasks=2", &["`tasks=2`", "on or off"]),
             (
                 "taskblock=soon",

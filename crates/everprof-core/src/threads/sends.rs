@@ -107,8 +107,8 @@ impl Drop for Exec<'_> {
 }
 
 /// Of 50 µs or more. A call takes a microsecond; a collector that has lost its processor in
-/// between may take longer than all of them together, on a machine with no time to spare. Of
-/// 200, one `exec` in some hundreds was ended by a question at a load of 20 on two processors.
+/// between may take longer than all of them together, on a machine with no time to spare:
+/// 10 ms were too short once, at a load of 20 on two processors.
 const PAUSES: u32 = 4000;
 
 #[cfg(test)]
