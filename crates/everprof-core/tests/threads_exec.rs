@@ -32,8 +32,13 @@ fn next_program_gets_no_question() {
     }
 }
 
-/// `exec` is called by itself where it is ours: with an array, and with a list.
-#[cfg(all(feature = "interpose", not(target_feature = "crt-static")))]
+/// `exec` is called by itself where it is ours: with an array, and with a list. In a preloaded
+/// library it is the agent's.
+#[cfg(all(
+    feature = "interpose",
+    not(feature = "preload"),
+    not(target_feature = "crt-static")
+))]
 #[test]
 fn next_program_gets_no_question_where_exec_is_ours() {
     for _ in 0..PROCESSES / 2 {
