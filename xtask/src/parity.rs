@@ -2,8 +2,7 @@
 //!
 //! The rows stand in [`rows`]. Each names items of the code and tests that show them;
 //! the page links both. An item that is not declared where its row says, or a test that
-//! is not there, is an error, so that the page cannot outlive what it tells of. What is
-//! still to come is an error as soon as it is there.
+//! is not there, is an error, so that the page cannot outlive what it tells of.
 
 mod rows;
 
@@ -13,7 +12,7 @@ use std::path::Path;
 
 use crate::report::{Outcome, Report};
 use crate::workspace;
-use rows::{Item, ROWS, Row, State, Test};
+use rows::{Item, ROWS, Row, Test};
 
 const PAGE: &str = "docs/parity.md";
 
@@ -43,30 +42,18 @@ pub fn run(report: &mut Report, words: &[String]) -> Outcome {
 fn wrongs(row: &Row, root: &Path) -> Vec<String> {
     let mut wrongs = Vec::new();
     let read = |file: &str| fs::read_to_string(root.join(file)).unwrap_or_default();
-    match &row.state {
-        State::Here { items, tests } => {
-            for Item { file, declared, .. } in *items {
-                if !read(file).contains(declared) {
-                    wrongs.push(format!("{file} does not declare `{declared}`"));
-                }
-            }
-            for Test { file, name } in *tests {
-                if !has_test(&read(file), name) {
-                    wrongs.push(format!("{file} has no test `{name}`"));
-                }
-            }
-            if tests.is_empty() {
-                wrongs.push("no test shows it".to_owned());
-            }
+    for Item { file, declared, .. } in row.items {
+        if !read(file).contains(declared) {
+            wrongs.push(format!("{file} does not declare `{declared}`"));
         }
-        State::NotYet { ours, unless } => {
-            if unless
-                .as_ref()
-                .is_some_and(|Item { file, declared, .. }| read(file).contains(declared))
-            {
-                wrongs.push(format!("{ours} is there now: its row is to name it"));
-            }
+    }
+    for Test { file, name } in row.tests {
+        if !has_test(&read(file), name) {
+            wrongs.push(format!("{file} has no test `{name}`"));
         }
+    }
+    if row.tests.is_empty() {
+        wrongs.push("no test shows it".to_owned());
     }
     wrongs
 }
@@ -93,25 +80,17 @@ fn page() -> String {
          | Go | everprof | shown by |\n|---|---|---|\n",
     );
     for row in ROWS {
+        let items = row.items.iter().map(|item| link(item.shown, item.file));
+        let tests = row.tests.iter();
+        let tests = tests.map(|test| link(&format!("`{}`", test.name), test.file));
         // Writing to a String cannot fail.
-        let _ = match &row.state {
-            State::Here { items, tests } => {
-                let items = items.iter().map(|item| link(item.shown, item.file));
-                let tests = tests
-                    .iter()
-                    .map(|test| link(&format!("`{}`", test.name), test.file));
-                writeln!(
-                    page,
-                    "| {} | {} | {} |",
-                    row.origin,
-                    joined(items),
-                    joined(tests)
-                )
-            }
-            State::NotYet { ours, .. } => {
-                writeln!(page, "| {} | {ours} | not yet |", row.origin)
-            }
-        };
+        let _ = writeln!(
+            page,
+            "| {} | {} | {} |",
+            row.origin,
+            joined(items),
+            joined(tests)
+        );
     }
     page
 }
@@ -139,17 +118,15 @@ mod tests {
     fn what_is_gone_is_told() {
         let row = Row {
             origin: "X",
-            state: State::Here {
-                items: &[Item {
-                    shown: "`x`",
-                    file: "xtask/src/parity.rs",
-                    declared: "pub fn no_such_item_is_here\u{28}",
-                }],
-                tests: &[Test {
-                    file: "xtask/src/parity.rs",
-                    name: "no_such_test",
-                }],
-            },
+            items: &[Item {
+                shown: "`x`",
+                file: "xtask/src/parity.rs",
+                declared: "pub fn no_such_item_is_here\u{28}",
+            }],
+            tests: &[Test {
+                file: "xtask/src/parity.rs",
+                name: "no_such_test",
+            }],
         };
         assert_eq!(wrongs(&row, &workspace::root()).len(), 2);
     }

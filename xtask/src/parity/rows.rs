@@ -3,25 +3,12 @@
 //! Invariant: what a row says is here is declared where it says, and shown by its tests;
 //! `cargo xtask parity --check` holds it to that.
 
-/// One thing that the origin does.
+/// One thing that the origin does, and where it is here.
 pub(super) struct Row {
     /// Its name there, as markdown.
     pub(super) origin: &'static str,
-    pub(super) state: State,
-}
-
-/// Whether it is here.
-pub(super) enum State {
-    Here {
-        items: &'static [Item],
-        tests: &'static [Test],
-    },
-    NotYet {
-        /// What it will be called, as markdown.
-        ours: &'static str,
-        /// Where it will be: the row is wrong once it is there.
-        unless: Option<Item>,
-    },
+    pub(super) items: &'static [Item],
+    pub(super) tests: &'static [Test],
 }
 
 /// Something declared in the code.
@@ -67,18 +54,16 @@ const fn test(file: &'static str, name: &'static str) -> Test {
     Test { file, name }
 }
 
-const fn here(origin: &'static str, items: &'static [Item], tests: &'static [Test]) -> Row {
-    let state = State::Here { items, tests };
-    Row { origin, state }
-}
-
-const fn not_yet(origin: &'static str, ours: &'static str, unless: Option<Item>) -> Row {
-    let state = State::NotYet { ours, unless };
-    Row { origin, state }
+const fn row(origin: &'static str, items: &'static [Item], tests: &'static [Test]) -> Row {
+    Row {
+        origin,
+        items,
+        tests,
+    }
 }
 
 pub(super) const ROWS: &[Row] = &[
-    here(
+    row(
         "`MemProfileRate` (0, 1, n)",
         &[
             item("`heap::set_period`", HEAP, "pub fn set_period("),
@@ -94,7 +79,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    here(
+    row(
         "`MemProfile`, `MemProfileRecord`, `InUseBytes`, `InUseObjects`",
         &[
             item("`heap::records`", HEAP, "pub fn records("),
@@ -111,7 +96,7 @@ pub(super) const ROWS: &[Row] = &[
             test(HEAP_TESTS, "every_site_has_its_exact_objects_and_bytes"),
         ],
     ),
-    here(
+    row(
         "`iterate_memprof`",
         &[
             item("`heap::for_each`", HEAP, "pub fn for_each("),
@@ -122,7 +107,7 @@ pub(super) const ROWS: &[Row] = &[
             "records_tell_samples_and_estimates_and_leave_out_what_is_freed",
         )],
     ),
-    here(
+    row(
         "`mProf_Malloc`, `mProf_Free`",
         &[
             item("`Managed::record_alloc`", MANAGED, "pub fn record_alloc("),
@@ -140,7 +125,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    here(
+    row(
         "`mProf_NextCycle`, `mProf_Flush`, `mProf_PostSweep`",
         &[
             item("`Managed::next_cycle`", MANAGED, "pub fn next_cycle("),
@@ -170,7 +155,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    here(
+    row(
         "buckets by (type, stack, size): insert-only, looked up without a lock, off the heap",
         &[
             item("`table::Table`", TABLE, "pub struct Table<"),
@@ -196,7 +181,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    here(
+    row(
         "`disableMemoryProfiling`",
         &[item(
             "no `Alloc`, or `heap=0`: its cost is counted by `cargo xtask fast-path`",
@@ -208,7 +193,7 @@ pub(super) const ROWS: &[Row] = &[
             "off_records_nothing_and_looks_seldom",
         )],
     ),
-    here(
+    row(
         "`SetBlockProfileRate`, `BlockProfile`, `BlockProfileRecord`",
         &[
             item("`block::set_period`", BLOCK, "pub fn set_period("),
@@ -224,7 +209,7 @@ pub(super) const ROWS: &[Row] = &[
             test(WAITS_TESTS, "totals_stay_unbiased_while_the_period_changes"),
         ],
     ),
-    here(
+    row(
         "`SetMutexProfileFraction` (below 0 reads), `MutexProfile`",
         &[
             item("`mutex::set_fraction`", MUTEX, "pub fn set_fraction("),
@@ -245,7 +230,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    here(
+    row(
         "`ThreadCreateProfile`",
         &[
             item("`threadcreate::records`", THREADCREATE, "pub fn records("),
@@ -262,7 +247,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    here(
+    row(
         "`GoroutineProfile`, of threads, collected while all run",
         &[item("`threads::records`", THREADS, "pub fn records(")],
         &[
@@ -300,7 +285,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    here(
+    row(
         "`GoroutineProfile`, of tasks",
         &[
             item("`tasks::records`", TASKS, "pub fn records("),
@@ -327,7 +312,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    here(
+    row(
         "`Stack(buf, all)`",
         &[
             item("`stacks::write`", STACKS, "pub fn write("),
@@ -348,7 +333,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    here(
+    row(
         "`tracealloc`, `tracefree`, `tracegc`",
         &[
             item(
@@ -377,7 +362,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    here(
+    row(
         "annotations for race, msan, asan",
         &[item(
             "`cargo xtask tsan`, `cargo xtask asan`",
@@ -386,7 +371,7 @@ pub(super) const ROWS: &[Row] = &[
         )],
         &[test(TABLE, "threads_that_race_agree_on_every_bucket")],
     ),
-    here(
+    row(
         "`runtime/pprof.Lookup`, `Profiles`, `WriteTo`, `WriteHeapProfile`",
         &[
             item("`profile::lookup`", PROFILE, "pub fn lookup("),
@@ -401,7 +386,7 @@ pub(super) const ROWS: &[Row] = &[
             test(HEAP_TESTS, "text_shows_the_names_of_functions"),
         ],
     ),
-    here(
+    row(
         "`runtime/pprof.NewProfile`, `Add`, `Remove`",
         &[
             item(
@@ -431,7 +416,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    here(
+    row(
         "`runtime/pprof.Do`, `WithLabels`",
         &[
             item(
@@ -456,7 +441,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    here(
+    row(
         "`runtime/pprof.StartCPUProfile`",
         &[item(
             "`cpu::profile`",
@@ -474,7 +459,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    here(
+    row(
         "`net/http/pprof`",
         &[
             item(
@@ -494,7 +479,7 @@ pub(super) const ROWS: &[Row] = &[
             test(HTTP_TESTS, "seconds_give_a_delta_with_its_own_file_name"),
         ],
     ),
-    here(
+    row(
         "`go test -memprofile …`",
         &[
             item(
