@@ -41,9 +41,6 @@ pub(crate) fn heed(told: &config::Config) {
     if let Some(nanos) = told.taskblock_period_nanos {
         global::store().set(Name::TaskblockPeriod, nanos);
     }
-    if let Some(is_on) = told.tasks {
-        global::store().set(Name::Tasks, is_on.into());
-    }
 }
 
 /// The waits of this instant, by where tasks awaited.

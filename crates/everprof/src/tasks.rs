@@ -165,6 +165,14 @@ pub fn set_watching(is_on: bool) {
     }
 }
 
+/// Sets what `EVERPROF` told, before `main`.
+#[cfg(feature = "environment")]
+pub(crate) fn heed(told: &config::Config) {
+    if let Some(is_on) = told.tasks {
+        global::store().set(Name::Tasks, is_on.into());
+    }
+}
+
 /// Whether futures are watched.
 #[must_use]
 pub fn is_watching() -> bool {

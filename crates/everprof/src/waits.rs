@@ -71,7 +71,6 @@ pub(crate) fn heed(told: &Config) {
     if let Some(n) = told.mutex_one_in {
         set_one_in(n);
     }
-    crate::taskblock::heed(told);
     if let Some(is_wanted) = told.sleep {
         want(Operation::Sleep, is_wanted);
     }

@@ -15,7 +15,7 @@ use everprof_core::{clock, global, local};
 
 use super::{LeftOut, complain};
 use crate::config::{Config, VARIABLE};
-use crate::{config, dump, http, trace, waits};
+use crate::{config, dump, http, taskblock, tasks, trace, waits};
 
 /// The loader passes arguments that we have no use for; by the C calling
 /// conventions of our platforms a callee may ignore them.
@@ -52,6 +52,8 @@ extern "C" fn on_start() {
             global::heap().set_period(period);
         }
         waits::heed(told);
+        taskblock::heed(told);
+        tasks::heed(told);
         global::on_start();
         http::told_server();
         dump::heed();
