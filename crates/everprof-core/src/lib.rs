@@ -8,6 +8,7 @@
 //!  in front    interpose                            C functions in which programs wait
 //!  recorders   heap  waits  spawn  custom  managed  what happens, as it happens
 //!              tasks
+//!              trace                                every allocation, one by one
 //!              cpu  threads                         what runs, what is: when asked
 //!  steps       sampler → stack → scratch → table → inuse → snapshot
 //!  the store   store: ledger, labels, module_list, parts; recording reads another's
@@ -20,14 +21,16 @@
 //!
 //! **Recorders** join steps: [`heap`] for allocations, [`waits`] for who waited and who
 //! ended it, [`spawn`] for threads created, [`custom`] for what a program says that it
-//! holds, [`tasks`] for what futures await. [`managed`] is a heap that a collector frees late, by the clock of [`cycle`], in
-//! an arena of its own; [`cpu`] samples what threads run, into an arena of each profile's
-//! own. [`threads`] looks at all of them and keeps nothing.
+//! holds, [`tasks`] for what futures await. [`managed`] is a heap that a collector frees
+//! late, by the clock of [`cycle`], in an arena of its own; [`cpu`] samples what threads run,
+//! into an arena of each profile's own. [`trace`] writes down each event, in an arena of its
+//! own; [`allocation`] asks it beside [`heap`]. [`threads`] looks at all of them and keeps
+//! nothing.
 //!
 //! `interpose` (a feature) stands in front: C functions in which programs wait and make
 //! threads, which it tells [`waits`] and [`spawn`] of.
 //!
-//! **The store** is what all but `managed` and `cpu` write to: `ledger` is one profile's
+//! **The store** is what all but `managed`, `cpu` and `trace` write to: `ledger` is one profile's
 //! table and epochs, [`labels`] the sets that buckets name, `parts` knows all that stands
 //! in one arena, `module_list` copies the modules into it, and [`recording`] reads it from
 //! another process. [`global`] holds the one real [`store`]; tests make others.

@@ -22,8 +22,8 @@
 //! await stack.
 //!
 //! Source: async-backtrace and tokio's task dumps have stacks from frames that futures carry, or
-//! from polls made for the purpose; that leaves clone in each poll if the waker is another is
-//! from measurements of 47 leaves, docs/tasks.md.
+//! from polls made for the purpose. That leaves clone in each poll if the waker is another was
+//! measured, and is held to, leaf by leaf, by `testprograms/tasks`.
 
 pub mod cell;
 

@@ -36,7 +36,7 @@ enum To {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// Some eight bytes an event, for `everprof trace`.
+    /// Four to six bytes an event, for `everprof trace`.
     #[default]
     Binary,
     /// A line an event and one a frame, for people.

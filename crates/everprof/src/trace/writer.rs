@@ -90,7 +90,7 @@ impl Writing {
             let mut place = tells.outcome.lock().unwrap_or_else(PoisonError::into_inner);
             *place = Some(outcome);
             drop(place);
-            // Release: pairs with the Acquire in `end_soon`.
+            // Release: pairs with the Acquire in `is_over`.
             tells.over.store(true, Ordering::Release);
         })
         .map_err(|error| Error::io("cannot start the thread that writes the trace", error))?;
