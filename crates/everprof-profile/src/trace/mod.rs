@@ -22,6 +22,7 @@ mod decoder;
 pub mod encode;
 mod event;
 mod fault;
+mod findings;
 mod format;
 mod histogram;
 mod late;
@@ -39,11 +40,12 @@ pub mod text;
 mod wanted;
 
 pub use event::{Event, Other, Step, What};
+pub use findings::{Amount, Counts, Findings, Site};
 pub use format::{
     FIRST_ADDRESS, Kind, MOST_FRAMES, MOST_PAYLOAD_BYTES, MOST_SHIFT, Table, VERSION,
 };
 pub use histogram::Histogram;
-pub use objects::{Amount, Counts, Findings, Objects, Site};
+pub use objects::Objects;
 pub use reader::{Ending, Reader};
 pub use results::View;
 pub use tables::{Frame, Module, Program, Tables, Thread, Totals};

@@ -3,8 +3,8 @@
 //! Context: cold.
 //! Invariant: a profile's totals are the findings'.
 
+use super::findings::{Findings, Site};
 use super::format::Table;
-use super::objects::{Findings, Site};
 use super::places::Places;
 use super::tables::Tables;
 use crate::trim::ALLOCATOR_FRAMES;
