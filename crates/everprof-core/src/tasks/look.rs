@@ -225,6 +225,7 @@ fn seen(entry: &'static Entry, generation: u64, made: u32) -> Option<Seen> {
     let word = entry.word();
     let mut seen = read(entry, word, made).filter(|_| word.stage() != Stage::Free)?;
     seen.state = State::Running {
+        // Relaxed: a figure.
         tid: entry.tid.load(Ordering::Relaxed),
     };
     seen.leaf_count = 0;

@@ -58,24 +58,9 @@ pub struct Times {
 
 /// Reads a bucket's counters.
 pub(super) fn read(counters: &[u64; COUNTERS]) -> Times {
-    let [
-        samples,
-        contentions,
-        delay,
-        variance,
-        delay_variance,
-        ready,
-        polled,
-        _,
-    ] = *counters;
+    let [a, b, c, d, e, ready, polled, _] = *counters;
     Times {
-        waits: Tally {
-            samples,
-            contentions: contentions as f64 / 256.0,
-            delay_nanos: delay,
-            contentions_variance: variance as f64,
-            delay_variance_nanos2: delay_variance as f64 * 1e6,
-        },
+        waits: Tally::of([a, b, c, d, e]),
         ready_nanos: ready,
         polled_nanos: polled,
     }

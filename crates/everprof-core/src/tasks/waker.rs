@@ -61,11 +61,11 @@ pub(super) fn kept(cell: &'static Entry) -> Waker {
     unsafe { Waker::new(data, &COUNTED) }
 }
 
+/// The words that a kept waker of this cell consists of, for those who look for them.
 #[cfg_attr(
     not(all(target_os = "linux", not(miri))),
     allow(dead_code, reason = "nobody looks for them there")
 )]
-/// The words that a kept waker of this cell consists of, for those who look for them.
 pub(super) fn words_of(cell: &Entry) -> (usize, usize) {
     (ptr::from_ref(cell).addr(), (&raw const COUNTED).addr())
 }

@@ -28,6 +28,20 @@ pub struct Tally {
     pub delay_variance_nanos2: f64,
 }
 
+impl Tally {
+    /// Reads the five counters of one, in the order above.
+    pub(crate) fn of(counters: [u64; 5]) -> Self {
+        let [samples, contentions, delay_nanos, variance, delay_variance] = counters;
+        Self {
+            samples,
+            contentions: contentions as f64 / 256.0,
+            delay_nanos,
+            contentions_variance: variance as f64,
+            delay_variance_nanos2: delay_variance as f64 * 1e6,
+        }
+    }
+}
+
 /// Counts a recorded wait, or a recorded wake's charge.
 pub(super) fn add(cells: &Cells, weight: &Weight) {
     cells.add(
@@ -56,24 +70,9 @@ pub(super) fn add_chain(cells: &Cells, weight: &Weight) {
 
 /// The figures by address and those by the chain of wakes.
 pub(super) fn read(counters: &[u64; COUNTERS]) -> (Tally, Tally) {
-    let [
-        samples,
-        contentions,
-        delay,
-        variance,
-        delay_variance,
-        chain @ ..,
-    ] = *counters;
-    let [chain_contentions, chain_delay, chain_variance] = chain;
-    let tally = |samples, contentions, delay_nanos, variance, delay_variance| Tally {
-        samples,
-        contentions: contentions as f64 / 256.0,
-        delay_nanos,
-        contentions_variance: variance as f64,
-        delay_variance_nanos2: delay_variance as f64 * 1e6,
-    };
+    let [a, b, c, d, e, contentions, delay_nanos, variance] = *counters;
     (
-        tally(samples, contentions, delay, variance, delay_variance),
-        tally(0, chain_contentions, chain_delay, 0, chain_variance),
+        Tally::of([a, b, c, d, e]),
+        Tally::of([0, contentions, delay_nanos, 0, variance]),
     )
 }

@@ -86,7 +86,8 @@ fn may_be_leaked(task: &Seen) -> bool {
     task.leak != tasks::Leak::No
 }
 
-/// The records of all tasks; with the stack pointer of whoever asks, also whether they alone can reach their wakers.
+/// The records of all tasks; with the stack pointer of whoever asks, also whether they alone
+/// can reach their wakers.
 pub(crate) fn task_records(asker: Option<u64>) -> Vec<TaskRecord> {
     modules::refresh();
     let look = look_at_all(asker);
