@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use everprof_core::lost;
 use everprof_core::modules;
@@ -14,11 +14,16 @@ use everprof_core::trace::buffers::Writer;
 use everprof_core::trace::{Event, GcStep, Session, StackAt, TypeAt};
 use everprof_profile::trace::encode::{self, Events};
 use everprof_profile::trace::text::Converter;
-use everprof_profile::trace::{self, Module, Other, Program, Step, Table, Thread, Totals, What};
+use everprof_profile::trace::{self, Module, Other, Program, Step, Table, Totals, What};
 use everprof_profile::{Profile, symbolize};
 
 use super::modules::Modules;
 use crate::trace::heaps;
+use told::{Told, name_of, tell_thread, without_buffer};
+use unit::{rate_of, shift_of};
+
+mod told;
+mod unit;
 
 /// A trace on its way from buffers to bytes.
 #[derive(Debug)]
@@ -51,16 +56,6 @@ pub(crate) struct Blocks {
     lost: u64,
 }
 
-/// A thread that the trace has told of.
-#[derive(Debug)]
-struct Told {
-    number: u32,
-    name: String,
-    /// The round of looks in which that was last asked for.
-    named: u32,
-    events: Events,
-}
-
 /// What came of a look at the buffers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drained {
@@ -69,10 +64,6 @@ pub(crate) struct Drained {
     /// Threads had events and no buffer for them.
     pub(crate) lost_without_buffer: bool,
 }
-
-/// A unit of time is at least this long: with five bits for the time since the event
-/// before, some 30 units, most events of a busy thread need no more.
-const LEAST_UNIT_NANOS: u64 = 32;
 
 /// Names of threads that are asked for at a look: 10 µs each.
 const NAMES_A_LOOK: u32 = 64;
@@ -494,51 +485,6 @@ pub(crate) fn text<W: Write>(out: W) -> Text<W> {
     })
 }
 
-/// Stands for a thread that has recorded nothing; 0 for all of them.
-fn without_buffer(tid: u32) -> Writer {
-    Writer {
-        slot: u32::MAX,
-        taken: 0,
-        tid,
-    }
-}
-
-fn tell_thread(out: &mut Vec<u8>, tid: u32, told: &Told) {
-    let thread = Thread {
-        tid,
-        name: told.name.clone(),
-    };
-    encode::thread(out, told.number, &thread);
-}
-
-/// The name of a thread, while there is one.
-fn name_of(tid: u32) -> Option<String> {
-    let name = std::fs::read(format!("/proc/self/task/{tid}/comm")).ok()?;
-    Some(String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
-}
-
-/// How often the clock ticks in a second: waits for what is known for certain, a little.
-fn rate_of(session: &Session<'_>) -> u64 {
-    let began = Instant::now();
-    loop {
-        match session.ticks_per_second() {
-            Some(rate) => return rate,
-            None if began.elapsed() > MOST_PROVING => return session.ticks_per_second_about(),
-            None => std::thread::sleep(Duration::from_millis(1)),
-        }
-    }
-}
-
-/// Ten times as long as proving the clock's rate takes.
-const MOST_PROVING: Duration = Duration::from_millis(100);
-
-/// How many bits of a tick make a unit of time.
-fn shift_of(ticks_per_second: u64) -> u32 {
-    let ticks = (u128::from(ticks_per_second) * u128::from(LEAST_UNIT_NANOS)) / 1_000_000_000;
-    let ticks = u64::try_from(ticks).unwrap_or(u64::MAX).max(1);
-    ticks.next_power_of_two().trailing_zeros().min(31)
-}
-
 /// The bytes of hexadecimal digits.
 fn bytes_of(digits: &str) -> Vec<u8> {
     let pairs = digits.as_bytes().chunks(2);
@@ -550,13 +496,6 @@ fn bytes_of(digits: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn unit_of_time_is_short_and_no_shorter_than_it_must_be() {
-        assert_eq!(shift_of(1_000_000_000), 5);
-        assert_eq!(shift_of(3_000_000_000), 7);
-        assert_eq!(shift_of(24_000_000), 0);
-    }
 
     #[test]
     fn build_ids_come_back_from_their_digits() {
