@@ -9,7 +9,6 @@ use crate::global;
 use crate::ledger::{self, Ledger};
 use crate::settings::Name;
 use crate::snapshot::{self, Snapshot};
-use crate::table::COUNTERS;
 
 /// What tasks waited, and ran, by where they awaited.
 #[derive(Debug)]
@@ -40,7 +39,7 @@ pub fn block() -> BlockSnapshot<'static> {
         .own_region()
         .and_then(|region| Ledger::open(region, ledger::Name::TASK));
     BlockSnapshot {
-        buckets: snapshot::of_ledger(ledger, as_it_is),
+        buckets: snapshot::of_ledger(ledger, snapshot::as_it_is),
         period_nanos: store.settings().get(Name::TaskblockPeriod),
     }
 }
@@ -50,7 +49,7 @@ impl<'a> BlockSnapshot<'a> {
     pub(crate) fn of_recording(region: Region<'a>, period_nanos: u64) -> Option<Self> {
         let ledger = Ledger::open(region, ledger::Name::TASK)?;
         Some(Self {
-            buckets: snapshot::of_recording(ledger, as_it_is),
+            buckets: snapshot::of_recording(ledger, snapshot::as_it_is),
             period_nanos,
         })
     }
@@ -77,6 +76,3 @@ impl<'a> BlockSnapshot<'a> {
         self.buckets.torn
     }
 }
-
-/// Counters of tasks only grow, and none is a part of another.
-fn as_it_is(_counters: &mut [u64; COUNTERS]) {}

@@ -8,7 +8,7 @@ use super::{Operation, Recorder, parts};
 use crate::arena::{Offset, Region};
 use crate::settings::Name;
 use crate::snapshot::{self, Snapshot};
-use crate::table::{COUNTERS, Table};
+use crate::table::Table;
 
 /// Waits that ended, by the stack of who waited.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl<'s> Recorder<'s> {
     pub fn block(self) -> BlockSnapshot<'s> {
         let ledger = self.store.own_region().and_then(parts::block);
         BlockSnapshot {
-            buckets: snapshot::of_ledger(ledger, as_it_is),
+            buckets: snapshot::of_ledger(ledger, snapshot::as_it_is),
             period_nanos: self.store.settings().get(Name::BlockPeriod),
         }
     }
@@ -81,7 +81,7 @@ impl<'s> Recorder<'s> {
         }
         let settings = self.store.settings();
         MutexSnapshot {
-            buckets: snapshot::of_ledger(region.and_then(parts::mutex), as_it_is),
+            buckets: snapshot::of_ledger(region.and_then(parts::mutex), snapshot::as_it_is),
             sites: region.and_then(parts::sites),
             period_nanos: settings.get(Name::MutexPeriod),
             fraction: settings.get(Name::MutexFraction),
@@ -93,7 +93,7 @@ impl<'a> BlockSnapshot<'a> {
     /// What the arena of another process says.
     pub(crate) fn of_recording(region: Region<'a>, period_nanos: u64) -> Option<Self> {
         Some(Self {
-            buckets: snapshot::of_recording(parts::block(region)?, as_it_is),
+            buckets: snapshot::of_recording(parts::block(region)?, snapshot::as_it_is),
             period_nanos,
         })
     }
@@ -130,7 +130,7 @@ impl<'a> MutexSnapshot<'a> {
         fraction: u64,
     ) -> Option<Self> {
         Some(Self {
-            buckets: snapshot::of_recording(parts::mutex(region)?, as_it_is),
+            buckets: snapshot::of_recording(parts::mutex(region)?, snapshot::as_it_is),
             sites: parts::sites(region),
             period_nanos,
             fraction,
@@ -171,6 +171,3 @@ impl<'a> MutexSnapshot<'a> {
         Some((key.stack, Operation::of_number(key.extra)))
     }
 }
-
-/// Counters of waits only grow, and none is a part of another.
-fn as_it_is(_counters: &mut [u64; COUNTERS]) {}
