@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::io::{self, Write};
 use std::sync::mpsc::channel;
@@ -331,6 +333,98 @@ fn objects_outlive_their_trace_and_the_next() {
     }
     // SAFETY: as above.
     unsafe { ALLOC.dealloc(objects[0], layouts[0]) };
+}
+
+/// An allocator that puts each block where the last one ended, as its alignment allows, and
+/// notes what it is given back that it never gave.
+struct Packing(RefCell<Packed>);
+
+struct Packed {
+    next: *mut u8,
+    blocks: HashMap<usize, Layout>,
+    faults: Vec<String>,
+}
+
+const PACKED_BYTES: usize = 1 << 20;
+
+impl Packing {
+    fn new() -> Self {
+        let all = Layout::from_size_align(PACKED_BYTES, 4096).unwrap();
+        Self(RefCell::new(Packed {
+            // SAFETY: the size is not 0.
+            next: unsafe { System.alloc(all) },
+            blocks: HashMap::with_capacity(10_000),
+            faults: Vec::new(),
+        }))
+    }
+}
+
+// SAFETY: blocks do not overlap, and are as large and aligned as asked for.
+unsafe impl GlobalAlloc for Packing {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let mut packed = self.0.borrow_mut();
+        let up = packed.next.align_offset(layout.align());
+        let block = packed.next.wrapping_add(up);
+        packed.next = block.wrapping_add(layout.size());
+        packed.blocks.insert(block.addr(), layout);
+        block
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        let mut packed = self.0.borrow_mut();
+        let asked = packed.blocks.remove(&block.addr());
+        if asked != Some(layout) {
+            let fault = format!("{block:?} of {asked:?}, given back as {layout:?}");
+            packed.faults.push(fault);
+        }
+    }
+}
+
+#[test]
+fn objects_that_share_16_bytes_are_told_apart_traced_or_not() {
+    let _alone = alone();
+    let alloc = everprof::Alloc::new(Packing::new());
+    let layouts: Vec<_> = (1..=9)
+        .flat_map(|size| [1, 2, 4, 8, 16].map(|align| (size, align)))
+        .map(|(size, align)| Layout::from_size_align(size, align).unwrap())
+        .collect();
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 33) as usize % below
+    };
+    let mut objects = Vec::with_capacity(10_000);
+    let mut make = |count: usize| {
+        let mut made = Vec::with_capacity(count);
+        for _ in 0..count {
+            let layout = layouts[next(layouts.len())];
+            // Every second by who is not traced.
+            // SAFETY: the size is not 0.
+            let object = match made.len() % 2 {
+                0 => unsafe { alloc.alloc(layout) },
+                _ => unsafe { alloc.inner().alloc(layout) },
+            };
+            assert_eq!(object.addr() % layout.align(), 0);
+            made.push((object, layout));
+        }
+        made
+    };
+    let (read, made) = traced(|| make(4000));
+    objects.extend(made);
+    let seen = read.of(tid()).into_iter().map(did);
+    let ours: Vec<_> = objects.iter().map(|(object, _)| object.addr()).collect();
+    let is_ours = |did: &Did| matches!(did, Did::Alloc(address, _) if ours.contains(address));
+    assert_eq!(seen.filter(is_ours).count(), 2000);
+    while !objects.is_empty() {
+        let (object, layout) = objects.swap_remove(next(objects.len()));
+        // SAFETY: it came from here with this layout.
+        unsafe { alloc.dealloc(object, layout) };
+    }
+    let packed = alloc.inner().0.borrow();
+    assert_eq!(packed.faults, Vec::<String>::new());
+    assert!(packed.blocks.is_empty());
 }
 
 #[test]

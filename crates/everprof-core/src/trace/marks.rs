@@ -6,35 +6,39 @@
 //! They say what the block is for as long as it is there, also when no trace is taken any
 //! more, and in a fork's child.
 //!
-//! An address is all that a free is told. Two bits for each 16 bytes of address space say
-//! whether the object there is marked, and whether it was moved: no more than one object of
-//! those whose address has the mark's bit begins there. The bits stand in tables of one GiB of
-//! addresses each, made when the first object there is marked; only what is used of them takes
-//! memory, 1/64 of the program's heap at most.
+//! An address is all that a free is told, and it must find its own object's mark, never a
+//! neighbour's. Two bits for each multiple of 8 say whether the object there is marked, and
+//! whether it was moved. The bits stand in tables of one GiB of addresses each, made when the
+//! first object there is marked; only what is used of them takes memory, 1/32 of the
+//! program's heap at most.
 //!
-//! Where there is no memory for a table, the object is kept in a short list, and `mark` says
-//! so: the trace must stop. One allocation a thread can be under way then.
+//! Objects at other addresses, which allocators that pack bytes give out, and those that there
+//! is no memory of a table for, are kept in a list. When half of it is taken `mark` says so,
+//! and the trace must stop; the other half is for the allocations under way then, one a
+//! thread. No trace begins before there is room again.
 
 use std::ptr::NonNull;
 
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::sys;
 
-/// A table's words; 32 places of 16 bytes each.
+/// A table's words; 32 places of 8 bytes each.
 type Table = AtomicU64;
 
 /// Bytes of address space of one table.
 const SPAN_BITS: u32 = 30;
 const PLACES_A_WORD: u64 = 32;
-const TABLE_WORDS: usize = (1 << SPAN_BITS) / 16 / PLACES_A_WORD as usize;
+const PLACE_BYTES: u64 = 8;
+const TABLE_WORDS: usize = ((1 << SPAN_BITS) / PLACE_BYTES / PLACES_A_WORD) as usize;
 
 /// Address space that programs have: 2⁴⁸ on aarch64, half of that on x86_64.
 const ADDRESS_BITS: u32 = 48;
 const TABLES: usize = 1 << (ADDRESS_BITS - SPAN_BITS);
 
-/// More allocations than can be under way: one a thread that has a slot, and a few more
-/// in handlers.
 const LISTED: usize = 8192;
+/// Objects in the list from which on no more may come. The rest are more than allocations can
+/// be under way: one a thread, and a few more in handlers.
+const MOST_LISTED: u64 = LISTED as u64 / 2;
 
 const MARKED: u64 = 1;
 const MOVED: u64 = 2;
@@ -45,9 +49,9 @@ pub(crate) struct Marks {
     /// The tables, by the upper bits of the address. Null until a trace is prepared for;
     /// then [`TABLES`] words, each null until its table is made. Never given back.
     tables: AtomicPtr<AtomicPtr<Table>>,
-    /// Objects that have no table: address, and [`MOVED`] in its lowest bits. 0: free.
+    /// Objects that have no bits: twice the address, and 1 more if it was moved. 0: free.
     list: [AtomicU64; LISTED],
-    /// How many were ever put into the list.
+    /// How many are in the list.
     listed: AtomicU64,
 }
 
@@ -67,8 +71,12 @@ impl Marks {
         }
     }
 
-    /// Makes what marking needs. False: no memory. Cold.
+    /// Makes what marking needs. False: no memory, or no room in the list. Cold.
     pub(crate) fn prepare(&self) -> bool {
+        // Relaxed: a figure.
+        if self.listed.load(Ordering::Relaxed) >= MOST_LISTED {
+            return false;
+        }
         // Acquire: pairs with the Release below.
         if !self.tables.load(Ordering::Acquire).is_null() {
             return true;
@@ -81,29 +89,41 @@ impl Marks {
         true
     }
 
-    /// Marks the object at `address`. False: only in the list, so that no more may come.
+    /// Marks the object at `address`. False: no more may come.
     pub(crate) fn mark(&self, address: u64, mark: Mark) -> bool {
-        let bits = MARKED | if mark.moved { MOVED } else { 0 };
-        if let Some(word) = self.word(address, true) {
-            // Relaxed: whoever frees the object has got its address from here.
-            word.fetch_or(bits << shift(address), Ordering::Relaxed);
-            return true;
+        if address.is_multiple_of(PLACE_BYTES) {
+            let bits = MARKED | if mark.moved { MOVED } else { 0 };
+            if let Some(word) = self.word(address, true) {
+                // Relaxed: whoever frees the object has got its address from here.
+                word.fetch_or(bits << shift(address), Ordering::Relaxed);
+                return true;
+            }
+            // The list is for those under way: its room is not to be used up.
+            self.enlist(address, mark);
+            return false;
         }
-        let entry = address & !7 | bits & MOVED;
-        // Relaxed, all: as above.
+        self.enlist(address, mark) < MOST_LISTED
+    }
+
+    /// Puts the object into the list; how many are there now.
+    #[cold]
+    fn enlist(&self, address: u64, mark: Mark) -> u64 {
+        let entry = entry(address, mark);
+        // Relaxed, all: see `mark`.
         let _ = self.list.iter().find(|place| {
             place
                 .compare_exchange(0, entry, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
         });
-        self.listed.fetch_add(1, Ordering::Relaxed);
-        false
+        self.listed.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Clears the marks of the object at `address`; none: it has none.
     #[inline]
     pub(crate) fn take(&self, address: u64) -> Option<Mark> {
-        if let Some(word) = self.word(address, false) {
+        if address.is_multiple_of(PLACE_BYTES)
+            && let Some(word) = self.word(address, false)
+        {
             let shift = shift(address);
             let mask = (MARKED | MOVED) << shift;
             // Relaxed, both: see `mark`. Looked at first: a load where there is none.
@@ -114,7 +134,7 @@ impl Marks {
                 });
             }
         }
-        // Relaxed: see `mark`.
+        // Relaxed: see `mark`; an object's own entry is counted before its address is known.
         if self.listed.load(Ordering::Relaxed) == 0 {
             return None;
         }
@@ -123,18 +143,18 @@ impl Marks {
 
     #[cold]
     fn take_listed(&self, address: u64) -> Option<Mark> {
+        let kinds = [false, true].map(|moved| Mark { moved });
         // Relaxed, all: see `mark`.
-        self.list.iter().find_map(|place| {
-            let entry = place.load(Ordering::Relaxed);
-            let is_it = entry & !7 == address && entry != 0;
-            (is_it
-                && place
-                    .compare_exchange(entry, 0, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_ok())
-            .then_some(Mark {
-                moved: entry & MOVED != 0,
-            })
-        })
+        let found = self.list.iter().find_map(|place| {
+            let seen = place.load(Ordering::Relaxed);
+            let mark = kinds
+                .into_iter()
+                .find(|mark| seen == entry(address, *mark))?;
+            let taken = place.compare_exchange(seen, 0, Ordering::Relaxed, Ordering::Relaxed);
+            taken.is_ok().then_some(mark)
+        })?;
+        self.listed.fetch_sub(1, Ordering::Relaxed);
+        Some(found)
     }
 
     /// The word that has the marks of `address`.
@@ -155,7 +175,7 @@ impl Marks {
         if table.is_none() && make {
             table = self::make(slot);
         }
-        let place = address >> 4;
+        let place = address / PLACE_BYTES;
         let at = (place / PLACES_A_WORD) as usize % TABLE_WORDS;
         // SAFETY: a table has `TABLE_WORDS` words (`make`), which are never given back.
         let word = unsafe { table?.add(at) };
@@ -167,7 +187,13 @@ impl Marks {
 /// Where the two bits of an address stand in their word.
 #[inline]
 fn shift(address: u64) -> u32 {
-    ((address >> 4) % PLACES_A_WORD) as u32 * 2
+    ((address / PLACE_BYTES) % PLACES_A_WORD) as u32 * 2
+}
+
+/// The object as the list has it. No program has the topmost bit in its addresses.
+#[inline]
+fn entry(address: u64, mark: Mark) -> u64 {
+    address << 1 | u64::from(mark.moved)
 }
 
 #[cold]
@@ -233,6 +259,43 @@ mod tests {
             let moved = address & 16 != 0;
             assert_eq!(marks.take(address), Some(Mark { moved }));
         }
+    }
+
+    /// Allocators that pack put an object of align 16 and one of align 8, or two of a byte,
+    /// into 16 bytes; both have the bit that asks for marks.
+    #[test]
+    fn neighbours_within_16_bytes_have_marks_of_their_own() {
+        for (one, other) in [(0x1010, 0x1018), (0x1018, 0x1019), (0x1019, 0x101f)] {
+            let marks = Marks::new();
+            assert!(marks.prepare());
+            assert!(marks.mark(one, MOVED_UP));
+            assert_eq!(marks.take(other), None, "was not marked");
+            assert!(marks.mark(other, IN_PLACE));
+            assert_eq!(marks.take(other), Some(IN_PLACE));
+            assert_eq!(marks.take(other), None);
+            assert_eq!(marks.take(one), Some(MOVED_UP));
+            assert_eq!(marks.take(one), None);
+        }
+    }
+
+    #[test]
+    fn full_list_is_told_of_while_there_is_room_for_those_under_way() {
+        let marks = Marks::new();
+        assert!(marks.prepare());
+        let mut listed: Vec<u64> = (0..MOST_LISTED).map(|number| 0x1001 + number * 8).collect();
+        let told = listed.iter().map(|at| marks.mark(*at, MOVED_UP));
+        assert_eq!(told.filter(|told| !told).count(), 1, "the last");
+        assert!(!marks.prepare(), "no trace begins");
+        let under_way = (0..1000).map(|number| 0x9000_0001 + number * 8);
+        for at in under_way {
+            assert!(!marks.mark(at, MOVED_UP));
+            listed.push(at);
+        }
+        for at in listed {
+            assert_eq!(marks.take(at), Some(MOVED_UP));
+        }
+        assert!(marks.prepare());
+        assert_eq!(marks.listed.load(Ordering::Relaxed), 0);
     }
 
     #[test]
