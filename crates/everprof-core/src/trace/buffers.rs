@@ -3,7 +3,9 @@
 //! Context: sampled (`join`, `append`); what the reader calls is cold.
 //! Invariant: a chunk is written by one thread, and read by one reader up to where that
 //! thread has said. It is free again only when both are through with it: the reader
-//! frees it after its writer has linked the next one, or is no more.
+//! frees it after its writer has linked the next one, or is no more. What a thread knows of
+//! its place is one word, read once and written once an event: who comes in the midst of
+//! that and takes another slot is no second writer of this one's chunk.
 //!
 //! ```text
 //! slot of a thread ─ reading → chunk ─ next → chunk ─ next → chunk ← its state (Own)
@@ -67,6 +69,10 @@ pub(crate) struct BuffersRoot {
     chunk_count: AtomicU32,
     /// Slots that were ever taken. Raised by whoever takes one.
     used_slots: AtomicU32,
+    /// How often something was given back. Raised by the reader.
+    given: AtomicU32,
+    /// The trace that is taken, or was last. Written by its session.
+    trace: AtomicU32,
     /// A bit for each chunk that nobody has. Cleared by threads, set by the reader.
     free: [AtomicU64; FREE_WORDS],
 }
@@ -83,7 +89,8 @@ pub(crate) struct Slot {
     /// then by the reader.
     reading: AtomicU32,
     read: AtomicU32,
-    /// Events that had no room since the last that had. Written by the thread.
+    /// Events that had no room since the last that had, in the lower half; the trace that
+    /// they belong to, in the upper. Written by the thread.
     lost: AtomicU64,
 }
 
@@ -94,6 +101,8 @@ impl NewRecord for BuffersRoot {
             slots: AtomicU32::new(0),
             chunk_count: AtomicU32::new(0),
             used_slots: AtomicU32::new(0),
+            given: AtomicU32::new(0),
+            trace: AtomicU32::new(0),
             free: [(); FREE_WORDS].map(|()| AtomicU64::new(0)),
         }
     }
@@ -115,12 +124,40 @@ records!(BuffersRoot, Slot);
 /// What a thread knows of its buffer. All zero: it has none.
 #[derive(Debug)]
 pub struct Own {
-    /// One more than its slot's number.
-    slot: Cell<u32>,
+    /// Its [`Place`] in one word, so that a handler finds it whole.
+    place: Cell<u64>,
+    /// 1 more than `given` was when there was nothing to join with. 0: that was not so.
+    refused_at: Cell<u32>,
+}
+
+/// Where a thread writes.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// One more than its slot's number. 0: it has none.
+    slot: u16,
     /// The chunk that it writes.
-    chunk: Cell<u32>,
+    chunk: u16,
     /// The next free word there.
-    at: Cell<u32>,
+    at: u16,
+}
+
+// A slot, a chunk and a word fit.
+const _: () = assert!(SLOTS < 1 << 16 && FREE_WORDS * 64 <= 1 << 16 && CHUNK_WORDS < 1 << 16);
+
+impl Place {
+    fn of(own: &Own) -> Self {
+        let word = own.place.get();
+        Self {
+            slot: (word >> 32) as u16,
+            chunk: (word >> 16) as u16,
+            at: word as u16,
+        }
+    }
+
+    fn keep(self, own: &Own) {
+        let word = u64::from(self.slot) << 32 | u64::from(self.chunk) << 16 | u64::from(self.at);
+        own.place.set(word);
+    }
 }
 
 impl Own {
@@ -128,15 +165,16 @@ impl Own {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            slot: Cell::new(0),
-            chunk: Cell::new(0),
-            at: Cell::new(0),
+            place: Cell::new(0),
+            refused_at: Cell::new(0),
         }
     }
 
-    /// Forgets what it has, which is another process's.
+    /// Forgets what it has: it is another process's, or somebody was left in the midst of
+    /// writing to it.
     pub(crate) fn forget(&self) {
-        self.slot.set(0);
+        self.place.set(0);
+        self.refused_at.set(0);
     }
 }
 
@@ -206,6 +244,18 @@ impl<'a> Buffers<'a> {
 
     /// Gives the calling thread a slot and a first chunk. False: there is none left.
     pub fn join(&self, own: &Own, tid: u32) -> bool {
+        // Acquire: pairs with the Release in `raise_given`; what was given is seen. Nobody who
+        // found nothing looks again before there is something.
+        let given = self.root.given.load(Ordering::Acquire).wrapping_add(1);
+        let has_joined = own.refused_at.get() != given && self.take_slot(own, tid);
+        if !has_joined {
+            own.refused_at.set(given);
+        }
+        has_joined
+    }
+
+    #[cold]
+    fn take_slot(&self, own: &Own, tid: u32) -> bool {
         let Some(chunk) = self.claim() else {
             return false;
         };
@@ -233,9 +283,12 @@ impl<'a> Buffers<'a> {
             .fetch_max(index as u32 + 1, Ordering::Relaxed);
         // Release: publishes the slot. Pairs with the Acquire in `writers`.
         slot.owner.store(tid, Ordering::Release);
-        own.chunk.set(chunk);
-        own.at.set(HEAD_WORDS as u32);
-        own.slot.set(index as u32 + 1);
+        let place = Place {
+            slot: index as u16 + 1,
+            chunk: chunk as u16,
+            at: HEAD_WORDS as u16,
+        };
+        place.keep(own);
         true
     }
 
@@ -243,47 +296,79 @@ impl<'a> Buffers<'a> {
     #[inline]
     #[must_use]
     pub fn has_joined(&self, own: &Own) -> bool {
-        own.slot.get() != 0
+        Place::of(own).slot != 0
     }
 
-    /// Writes an event of the calling thread, which has joined; or counts it.
+    /// Writes an event of the calling thread, or counts it. False: the thread has not joined.
     #[inline]
-    pub fn append(&self, own: &Own, ticks: u64, event: &Event) {
-        let Some(slot) = self.slots.get(own.slot.get().wrapping_sub(1) as usize) else {
-            return;
+    pub fn append(&self, own: &Own, ticks: u64, event: &Event) -> bool {
+        let mut place = Place::of(own);
+        let Some(slot) = self.slot_of(place) else {
+            return false;
         };
-        // Relaxed, here and below: of this thread; the reader takes it for a figure.
-        let lost = slot.lost.load(Ordering::Relaxed);
+        let lost = self.lost_of(slot);
         if lost != 0 {
             let told = words::pack(ticks, &Event::Lost { events: lost });
-            if !self.put(own, told.as_slice()) {
-                slot.lost.store(lost + 1, Ordering::Relaxed);
-                return;
+            if !self.put(&mut place, told.as_slice()) {
+                self.set_lost(slot, lost + 1);
+                return true;
             }
-            slot.lost.store(0, Ordering::Relaxed);
+            self.set_lost(slot, 0);
         }
-        if !self.put(own, words::pack(ticks, event).as_slice()) {
-            slot.lost.store(1, Ordering::Relaxed);
+        if !self.put(&mut place, words::pack(ticks, event).as_slice()) {
+            self.set_lost(slot, 1);
         }
+        place.keep(own);
+        true
     }
 
-    /// Counts an event of the calling thread that is not written.
-    pub fn count_lost(&self, own: &Own) {
-        if let Some(slot) = self.slots.get(own.slot.get().wrapping_sub(1) as usize) {
-            let lost = slot.lost.load(Ordering::Relaxed);
-            slot.lost.store(lost + 1, Ordering::Relaxed);
+    /// Counts events of the calling thread that are not written. False: it has not joined.
+    pub fn count_lost(&self, own: &Own, events: u64) -> bool {
+        let slot = self.slot_of(Place::of(own));
+        if let Some(slot) = slot {
+            self.set_lost(slot, self.lost_of(slot).saturating_add(events));
         }
+        slot.is_some()
     }
 
     #[inline]
-    fn put(&self, own: &Own, words: &[u64]) -> bool {
-        let mut at = own.at.get() as usize;
-        if at + words.len() > CHUNK_WORDS && !self.go_on(own, &mut at) {
+    fn slot_of(&self, place: Place) -> Option<&'a Slot> {
+        self.slots.get(usize::from(place.slot).wrapping_sub(1))
+    }
+
+    /// Events of this trace that had no room; those of an earlier one were told of there.
+    #[inline]
+    fn lost_of(&self, slot: &Slot) -> u64 {
+        // Relaxed, both: of this thread; the reader takes it for a figure.
+        let lost = slot.lost.load(Ordering::Relaxed);
+        if lost == 0 || (lost >> 32) as u32 != self.root.trace.load(Ordering::Relaxed) {
+            return 0;
+        }
+        lost & u64::from(u32::MAX)
+    }
+
+    fn set_lost(&self, slot: &Slot, events: u64) {
+        // Relaxed, both: as in `lost_of`.
+        let trace = u64::from(self.root.trace.load(Ordering::Relaxed));
+        let events = events.min(u64::from(u32::MAX));
+        slot.lost.store(trace << 32 | events, Ordering::Relaxed);
+    }
+
+    /// What has no room from here on is this trace's. By its session, before it is on.
+    pub(crate) fn begin_trace(&self, trace: u32) {
+        // Relaxed: published by `on`.
+        self.root.trace.store(trace, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn put(&self, place: &mut Place, words: &[u64]) -> bool {
+        if usize::from(place.at) + words.len() > CHUNK_WORDS && !self.go_on(place) {
             return false;
         }
-        let Some(chunk) = self.chunk(own.chunk.get()) else {
+        let Some(chunk) = self.chunk(place.chunk.into()) else {
             return false;
         };
+        let at = usize::from(place.at);
         let Some(places) = chunk.get(at..at + words.len()) else {
             return false;
         };
@@ -291,27 +376,27 @@ impl<'a> Buffers<'a> {
             // Relaxed: published by `filled`.
             place.store(*word, Ordering::Relaxed);
         }
-        at += words.len();
+        place.at += words.len() as u16;
         if let Some(filled) = chunk.get(FILLED) {
             // Release: publishes the words. Pairs with the Acquire in `read`.
-            filled.store(at as u64, Ordering::Release);
+            filled.store(place.at.into(), Ordering::Release);
         }
-        own.at.set(at as u32);
         true
     }
 
     /// Begins a fresh chunk. False: there is none.
     #[cold]
-    fn go_on(&self, own: &Own, at: &mut usize) -> bool {
+    fn go_on(&self, place: &mut Place) -> bool {
         let Some(next) = self.claim() else {
             return false;
         };
-        if let Some(link) = self.chunk(own.chunk.get()).and_then(|full| full.get(NEXT)) {
+        let full = self.chunk(place.chunk.into());
+        if let Some(link) = full.and_then(|full| full.get(NEXT)) {
             // Release: what was filled before is final. Pairs with the Acquire in `read`.
             link.store(u64::from(next) + 1, Ordering::Release);
         }
-        own.chunk.set(next);
-        *at = HEAD_WORDS;
+        place.chunk = next as u16;
+        place.at = HEAD_WORDS as u16;
         true
     }
 
@@ -332,13 +417,14 @@ impl<'a> Buffers<'a> {
     }
 
     /// Calls `visit` with what the thread has written since the last time; how many
-    /// events that were. Cold; by one reader at a time.
+    /// events that were. No more than fits into all chunks, however fast the thread writes:
+    /// all that a thread has left that is no more. Cold; by one reader at a time.
     pub fn read(&self, writer: Writer, mut visit: impl FnMut(u64, Event)) -> u64 {
         let Some(slot) = self.slots.get(writer.slot as usize) else {
             return 0;
         };
         let mut events = 0;
-        loop {
+        for _ in 0..=self.words.len() / CHUNK_WORDS {
             // Relaxed, both: the reader's own since the thread showed itself.
             let number = slot.reading.load(Ordering::Relaxed);
             let read = slot.read.load(Ordering::Relaxed) as usize;
@@ -364,16 +450,17 @@ impl<'a> Buffers<'a> {
             slot.reading.store(next, Ordering::Relaxed);
             slot.read.store(HEAD_WORDS as u32, Ordering::Relaxed);
             self.set_free(number);
+            self.raise_given();
         }
+        events
     }
 
     /// Events of the thread that had no room and are in no [`Event::Lost`] yet. Cold.
     #[must_use]
     pub fn lost(&self, writer: Writer) -> u64 {
-        // Relaxed: a figure.
         self.slots
             .get(writer.slot as usize)
-            .map_or(0, |slot| slot.lost.load(Ordering::Relaxed))
+            .map_or(0, |slot| self.lost_of(slot))
     }
 
     /// Gives back what a thread had that is no more, when all of it has been read. Cold.
@@ -383,6 +470,7 @@ impl<'a> Buffers<'a> {
             self.set_free(slot.reading.load(Ordering::Relaxed));
             // Release: pairs with the Acquire in `join`.
             slot.owner.store(0, Ordering::Release);
+            self.raise_given();
         }
     }
 
@@ -442,6 +530,12 @@ impl<'a> Buffers<'a> {
             // Release: pairs with the Acquire in `claim`.
             bits.fetch_or(1 << (number % 64), Ordering::Release);
         }
+    }
+
+    /// Lets those look again who found nothing to join with.
+    fn raise_given(&self) {
+        // Release: what was given before is seen. Pairs with the Acquire in `join`.
+        self.root.given.fetch_add(1, Ordering::Release);
     }
 
     fn set_all_free(&self) {

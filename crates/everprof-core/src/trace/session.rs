@@ -96,6 +96,7 @@ impl<'t> Session<'t> {
         for writer in memory.buffers.writers() {
             memory.buffers.read(writer, |_, _| ());
         }
+        memory.buffers.begin_trace(trace);
         // Release: publishes memory and marks. Pairs with the Acquire in `is_on`.
         tracer.on.store(trace, Ordering::Release);
         Ok(session)

@@ -1,8 +1,10 @@
 //! Stacks of a trace: each once, with the number that the reader gave it.
 //!
 //! Context: sampled (`at`); `number` is cold. Invariant: as of [`crate::table`]: a bucket
-//! is never moved, so that an event may name it, and the reader finds it there. A number
-//! belongs to one trace; the next counts anew.
+//! is never moved, so that an event may name it, and the reader finds it there. Where an event
+//! says that a bucket is, there is one: `number` writes to it, and checks no more than that it
+//! lies in the arena. Events come whole and from [`Stacks::at`] because a chunk has one writer
+//! (`buffers`). A number belongs to one trace; the next counts anew.
 
 use super::words::StackAt;
 use crate::arena::{NewRecord, Offset, Region, Root, records};

@@ -245,8 +245,7 @@ impl Tracer {
         };
         let state = &local.trace;
         if !state.begin_writing() {
-            // A handler came in the midst of writing.
-            memory.buffers.count_lost(&state.own);
+            // This is a handler that came in the midst of writing.
             return;
         }
         // A handler on this thread finds us writing before anything is written.
@@ -257,13 +256,17 @@ impl Tracer {
             state.own.forget();
             state.made.set(made);
         }
-        if memory.buffers.has_joined(&state.own)
-            || memory.buffers.join(&state.own, sys::thread_id())
-        {
-            memory.buffers.append(&state.own, ticks, event);
-        } else {
+        let buffers = &memory.buffers;
+        let has_joined =
+            buffers.has_joined(&state.own) || buffers.join(&state.own, sys::thread_id());
+        if !has_joined || !buffers.append(&state.own, ticks, event) {
             // Relaxed: a figure.
             self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        let refused = state.refused_meanwhile();
+        if refused != 0 && !buffers.count_lost(&state.own, refused) {
+            // Relaxed: as above.
+            self.lost.fetch_add(refused, Ordering::Relaxed);
         }
         compiler_fence(Ordering::SeqCst);
         state.end_writing();

@@ -131,3 +131,93 @@ fn buffers_are_found_again_in_their_arena() {
     let found = Buffers::open(arena.region()).unwrap();
     assert_eq!(read_all(&found), [(4, free(9))]);
 }
+
+#[test]
+fn reading_ends_however_fast_its_thread_writes() {
+    let arena = arena();
+    let chunks = 3;
+    let buffers = Buffers::create(arena.region(), chunks * CHUNK_WORDS * 8).unwrap();
+    let own = Own::new();
+    assert!(buffers.join(&own, 1));
+    buffers.append(&own, 0, &free(0));
+    let writer = buffers.writers().next().unwrap();
+    let most = (chunks as u64 + 1) * CHUNK_WORDS as u64 / 2;
+    let mut events = 0;
+    buffers.read(writer, |_, _| {
+        events += 1;
+        // A test that fails comes to its end as well.
+        if events <= most {
+            buffers.append(&own, events, &free(events));
+            buffers.append(&own, events, &free(events));
+        }
+    });
+    assert!(events <= most, "{events}");
+}
+
+/// A handler leaves by longjmp when the next chunk is linked and nobody knows that yet.
+#[test]
+fn thread_left_in_the_midst_of_writing_writes_to_nobody_elses_chunk() {
+    let arena = arena();
+    let buffers = Buffers::create(arena.region(), 4 * CHUNK_WORDS * 8).unwrap();
+    let state = crate::trace::ThreadState::new();
+    assert!(buffers.join(&state.own, 1) && state.begin_writing());
+    assert!(buffers.append(&state.own, 1, &free(1)));
+    let mut left = Place::of(&state.own);
+    assert!(buffers.go_on(&mut left));
+    // The reader goes on, and the chunk that the thread knows of is another's.
+    let gone = buffers.writers().next().unwrap();
+    assert_eq!(buffers.read(gone, |_, _| ()), 1);
+    let other = Own::new();
+    assert!(buffers.join(&other, 2));
+    assert!(buffers.append(&other, 2, &free(2)));
+    let mut refused = 0;
+    while !state.begin_writing() {
+        refused += 1;
+    }
+    assert_eq!(refused, state.refused_meanwhile());
+    assert!(buffers.has_joined(&state.own) || buffers.join(&state.own, 1));
+    assert!(buffers.append(&state.own, 3, &free(3)));
+    assert!(buffers.append(&other, 4, &free(4)));
+    let mut read = read_all(&buffers);
+    read.sort_by_key(|(ticks, _)| *ticks);
+    assert_eq!(read, [(2, free(2)), (3, free(3)), (4, free(4))]);
+}
+
+/// A handler that records more than any is thought to: the writer below is at work still.
+#[test]
+fn writer_that_was_taken_for_left_goes_on_in_its_own_chunk() {
+    let arena = arena();
+    let buffers = Buffers::create(arena.region(), 4 * CHUNK_WORDS * 8).unwrap();
+    let own = Own::new();
+    assert!(buffers.join(&own, 1));
+    let mut place = Place::of(&own);
+    own.forget();
+    assert!(buffers.join(&own, 1) && buffers.append(&own, 2, &free(2)));
+    assert!(buffers.put(&mut place, words::pack(1, &free(1)).as_slice()));
+    place.keep(&own);
+    assert!(buffers.append(&own, 3, &free(3)));
+    assert_eq!(
+        read_all(&buffers),
+        [(1, free(1)), (3, free(3)), (2, free(2))]
+    );
+}
+
+#[test]
+fn what_an_earlier_trace_lost_is_not_the_next_ones() {
+    let arena = arena();
+    let buffers = Buffers::create(arena.region(), CHUNK_WORDS * 8).unwrap();
+    let own = Own::new();
+    buffers.begin_trace(1);
+    assert!(buffers.join(&own, 1));
+    assert!(buffers.count_lost(&own, 5));
+    let writer = buffers.writers().next().unwrap();
+    assert_eq!(buffers.lost(writer), 5);
+    buffers.begin_trace(2);
+    assert_eq!(buffers.lost(writer), 0);
+    buffers.append(&own, 1, &free(1));
+    assert!(buffers.count_lost(&own, 2));
+    assert_eq!(buffers.lost(writer), 2);
+    buffers.append(&own, 2, &free(2));
+    let told = (2, Event::Lost { events: 2 });
+    assert_eq!(read_all(&buffers), [(1, free(1)), told, (2, free(2))]);
+}
