@@ -124,12 +124,16 @@ impl Tracer {
         if on && !state.traced.get() {
             state.parked.set(local.countdown.get());
             state.traced.set(true);
-            local.countdown.set(ALWAYS_DUE);
         } else if !on && state.traced.get() {
             // The gap under way is forgotten, which no gap minds; in this order.
             sampler::restart(local);
             state.traced.set(false);
             sampler::restart(local);
+        }
+        if on {
+            // Always: a handler that came in the midst of `set_left` may have joined, and the
+            // sampler's gap been stored where it no longer belongs.
+            local.countdown.set(ALWAYS_DUE);
         }
         on
     }
@@ -330,4 +334,46 @@ impl Memory {
 #[inline]
 pub(crate) fn ticks() -> u64 {
     clock::ticks()
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::trace::Session;
+
+    /// What a handler leaves that joins while the thread stores the gap to its next sample.
+    #[test]
+    fn gap_stored_when_a_handler_has_joined_does_not_hide_allocations() {
+        static TRACER: Tracer = Tracer::new();
+        let session = Session::start(&TRACER, 1 << 20, false).unwrap();
+        let local = Local::new();
+        assert!(TRACER.sees(&local));
+        local.countdown.set(512 << 10);
+        assert!(TRACER.sees(&local));
+        assert!(local.countdown.get() < 0);
+        drop(session);
+        assert!(!TRACER.sees(&local) && !local.trace.traced.get());
+    }
+
+    #[test]
+    fn events_that_come_in_the_midst_of_another_are_lost_and_told_of() {
+        static TRACER: Tracer = Tracer::new();
+        let session = Session::start(&TRACER, 1 << 20, false).unwrap();
+        let local = Local::new();
+        // In the midst of the thread's first event, when it has no buffer yet.
+        assert!(local.trace.begin_writing());
+        for address in 0..3 {
+            TRACER.freed(&local, ticks(), address);
+        }
+        local.trace.end_writing();
+        for address in [3, 4] {
+            TRACER.freed(&local, ticks(), address);
+        }
+        let writer = session.writers().next().unwrap();
+        let mut events = Vec::new();
+        session.reader().read(writer, |_, event| events.push(event));
+        let free = |address| Event::Free { address };
+        assert_eq!(events, [free(3), Event::Lost { events: 3 }, free(4)]);
+    }
 }
