@@ -357,6 +357,13 @@ impl Packing {
             faults: Vec::new(),
         }))
     }
+
+    #[track_caller]
+    fn assert_sound(&self) {
+        let packed = self.0.borrow();
+        assert_eq!(packed.faults, Vec::<String>::new());
+        assert!(packed.blocks.is_empty());
+    }
 }
 
 // SAFETY: blocks do not overlap, and are as large and aligned as asked for.
@@ -422,9 +429,62 @@ fn objects_that_share_16_bytes_are_told_apart_traced_or_not() {
         // SAFETY: it came from here with this layout.
         unsafe { alloc.dealloc(object, layout) };
     }
-    let packed = alloc.inner().0.borrow();
-    assert_eq!(packed.faults, Vec::<String>::new());
-    assert!(packed.blocks.is_empty());
+    alloc.inner().assert_sound();
+}
+
+/// As where memory is limited: the list is what there is then.
+#[test]
+fn trace_that_has_no_room_for_marks_ends_and_says_so() {
+    let _alone = alone();
+    let alloc = everprof::Alloc::new(Packing::new());
+    let bytes = Shared::default();
+    let trace = start(Sink::writer(bytes.clone())).unwrap();
+    let layout = Layout::from_size_align(1, 1).unwrap();
+    let mut objects = Vec::with_capacity(10_000);
+    while everprof_core::global::is_tracing() {
+        assert!(objects.len() < 8000);
+        // SAFETY: the size is not 0.
+        objects.push(unsafe { alloc.alloc(layout) });
+    }
+    let error = trace.stop().unwrap_err();
+    assert!(
+        error.is_io() && error.to_string().contains("marks"),
+        "{error}"
+    );
+    let bytes = bytes.0.lock().unwrap().clone();
+    let mut reader = Reader::new(&*bytes).unwrap();
+    while reader.next_event().is_some() {}
+    assert_eq!(reader.ending().totals, None, "it is not whole");
+    let refused = start(Sink::writer(io::sink())).unwrap_err();
+    assert!(refused.is_io(), "{refused}");
+    for object in objects {
+        // SAFETY: it came from here with this layout.
+        unsafe { alloc.dealloc(object, layout) };
+    }
+    alloc.inner().assert_sound();
+    traced(|| ());
+}
+
+/// Panics when something is written to it.
+struct Panicking;
+
+impl Write for Panicking {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        panic!("as the test wants it");
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn sink_that_panics_ends_the_trace_and_not_the_program() {
+    let _alone = alone();
+    let trace = start(Sink::writer(Panicking)).unwrap();
+    let error = trace.stop().unwrap_err();
+    assert!(error.is_io(), "{error}");
+    traced(|| ());
 }
 
 #[test]

@@ -143,13 +143,14 @@ impl<'t> Session<'t> {
         self.tracer.on.load(Ordering::Relaxed) == self.trace
     }
 
-    /// No event begins to be recorded from here on.
-    pub fn end(&self) {
+    /// No event begins to be recorded from here on. False: none did before, see
+    /// [`Session::is_on`].
+    pub fn end(&self) -> bool {
         // Relaxed: events under way stand in their buffers, read or not.
-        let _ =
-            self.tracer
-                .on
-                .compare_exchange(self.trace, 0, Ordering::Relaxed, Ordering::Relaxed);
+        self.tracer
+            .on
+            .compare_exchange(self.trace, 0, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// The threads that have recorded something, or may.
@@ -251,7 +252,7 @@ pub struct Numbered<'a> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        self.end();
+        let _ = self.end();
         // Release: pairs with the Acquire in `start`.
         self.tracer.taken_by.store(0, Ordering::Release);
     }

@@ -123,9 +123,9 @@ impl Blocks {
         self.session.is_on()
     }
 
-    /// Nothing more is recorded from here on.
-    pub(crate) fn end(&self) {
-        self.session.end();
+    /// Nothing more is recorded from here on. False: something was not, before.
+    pub(crate) fn end(&self) -> bool {
+        self.session.end()
     }
 
     /// Events and losses so far.

@@ -45,6 +45,9 @@ pub(super) struct Told {
     outcome: Mutex<Option<Result<Summary, Error>>>,
 }
 
+/// The thread's end, also where the program's sink panics.
+struct Over(Arc<Told>);
+
 /// How long the thread sleeps when there was much to write, or little: a thread that does
 /// nothing but allocate fills the buffers' 48 MiB in some 200 ms.
 const BUSY: Duration = Duration::from_millis(1);
@@ -81,17 +84,15 @@ impl Writing {
         let tells = Arc::clone(&told);
         let began = Instant::now();
         let thread = start::spawn("everprof-trace", move || {
-            let outcome = write(Blocks::new(session, gc_stacks), sink, &tells, began);
+            let over = Over(tells);
+            let outcome = write(Blocks::new(session, gc_stacks), sink, &over.0, began);
             if let Err(error) = &outcome {
                 start::complain(format!(
                     "everprof: the trace ends here, it cannot be written to `{name}`: {error}"
                 ));
             }
-            let mut place = tells.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-            *place = Some(outcome);
-            drop(place);
-            // Release: pairs with the Acquire in `is_over`.
-            tells.over.store(true, Ordering::Release);
+            let place = &over.0.outcome;
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         })
         .map_err(|error| Error::io("cannot start the thread that writes the trace", error))?;
         at_exit::end_in_time(&told, thread.thread());
@@ -139,6 +140,13 @@ impl Drop for Writing {
     }
 }
 
+impl Drop for Over {
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire in `is_over`.
+        self.0.over.store(true, Ordering::Release);
+    }
+}
+
 impl Told {
     /// Asks the thread to come to an end.
     pub(super) fn ask(&self, thread: &Thread) {
@@ -169,7 +177,7 @@ fn write(
     };
     let outcome = follow(&mut blocks, &mut put, told);
     // Before whoever waits is told: nothing of a trace that cannot be written is recorded.
-    blocks.end();
+    let _ = blocks.end();
     let outcome = outcome.and_then(|()| sink.finish());
     let (events, lost) = blocks.totals();
     match outcome {
@@ -193,9 +201,15 @@ fn follow(
 ) -> io::Result<()> {
     let mut looked = Instant::now();
     loop {
+        if !blocks.is_on() {
+            // Without the end of a whole one.
+            blocks.drain(put)?;
+            return Err(io::Error::other(
+                "no memory for the marks of objects, so that later events are not in it",
+            ));
+        }
         // Acquire: pairs with the Release in `ask`.
-        if told.stop.load(Ordering::Acquire) || !blocks.is_on() {
-            blocks.end();
+        if told.stop.load(Ordering::Acquire) && blocks.end() {
             return blocks.finish(put);
         }
         let drained = blocks.drain(put)?;
@@ -209,5 +223,21 @@ fn follow(
         } else {
             IDLE
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thread_that_panics_is_over_for_those_who_wait() {
+        let told = Arc::new(Told::default());
+        let tells = Arc::clone(&told);
+        let thread = std::thread::spawn(move || {
+            let _over = Over(tells);
+            panic!("as the test wants it");
+        });
+        assert!(thread.join().is_err() && told.is_over());
     }
 }
