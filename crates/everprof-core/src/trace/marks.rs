@@ -110,7 +110,7 @@ impl Marks {
     fn enlist(&self, address: u64, mark: Mark) -> u64 {
         let entry = entry(address, mark);
         // Relaxed, all: see `mark`.
-        let _ = self.list.iter().find(|place| {
+        let _ = self.places(address).find(|place| {
             place
                 .compare_exchange(0, entry, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
@@ -143,18 +143,26 @@ impl Marks {
 
     #[cold]
     fn take_listed(&self, address: u64) -> Option<Mark> {
-        let kinds = [false, true].map(|moved| Mark { moved });
         // Relaxed, all: see `mark`.
-        let found = self.list.iter().find_map(|place| {
+        let mark = self.places(address).find_map(|place| {
             let seen = place.load(Ordering::Relaxed);
-            let mark = kinds
-                .into_iter()
-                .find(|mark| seen == entry(address, *mark))?;
-            let taken = place.compare_exchange(seen, 0, Ordering::Relaxed, Ordering::Relaxed);
-            taken.is_ok().then_some(mark)
+            if seen >> 1 != address {
+                return None;
+            }
+            place
+                .compare_exchange(seen, 0, Ordering::Relaxed, Ordering::Relaxed)
+                .ok()?;
+            let moved = seen & 1 != 0;
+            Some(Mark { moved })
         })?;
         self.listed.fetch_sub(1, Ordering::Relaxed);
-        Some(found)
+        Some(mark)
+    }
+
+    /// The list, from where the object is likely to be.
+    fn places(&self, address: u64) -> impl Iterator<Item = &AtomicU64> {
+        let (before, from) = self.list.split_at(address as usize % LISTED);
+        from.iter().chain(before)
     }
 
     /// The word that has the marks of `address`.
