@@ -66,17 +66,11 @@ impl Filter {
         self.counter(address).load(Ordering::Relaxed) & MOST != 0
     }
 
-    /// From here on every object may be one that somebody wants to see. Cold.
+    /// From here on every object may be one that somebody wants to see, for good: objects
+    /// that are marked may go at any time. Cold.
     pub fn look_at_all(&self) {
         for counter in &self.counters {
             counter.fetch_or(LOOK, Ordering::Relaxed);
-        }
-    }
-
-    /// From here on only those in the store. Cold.
-    pub fn look_at_samples(&self) {
-        for counter in &self.counters {
-            counter.fetch_and(!LOOK, Ordering::Relaxed);
         }
     }
 
@@ -99,10 +93,11 @@ impl Filter {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
     }
 
-    /// Forgets everything. Only where the store is emptied with it.
+    /// Forgets what was counted, where the store is emptied. Objects that a trace has marked
+    /// are not the store's: they are looked at as before.
     pub fn clear(&self) {
         for counter in &self.counters {
-            counter.store(0, Ordering::Relaxed);
+            counter.fetch_and(!MOST, Ordering::Relaxed);
         }
     }
 
@@ -133,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn look_at_all_and_back_leaves_the_counts() {
+    fn looking_at_all_leaves_the_counts_and_outlives_them() {
         let filter = Box::new(Filter::new());
         filter.add(4096);
         filter.look_at_all();
@@ -141,8 +136,9 @@ mod tests {
         assert!(filter.may_hold_sample(4096));
         filter.add(64);
         filter.remove(4096);
-        filter.look_at_samples();
-        assert!(filter.may_hold(64) && !filter.may_hold(4096));
+        assert!(filter.may_hold_sample(64) && !filter.may_hold_sample(4096));
+        filter.clear();
+        assert!(filter.may_hold(64) && !filter.may_hold_sample(64));
     }
 
     #[test]

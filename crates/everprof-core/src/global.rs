@@ -55,8 +55,8 @@ pub fn start_trace(
 ) -> Result<trace::Session<'static>, trace::StartError> {
     // Before any object is marked: it must be found when it goes, whenever that is, so
     // this is never undone.
-    STORE.filter().look_at_all();
-    let session = trace::Session::start(&TRACER, memory_bytes, marks)?;
+    let before = || STORE.filter().look_at_all();
+    let session = trace::Session::start(&TRACER, memory_bytes, marks, before)?;
     look_again();
     Ok(session)
 }

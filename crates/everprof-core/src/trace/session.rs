@@ -52,12 +52,18 @@ impl std::error::Error for StartError {}
 
 impl<'t> Session<'t> {
     /// Begins a trace, in at most `memory_bytes` of memory unless an earlier one has made
-    /// it. With `marks`, objects may be marked.
+    /// it. With `marks`, objects may be marked. `before` is called when nothing is in the way
+    /// any more, and nothing recorded yet.
     ///
     /// # Errors
     ///
     /// See [`StartError`].
-    pub fn start(tracer: &'t Tracer, memory_bytes: usize, marks: bool) -> Result<Self, StartError> {
+    pub fn start(
+        tracer: &'t Tracer,
+        memory_bytes: usize,
+        marks: bool,
+        before: impl FnOnce(),
+    ) -> Result<Self, StartError> {
         let own = sys::process_id();
         // Relaxed: compared only. Another process's number is an ancestor's.
         let seen = tracer.taken_by.load(Ordering::Relaxed);
@@ -97,7 +103,8 @@ impl<'t> Session<'t> {
             memory.buffers.read(writer, |_, _| ());
         }
         memory.buffers.begin_trace(trace);
-        // Release: publishes memory and marks. Pairs with the Acquire in `is_on`.
+        before();
+        // Release: publishes memory and marks, and what `before` did. Pairs with the Acquire in `is_on`.
         tracer.on.store(trace, Ordering::Release);
         Ok(session)
     }

@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn gap_stored_when_a_handler_has_joined_does_not_hide_allocations() {
         static TRACER: Tracer = Tracer::new();
-        let session = Session::start(&TRACER, 1 << 20, false).unwrap();
+        let session = Session::start(&TRACER, 1 << 20, false, || ()).unwrap();
         let local = Local::new();
         assert!(TRACER.sees(&local));
         local.countdown.set(512 << 10);
@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn events_that_come_in_the_midst_of_another_are_lost_and_told_of() {
         static TRACER: Tracer = Tracer::new();
-        let session = Session::start(&TRACER, 1 << 20, false).unwrap();
+        let session = Session::start(&TRACER, 1 << 20, false, || ()).unwrap();
         let local = Local::new();
         // In the midst of the thread's first event, when it has no buffer yet.
         assert!(local.trace.begin_writing());
@@ -375,5 +375,24 @@ mod tests {
         session.reader().read(writer, |_, event| events.push(event));
         let free = |address| Event::Free { address };
         assert_eq!(events, [free(3), Event::Lost { events: 3 }, free(4)]);
+    }
+
+    /// The child must not record what nobody reads, should its own trace come to nothing.
+    #[test]
+    fn forks_child_that_prepares_for_a_trace_is_not_traced_yet() {
+        static TRACER: Tracer = Tracer::new();
+        let _session = Session::start(&TRACER, 1 << 20, false, || ()).unwrap();
+        // SAFETY: the child neither allocates nor locks.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let is_right = !TRACER.is_on() && TRACER.prepare(1 << 20) && !TRACER.is_on();
+            // SAFETY: ends the child without running anybody's destructors.
+            unsafe { libc::_exit(i32::from(!is_right)) };
+        }
+        let mut status = -1;
+        // SAFETY: waits for that child.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+        assert!(TRACER.is_on());
     }
 }
