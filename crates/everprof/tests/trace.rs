@@ -408,10 +408,12 @@ fn objects_that_share_16_bytes_are_told_apart_traced_or_not() {
         for _ in 0..count {
             let layout = layouts[next(layouts.len())];
             // Every second by who is not traced.
-            // SAFETY: the size is not 0.
-            let object = match made.len() % 2 {
-                0 => unsafe { alloc.alloc(layout) },
-                _ => unsafe { alloc.inner().alloc(layout) },
+            let object = if made.len() % 2 == 0 {
+                // SAFETY: the size is not 0.
+                unsafe { alloc.alloc(layout) }
+            } else {
+                // SAFETY: as above.
+                unsafe { alloc.inner().alloc(layout) }
             };
             assert_eq!(object.addr() % layout.align(), 0);
             made.push((object, layout));

@@ -54,7 +54,7 @@ const FREE_WORDS: usize = 1;
 #[cfg(not(any(everprof_loom, miri)))]
 const SLOTS: usize = 8192;
 #[cfg(any(everprof_loom, miri))]
-const SLOTS: usize = 2;
+const SLOTS: usize = 3;
 
 /// Stands for an owner in a slot that is being taken.
 const JOINING: u32 = u32::MAX;

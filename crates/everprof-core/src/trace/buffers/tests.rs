@@ -139,7 +139,9 @@ fn reading_ends_however_fast_its_thread_writes() {
     let buffers = Buffers::create(arena.region(), chunks * CHUNK_WORDS * 8).unwrap();
     let own = Own::new();
     assert!(buffers.join(&own, 1));
-    buffers.append(&own, 0, &free(0));
+    for number in 0..CHUNK_WORDS as u64 / 2 {
+        buffers.append(&own, number, &free(number));
+    }
     let writer = buffers.writers().next().unwrap();
     let most = (chunks as u64 + 1) * CHUNK_WORDS as u64 / 2;
     let mut events = 0;
