@@ -20,13 +20,16 @@
 //! was written to a file gives the same paragraphs as the process itself. Profiles
 //! without these labels, as those of Go's goroutines, give a paragraph a sample.
 
+mod frames;
 mod groups;
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 
+pub use frames::Frames;
 pub use groups::{Group, groups};
 
+use self::frames::{Known, Told};
 use crate::report::nameless;
 use crate::text::{clean, quoted};
 use crate::{LabelValue, LocationId, Profile, Sample};
@@ -99,9 +102,9 @@ pub struct ThreadParagraph {
     /// Keys and values that the program has set.
     pub labels: Vec<(String, String)>,
     /// Innermost first.
-    pub frames: Vec<StackFrame>,
+    pub frames: Frames,
     /// Further stacks of a task that waits in several places at once.
-    pub also: Vec<Vec<StackFrame>>,
+    pub also: Vec<Frames>,
     /// Where it was created, innermost first, as lines of text; may be empty.
     pub created_by: String,
 }
@@ -129,7 +132,7 @@ impl Stacks {
             Some("tasks") => "task",
             _ => "thread",
         };
-        let mut known = vec![None; profile.locations().len()];
+        let mut known = Known::new(profile);
         let mut threads: Vec<ThreadParagraph> = Vec::new();
         let (mut places, mut further) = (HashMap::new(), Vec::new());
         for sample in profile.samples() {
@@ -137,13 +140,12 @@ impl Stacks {
             let task = sample.number_label(TASK_ID_LABEL);
             // A further stack counts for nothing, and has its task's number.
             if let (0, Some(task)) = (count, task) {
-                let paragraph = paragraph(profile, &sample, kind, &mut known);
-                further.push((task, paragraph.frames));
+                further.push((task, known.stack(&sample, is_of_task(&sample)).frames));
             } else if count > 0 {
                 if let Some(task) = task {
                     places.insert(task, threads.len());
                 }
-                threads.push(paragraph(profile, &sample, kind, &mut known));
+                threads.push(paragraph(&sample, kind, &mut known));
             }
         }
         for (task, frames) in further {
@@ -228,14 +230,10 @@ impl fmt::Display for ThreadParagraph {
             write_labels(&self.labels, f)?;
         }
         f.write_str(":\n")?;
-        for frame in &self.frames {
-            frame.fmt(f)?;
-        }
+        self.frames.fmt(f)?;
         for frames in &self.also {
             f.write_str("and in\n")?;
-            for frame in frames {
-                frame.fmt(f)?;
-            }
+            frames.fmt(f)?;
         }
         let mut lines = self.created_by.lines();
         if let Some(first) = lines.next() {
@@ -276,29 +274,22 @@ fn write_labels(labels: &[(String, String)], out: &mut impl Write) -> fmt::Resul
     out.write_char('}')
 }
 
-fn paragraph(
-    profile: &Profile,
-    sample: &Sample<'_>,
-    kind: &str,
-    known: &mut [Option<Vec<StackFrame>>],
-) -> ThreadParagraph {
+fn is_of_task(sample: &Sample<'_>) -> bool {
+    sample.string_label(TASK_STATE_LABEL).is_some()
+}
+
+fn paragraph(sample: &Sample<'_>, kind: &str, known: &mut Known<'_>) -> ThreadParagraph {
     let text = |key| sample.string_label(key).unwrap_or_default().to_owned();
-    let id = sample.number_label(ID_LABEL);
     let labels = sample.labels().filter_map(|label| match label.value {
         LabelValue::String(value) if !is_of_thread(label.key) => {
             Some((label.key.to_owned(), value.to_owned()))
         }
         _ => None,
     });
-    let mut frames = Vec::new();
-    for at in sample.stack() {
-        let here = known[at.index()].get_or_insert_with(|| frames_at(profile, at));
-        frames.extend_from_slice(here);
+    if is_of_task(sample) {
+        return task(sample, labels.collect(), known.stack(sample, true));
     }
-    let is_task = sample.string_label(TASK_STATE_LABEL).is_some();
-    if is_task {
-        return task(sample, labels.collect(), frames);
-    }
+    let id = sample.number_label(ID_LABEL);
     ThreadParagraph {
         // What has a number of the kernel's is a thread, by whatever name it was asked for.
         kind: if id.is_some() { "thread" } else { kind }.to_owned(),
@@ -307,39 +298,29 @@ fn paragraph(
         name: text(NAME_LABEL),
         state: text(STATE_LABEL),
         labels: labels.collect(),
-        frames,
+        frames: known.stack(sample, false).frames,
         also: Vec::new(),
         created_by: text(CREATOR_LABEL),
     }
 }
 
 /// A task, whose stack ends in the one that made it.
-fn task(
-    sample: &Sample<'_>,
-    labels: Vec<(String, String)>,
-    mut frames: Vec<StackFrame>,
-) -> ThreadParagraph {
+fn task(sample: &Sample<'_>, labels: Vec<(String, String)>, told: Told) -> ThreadParagraph {
     let text = |key| sample.string_label(key).unwrap_or_default();
     let number = |key| {
         let number = sample.number_label(key).unwrap_or(0);
         u64::try_from(number).unwrap_or(0)
     };
-    let made = frames
-        .iter()
-        .position(|frame| frame.name == TASK_MADE_FRAME);
-    let maker = made.map_or(Vec::new(), |at| frames.split_off(at));
-    let mut created_by = String::new();
-    if let Some(frame) = maker.get(1) {
-        let mut lines = frame.to_string();
-        if number(TASK_MAKER_LABEL) != 0 {
-            let maker = format!(" in task {}", number(TASK_MAKER_LABEL));
-            lines.insert_str(lines.find('\n').unwrap_or(lines.len()), &maker);
-        }
-        created_by = lines;
+    let mut created_by = String::from(&*told.maker);
+    let maker = number(TASK_MAKER_LABEL);
+    if maker != 0 && !created_by.is_empty() {
+        let maker = format!(" in task {maker}");
+        created_by.insert_str(created_by.find('\n').unwrap_or(created_by.len()), &maker);
     }
     let mut state = text(TASK_STATE_LABEL).to_owned();
-    if number(TASK_PARENT_LABEL) != 0 {
-        let _ = write!(state, ", part of task {}", number(TASK_PARENT_LABEL));
+    let parent = number(TASK_PARENT_LABEL);
+    if parent != 0 {
+        let _ = write!(state, ", part of task {parent}");
     }
     if !text(TASK_LEAK_LABEL).is_empty() {
         let _ = write!(state, ", leak {}", text(TASK_LEAK_LABEL));
@@ -351,7 +332,7 @@ fn task(
         name: text(TASK_LABEL).to_owned(),
         state,
         labels,
-        frames,
+        frames: told.frames,
         also: Vec::new(),
         created_by,
     }
@@ -413,12 +394,13 @@ impl WholeLines<'_> {
 
 impl Write for WholeLines<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.buffer.len() - self.len;
-        if text.len() > room {
+        // A whole stack comes at once, of which some lines may have room.
+        let fits = text.len().min(self.buffer.len() - self.len);
+        self.buffer[self.len..][..fits].copy_from_slice(&text.as_bytes()[..fits]);
+        self.len += fits;
+        if fits < text.len() {
             return Err(fmt::Error);
         }
-        self.buffer[self.len..][..text.len()].copy_from_slice(text.as_bytes());
-        self.len += text.len();
         Ok(())
     }
 }
@@ -527,6 +509,8 @@ thread 9 [no stack: it blocks the signal]:
             };
             assert!(last.starts_with("… ") && text.ends_with('\n'), "{text}");
             assert_eq!(whole, lines[..whole.len()]);
+            let next = lines[whole.len()];
+            assert!(written + next.len() + "\n".len() > len, "{len}: {next}");
         }
     }
 

@@ -27,6 +27,7 @@
 //! from scaling them again: they halve the number, for reasons older than Go, and take a
 //! period of 1 as "everything was recorded".
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io::{BufWriter, Write};
@@ -310,8 +311,11 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// Text that stays on its line.
-pub(crate) fn clean(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+    match text.contains(char::is_control) {
+        true => Cow::Owned(text.replace(char::is_control, "\u{fffd}")),
+        false => Cow::Borrowed(text),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::{StackFrame, Stacks, ThreadParagraph};
+use super::{Frames, Stacks, ThreadParagraph};
 
 /// Threads with equal stacks and equal labels.
 #[derive(Clone, Debug)]
@@ -52,13 +52,13 @@ impl Group<'_> {
 
 /// The threads in groups.
 pub fn groups(stacks: &Stacks) -> Vec<Group<'_>> {
-    type Key<'a> = (&'a str, &'a [StackFrame], &'a [(String, String)]);
+    type Key<'a> = (&'a str, &'a Frames, &'a [(String, String)]);
     let mut numbers: HashMap<Key<'_>, usize> = HashMap::new();
     let mut groups: Vec<Group<'_>> = Vec::new();
     for thread in &stacks.threads {
         let key = (
             thread.kind.as_str(),
-            thread.frames.as_slice(),
+            &thread.frames,
             thread.labels.as_slice(),
         );
         let number = *numbers.entry(key).or_insert_with(|| {

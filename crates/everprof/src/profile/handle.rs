@@ -3,7 +3,7 @@
 //! Context: cold. Invariant: whoever handles profiles asks a `Handle`, and so serves
 //! both alike.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -91,9 +91,9 @@ impl Listing {
         out: &mut impl Write,
     ) -> Result<(), Error> {
         if self.has_paragraphs(debug) {
-            let text = Stacks::of(profile).to_string();
-            return out
-                .write_all(text.as_bytes())
+            let mut out = BufWriter::with_capacity(64 << 10, out);
+            return write!(out, "{}", Stacks::of(profile))
+                .and_then(|()| out.flush())
                 .map_err(|e| Error::io("write", e));
         }
         Ok(text::write_debug1(profile, self.name(), out)?)
