@@ -199,6 +199,9 @@ impl Importer {
                 self.into.set_lines(id, &key.lines);
                 self.into.set_folded(id, key.is_folded);
                 self.locations.insert(key, id);
+                if source.from.is_looked_up(old) {
+                    self.into.set_looked_up(id);
+                }
                 id
             }
         };

@@ -45,6 +45,9 @@ pub const CREATOR_LABEL: &str = "thread_creator";
 
 /// The label that holds a watched task's number.
 pub const TASK_ID_LABEL: &str = "task_id";
+/// The label that joins the stacks of tasks that are one sample and wait in several places at
+/// once: the number of the first of these tasks.
+pub const TASK_GROUP_LABEL: &str = "task_group";
 /// The label that says what a task is: the path of its function.
 pub const TASK_LABEL: &str = "task";
 /// The label that says what a task does: `waiting 3.2 s`, `woken, not yet polled 40 ms`.
@@ -137,8 +140,11 @@ impl Stacks {
         let (mut places, mut further) = (HashMap::new(), Vec::new());
         for sample in profile.samples() {
             let count = sample.values().first().copied().unwrap_or(0);
-            let task = sample.number_label(TASK_ID_LABEL);
-            // A further stack counts for nothing, and has its task's number.
+            let task = sample
+                .number_label(TASK_ID_LABEL)
+                .or_else(|| sample.number_label(TASK_GROUP_LABEL));
+            // A further stack counts for nothing, and has the number of its task or of the
+            // first of its tasks.
             if let (0, Some(task)) = (count, task) {
                 further.push((task, known.stack(&sample, is_of_task(&sample)).frames));
             } else if count > 0 {
@@ -531,7 +537,7 @@ thread 9 [no stack: it blocks the signal]:
         assert_eq!(&buffer[..written], cut.as_bytes());
     }
 
-    /// A task that waits in two places, and two that are not told apart.
+    /// A task that waits in two places, and others that are not told apart, some in two places.
     fn tasks() -> Profile {
         let mut profile = Profile::new(&[("tasks", "count"), ("waited", "nanoseconds")]);
         let mut place = |address, name, file| {
@@ -569,6 +575,13 @@ thread 9 [no stack: it blocks the signal]:
             Label::string(TASK_LEAK_LABEL, "certain"),
         ];
         profile.push_sample(&[left, made], &[2, 5], &labels);
+        let labels = [
+            Label::number(TASK_GROUP_LABEL, 11, ""),
+            Label::string(TASK_LABEL, "app::join"),
+            Label::string(TASK_STATE_LABEL, "waiting"),
+        ];
+        profile.push_sample(&[right, made], &[3, 5], &labels);
+        profile.push_sample(&[left, made], &[0, 0], &labels);
         profile
     }
 
@@ -584,6 +597,11 @@ created by app::main in task 2
 \tsrc/main.rs:3
 
 2 tasks \"app::serve\" [waiting, leak certain]:
+app::left
+
+3 tasks \"app::join\" [waiting]:
+app::right
+and in
 app::left
 ";
         assert_eq!(text, expected);

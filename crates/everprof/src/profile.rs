@@ -6,11 +6,13 @@
 //!
 //! Source: Go's runtime/pprof has `Lookup`, `Profiles` and `WriteTo`.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::time::Duration;
 
 use everprof_profile::{pprof, symbolize};
 
+use crate::assemble::KeptTasks;
 use crate::error::{Error, Kind};
 use crate::start::LeftOut;
 use crate::{block, cpu, heap, mutex, taskblock, tasks, threadcreate, threads};
@@ -34,6 +36,8 @@ mod handle;
 pub struct Profile {
     listing: Listing,
     data: everprof_profile::Profile,
+    /// The tasks in it, where several are one sample: paragraphs tell each.
+    tasks: Option<KeptTasks>,
 }
 
 /// Takes the profile of this name, with the names of its functions; none if
@@ -104,7 +108,10 @@ impl Profile {
         }
         let _left_out = LeftOut::new();
         if self.listing.has_paragraphs(debug.into()) {
-            let mut data = self.data.clone();
+            let mut data = match &self.tasks {
+                Some(tasks) => tasks.each(self.name())?,
+                None => self.data.clone(),
+            };
             // What could not be named stays an address.
             let _ = symbolize::full(&mut data);
             data.trim();
@@ -130,6 +137,7 @@ impl Profile {
         Ok(Self {
             listing: self.listing.clone(),
             data: self.data.delta(&earlier.data)?,
+            tasks: None,
         })
     }
 }
@@ -146,6 +154,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) leaked: bool,
     /// One sample each, where equals would be one together.
     pub(crate) each: bool,
+    /// Where to leave the tasks that were seen, so that each can be told later.
+    pub(crate) keep: Option<&'a RefCell<Option<KeptTasks>>>,
     /// Also the waits of worker threads that have nothing to do.
     pub(crate) idle: bool,
     /// How far names will be taken. Who needs names to tell what a thread does takes
@@ -164,6 +174,7 @@ impl Default for Ask<'_> {
             older_than: None,
             leaked: false,
             each: false,
+            keep: None,
             idle: false,
             names: Names::Table,
             window: None,

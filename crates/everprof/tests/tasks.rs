@@ -322,6 +322,39 @@ fn equal_tasks_are_one_sample_and_each_is_counted() {
 }
 
 #[test]
+fn profile_that_groups_equal_tasks_tells_each_in_paragraphs_as_it_was_when_taken() {
+    let _alone = alone();
+    let both = |one: Kept, other: Kept| async move {
+        let (mut one, mut other) = (Box::pin(reads_the_post(one)), Box::pin(other.wait()));
+        poll_fn(|context| {
+            let left = one.as_mut().poll(context);
+            let right = other.as_mut().poll(context);
+            if left.is_ready() { left } else { right }
+        })
+        .await;
+    };
+    let mut tasks: Vec<_> = (0..7)
+        .map(|_| Task::new(both(Kept::new(), Kept::new()).watched()))
+        .collect();
+    assert!(tasks.iter_mut().all(|task| task.poll().is_pending()));
+    // One ends between the two, when the profile is taken and not yet written.
+    for (name, count) in [("tasks", 7), ("goroutine", 6)] {
+        let profile = everprof::profile::lookup(name).unwrap();
+        let mut grouped = Vec::new();
+        profile.write_text(&mut grouped, 1).unwrap();
+        let grouped = String::from_utf8(grouped).unwrap();
+        assert!(grouped.contains(&format!("\n{count} @")), "{grouped}");
+        tasks.pop();
+        let mut text = Vec::new();
+        profile.write_text(&mut text, 2).unwrap();
+        let text = format!("\n{}", String::from_utf8(text).unwrap());
+        assert_eq!(text.matches("\ntask ").count(), count, "{text}");
+        assert_eq!(text.matches("\nand in\n").count(), count, "{text}");
+        assert_eq!(text.contains("\nthread "), name == "goroutine", "{text}");
+    }
+}
+
+#[test]
 fn leaked_keeps_the_leaked() {
     let _alone = alone();
     let kept = Kept::new();

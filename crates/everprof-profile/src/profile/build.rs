@@ -145,6 +145,7 @@ impl Profile {
             lines_start: 0,
             lines_len: 0,
             is_folded: false,
+            is_looked_up: false,
         });
         LocationId::from_index(self.locations.len() - 1)
     }
@@ -173,6 +174,16 @@ impl Profile {
     /// Says whether several functions share a location's address.
     pub fn set_folded(&mut self, id: LocationId, is_folded: bool) {
         self.locations[id.index()].is_folded = is_folded;
+    }
+
+    /// Whether debug information has nothing more to say of a location: it is much work to
+    /// be told so again.
+    pub(crate) fn is_looked_up(&self, id: LocationId) -> bool {
+        self.locations[id.index()].is_looked_up
+    }
+
+    pub(crate) fn set_looked_up(&mut self, id: LocationId) {
+        self.locations[id.index()].is_looked_up = true;
     }
 
     /// The function of these names and this place, added if it is new.

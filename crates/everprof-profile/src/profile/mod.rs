@@ -103,6 +103,8 @@ struct LocationRecord {
     lines_start: u32,
     lines_len: u32,
     is_folded: bool,
+    /// All that debug information says of it is known.
+    is_looked_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

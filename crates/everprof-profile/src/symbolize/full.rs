@@ -28,6 +28,8 @@ pub(super) fn run(profile: &mut Profile, binaries: &Binaries) -> Outcome {
     for (id, location) in profile.locations() {
         if let Some(mapping) = location.mapping
             && location.lines.iter().all(|line| line.line == 0)
+            // Other files may say more than those that were asked.
+            && !(binaries.is_empty() && profile.is_looked_up(id))
         {
             bare[mapping.index()].push(id);
         }
@@ -42,6 +44,9 @@ pub(super) fn run(profile: &mut Profile, binaries: &Binaries) -> Outcome {
         };
         let mapped = mapped?;
         let resolved = resolve(profile, &symbolizer, &mapped, wanted);
+        if resolved.is_ok() {
+            wanted.iter().for_each(|&id| profile.set_looked_up(id));
+        }
         // What it does not know the symbol table may, as it takes symbols without a type.
         let left: Vec<_> = unnamed
             .iter()

@@ -5,7 +5,8 @@
 //! A sample's stack is the await stack, then a frame `everprof::spawn::task`, then the stack
 //! that made the task. Unless each task is asked for, tasks are one sample that wait at the
 //! same places, were made at the same, do the same and bear the same labels. A task that
-//! waits in several places has further samples, which count for nothing, with its number.
+//! waits in several places has further samples, which count for nothing, with its number, or
+//! where there are others like it with the number of the first of them as that of the group.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -18,8 +19,8 @@ use everprof_core::tasks::{self, Kind, Look, Seen, Stack, State, Wakers};
 use everprof_core::{global, labels, modules};
 use everprof_profile::report::units;
 use everprof_profile::stacks::{
-    TASK_ID_LABEL, TASK_LABEL, TASK_LEAK_LABEL, TASK_MAKER_LABEL, TASK_PARENT_LABEL,
-    TASK_STATE_LABEL,
+    TASK_GROUP_LABEL, TASK_ID_LABEL, TASK_LABEL, TASK_LEAK_LABEL, TASK_MAKER_LABEL,
+    TASK_PARENT_LABEL, TASK_STATE_LABEL,
 };
 use everprof_profile::{Filter, Label, LocationId, Profile, is_own_frame};
 
@@ -50,8 +51,42 @@ pub(crate) fn tasks(kind: &str, ask: &Ask<'_>) -> Profile {
         look.tasks.retain(may_be_leaked);
     }
     let mut profile = assemble(kind, &look, ask);
-    profile.add_comment(&seen_of_all(watched, lost));
+    let comment = seen_of_all(watched, lost);
+    profile.add_comment(&comment);
+    if let Some(kept) = ask.keep {
+        kept.replace(Some(KeptTasks {
+            look,
+            comment,
+            threads: None,
+        }));
+    }
     profile
+}
+
+/// The tasks of a profile that does not tell each by itself, for whoever does later.
+#[derive(Debug)]
+pub(crate) struct KeptTasks {
+    look: Look,
+    comment: String,
+    /// Those beside them in the profile `goroutine`.
+    pub(super) threads: Option<Profile>,
+}
+
+impl KeptTasks {
+    /// A sample each, with lines.
+    pub(crate) fn each(&self, kind: &str) -> Result<Profile, everprof_profile::Error> {
+        let ask = Ask {
+            each: true,
+            names: crate::profile::Names::Full,
+            ..Ask::default()
+        };
+        let mut tasks = assemble(kind, &self.look, &ask);
+        tasks.add_comment(&self.comment);
+        match &self.threads {
+            Some(threads) => Profile::merge(&[&tasks, threads]),
+            None => Ok(tasks),
+        }
+    }
 }
 
 /// How many are watched, of how many, as far as that is known.
@@ -253,11 +288,7 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
             kind: task.kind,
             state: state_word(task, yields),
             leak: leak_word(task),
-            id: if ask.each || task.leaves().len() > 1 {
-                task.id
-            } else {
-                0
-            },
+            id: if ask.each { task.id } else { 0 },
         };
         let known = *numbers.entry(group).or_insert_with(|| {
             groups.push((group, at, 0, 0));
@@ -304,7 +335,6 @@ fn are_alike(one: &Seen, other: &Seen) -> bool {
     };
     is_in_one_state
         && stand_alike(one, other)
-        && one.leaves().len() < 2
         && one.labels == other.labels
         && one.leak == other.leak
         && std::ptr::eq(one.kind, other.kind)
@@ -341,13 +371,14 @@ impl Assembly<'_> {
             })
             .unwrap_or_default();
         let marker = places.of_return(profile, TASK_MADE);
-        let text = if group.id != 0 && count == 1 {
+        let parts = group.leaves.len().max(1);
+        let is_told_apart = group.id != 0 || (parts > 1 && count == 1);
+        let text = if is_told_apart {
             state_text(task, group.state, self.look.now_nanos)
         } else {
             group.state.to_owned()
         };
         let name = self.names.of(task.kind);
-        let parts = group.leaves.len().max(1);
         for part in 0..parts {
             let mut stack: Vec<LocationId> = group
                 .leaves
@@ -361,8 +392,11 @@ impl Assembly<'_> {
                 Label::string(TASK_LABEL, name),
                 Label::string(TASK_STATE_LABEL, &text),
             ];
-            if group.id != 0 {
-                labels.push(Label::number(TASK_ID_LABEL, as_value(group.id), ""));
+            if parts > 1 && !is_told_apart {
+                labels.push(Label::number(TASK_GROUP_LABEL, as_value(task.id), ""));
+            }
+            if is_told_apart {
+                labels.push(Label::number(TASK_ID_LABEL, as_value(task.id), ""));
                 if task.parent != 0 {
                     labels.push(Label::number(TASK_PARENT_LABEL, as_value(task.parent), ""));
                 }

@@ -64,7 +64,13 @@ pub(crate) fn goroutine(ask: &Ask<'_>) -> Result<Profile, Error> {
         return Ok(threads);
     }
     let tasks = super::tasks("goroutine", ask);
-    Ok(Profile::merge(&[&tasks, &threads])?)
+    let both = Profile::merge(&[&tasks, &threads])?;
+    if let Some(kept) = ask.keep
+        && let Some(kept) = &mut *kept.borrow_mut()
+    {
+        kept.threads = Some(threads);
+    }
+    Ok(both)
 }
 
 /// How many there are. No dump, since that costs something a thread.
@@ -121,9 +127,13 @@ fn assemble(
     }
     let now_nanos = everprof_core::waits::now_nanos();
     let sets = LabelSets::of_this_process();
+    let mut kinds = Kinds {
+        named: &named,
+        known: HashMap::new(),
+    };
     for (thread, stack) in dump.iter().zip(&stacks) {
         let wait = waits.get(&thread.id);
-        let mut state = state(&named, &thread, stack, wait, now_nanos);
+        let mut state = state(&mut kinds, &thread, stack, wait, now_nanos);
         if let Some(holder) = findings.holders.get(&thread.id) {
             match holder {
                 Some(holder) => state.push_str(&format!(", held by thread {holder}")),
@@ -181,11 +191,25 @@ fn is_of_creation(name: &str) -> bool {
         || matches!(name, "pthread_create" | "")
 }
 
+/// What is waited for on the stacks met so far: thousands of threads stand in few places, and
+/// it takes the names of all functions there to tell.
+struct Kinds<'n> {
+    named: &'n Named<'n>,
+    known: HashMap<(&'n [LocationId], WaitKind), WaitKind>,
+}
+
+impl<'n> Kinds<'n> {
+    fn of(&mut self, stack: &'n [LocationId], known: WaitKind) -> WaitKind {
+        let kind = || self.named.kind(stack, known);
+        *self.known.entry((stack, known)).or_insert_with(kind)
+    }
+}
+
 /// `running`, `sleep`, `mutex 0x7f2a10, 3.2 s`, or why there is no stack.
-fn state(
-    named: &Named<'_>,
+fn state<'n>(
+    kinds: &mut Kinds<'n>,
     thread: &Thread<'_>,
-    stack: &[LocationId],
+    stack: &'n [LocationId],
     wait: Option<&RecordedWait>,
     now_nanos: u64,
 ) -> String {
@@ -193,11 +217,11 @@ fn state(
         (Source::Missing(why), _) => return why.reason().to_owned(),
         // The one that asks is in a call of ours, which is nothing to tell.
         (Source::Itself, _) | (_, State::Running) => return "running".to_owned(),
-        (Source::Recorded(wait), _) => (waiting_for(named, stack, wait.operation), Some(wait)),
+        (Source::Recorded(wait), _) => (waiting_for(kinds, stack, wait.operation), Some(wait)),
         (_, State::InCall { number, .. }) => {
             let call = Call::of(number);
             let wait = wait.filter(|wait| call.is_of(wait.operation));
-            (in_call(named, stack, call, number), wait.copied())
+            (in_call(kinds, stack, call, number), wait.copied())
         }
         (_, State::InFault) => return "page fault".to_owned(),
         _ => return String::new(),
@@ -214,16 +238,16 @@ fn state(
 }
 
 /// What a thread waits for that is in a recorded operation.
-fn waiting_for(named: &Named<'_>, stack: &[LocationId], operation: Operation) -> String {
-    match named.kind(stack, known(Some(operation))) {
+fn waiting_for<'n>(kinds: &mut Kinds<'n>, stack: &'n [LocationId], operation: Operation) -> String {
+    match kinds.of(stack, known(Some(operation))) {
         WaitKind::Other => "futex".to_owned(),
         kind => kind.name().to_owned(),
     }
 }
 
 /// What a thread waits for that sleeps in a system call.
-fn in_call(named: &Named<'_>, stack: &[LocationId], call: Call, number: u32) -> String {
-    match (named.kind(stack, call.known()), call) {
+fn in_call<'n>(kinds: &mut Kinds<'n>, stack: &'n [LocationId], call: Call, number: u32) -> String {
+    match (kinds.of(stack, call.known()), call) {
         (WaitKind::Other, Call::Futex) => "futex".to_owned(),
         (WaitKind::Other, Call::Unknown) => format!("system call {number}"),
         (kind, _) => kind.name().to_owned(),

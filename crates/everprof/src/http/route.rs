@@ -264,6 +264,7 @@ impl Plan {
                 idle: self.idle,
                 leaked: self.leaked,
                 each: self.handle.has_paragraphs(self.debug),
+                keep: None,
                 names: self.names,
                 window,
                 wait: &wait,

@@ -3,6 +3,7 @@
 //! Context: cold. Invariant: whoever handles profiles asks a `Handle`, and so serves
 //! both alike.
 
+use std::cell::RefCell;
 use std::io::{BufWriter, Write};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -104,6 +105,7 @@ impl Listing {
         Profile {
             listing: self,
             data: assemble::finish(data, Names::Table, &[]),
+            tasks: None,
         }
     }
 }
@@ -145,11 +147,15 @@ impl Handle {
             return None;
         }
         // It may be written as paragraphs.
+        let kept = RefCell::new(None);
         let taken = self.take(&Ask {
-            each: self.has_paragraphs(2),
+            keep: self.has_paragraphs(2).then_some(&kept),
             ..Ask::default()
         });
-        Some(taken.map(|data| self.listing.finished(data)))
+        Some(taken.map(|data| Profile {
+            tasks: kept.into_inner(),
+            ..self.listing.finished(data)
+        }))
     }
 }
 
