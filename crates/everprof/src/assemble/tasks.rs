@@ -234,11 +234,12 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
     let modules = Modules::of_this_process();
     let mut named = Named::new(types, &modules, ask.names);
     let mut stacks: HashMap<u32, Vec<LocationId>> = HashMap::new();
-    let mut last: Option<&Seen> = None;
+    let mut recent = Recent::default();
     for task in &look.tasks {
-        if last
-            .replace(task)
-            .is_some_and(|last| stand_alike(last, task))
+        if recent
+            .of(task)
+            .replace((task, 0))
+            .is_some_and(|(like, _)| stand_alike(like, task))
         {
             continue;
         }
@@ -262,10 +263,9 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
     let mut groups: Vec<(Group<'_>, usize, i64, u64)> = Vec::new();
     let mut numbers: HashMap<Group<'_>, usize> = HashMap::new();
     let mut yields: HashMap<u32, bool> = HashMap::new();
-    let mut last: Option<(&Seen, usize)> = None;
+    let mut recent = Recent::default();
     for (at, task) in look.tasks.iter().enumerate() {
-        // Those that were made in a loop follow one another, and are not looked up.
-        if let Some((like, known)) = last
+        if let Some((like, known)) = *recent.of(task)
             && !ask.each
             && are_alike(like, task)
             && let Some((.., count, waited_nanos)) = groups.get_mut(known)
@@ -294,7 +294,7 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
             groups.push((group, at, 0, 0));
             groups.len() - 1
         });
-        last = Some((task, known));
+        *recent.of(task) = Some((task, known));
         let (_, _, count, waited_nanos) = &mut groups[known];
         *count += 1;
         *waited_nanos += waited(task, look.now_nanos).as_nanos() as u64;
@@ -320,6 +320,27 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
         profile.push_sample(&[lost], &values[..types.len()], &[]);
     }
     assembly.profile.filter(&Filter::new())
+}
+
+/// Tasks met last, with the numbers of their groups: most of 100,000 tasks are like one of a
+/// few, and two are compared sooner than a group is looked up.
+struct Recent<'l>([Option<(&'l Seen, usize)>; RECENT]);
+
+const RECENT: usize = 64;
+
+impl Default for Recent<'_> {
+    fn default() -> Self {
+        Self([None; RECENT])
+    }
+}
+
+impl<'l> Recent<'l> {
+    /// Where a task is that stands like this one, or one that has its place.
+    fn of(&mut self, task: &Seen) -> &mut Option<(&'l Seen, usize)> {
+        let leaf = task.leaves().first().copied().unwrap_or(0);
+        let mixed = (leaf ^ task.made_by.rotate_left(16)).wrapping_mul(0x9e37_79b1);
+        &mut self.0[mixed as usize >> (u32::BITS - RECENT.ilog2())]
+    }
 }
 
 /// Whether two tasks wait in the same places and were made in the same.
