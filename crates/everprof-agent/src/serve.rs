@@ -6,7 +6,9 @@
 //! program's runs on a thread that the program does not know.
 
 use std::fs::File;
+use std::io;
 use std::mem::forget;
+use std::os::unix::process::parent_id;
 use std::path::Path;
 
 use everprof::trace;
@@ -41,11 +43,9 @@ pub(crate) fn begin() {
     global::exclude_this_thread(false);
 }
 
-/// Writes a trace for as long as the process lives. The file is the program's own; a process
-/// that it starts, and that finds the file there, writes one beside it.
+/// Writes a trace for as long as the process lives.
 fn trace(run: &Run, path: &Path) {
-    let begun = File::create_new(path)
-        .or_else(|_| File::create(trace::beside(path)))
+    let begun = trace_file(run, path)
         .map_err(|error| error.to_string())
         .and_then(|file| {
             let options = trace::Options::new().format(trace::Format::of(path));
@@ -58,6 +58,23 @@ fn trace(run: &Run, path: &Path) {
             "--trace {}: {error}; the program runs on without",
             path.display()
         )),
+    }
+}
+
+/// `path` is the program's own; a process that it starts has a file beside it.
+///
+/// The program is what the command line started, and what that replaces itself by: its number
+/// and its parent stay. What an earlier image wrote is cut, as its profile is.
+fn trace_file(run: &Run, path: &Path) -> io::Result<File> {
+    // A pipe or a device takes what comes, and has nothing beside it.
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        return File::options().write(true).open(path);
+    }
+    // Without `children` no other process has the library awake.
+    if !run.children || parent_id() == run.runner {
+        File::create(path)
+    } else {
+        File::create(trace::beside(path))
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) memory_limit: usize,
     /// Whether processes that the program starts are profiled too.
     pub(crate) children: bool,
+    /// The command line's process id. 0 is nobody's.
+    pub(crate) runner: u32,
     /// Name of the command line's socket, in the abstract namespace.
     pub(crate) socket: &'a [u8],
     /// The library's own path, as it stands in `LD_PRELOAD`.
@@ -61,6 +63,7 @@ impl<'a> Settings<'a> {
             depth: 0,
             memory_limit: 0,
             children: false,
+            runner: 0,
             socket: b"",
             library: b"",
             dump: 0,
@@ -92,6 +95,7 @@ impl<'a> Settings<'a> {
                 b"depth" => settings.depth = usize::try_from(number(value)?).ok()?,
                 b"limit" => settings.memory_limit = usize::try_from(number(value)?).ok()?,
                 b"children" => settings.children = number(value)? != 0,
+                b"runner" => settings.runner = u32::try_from(number(value)?).ok()?,
                 b"socket" => settings.socket = value,
                 b"library" => settings.library = value,
                 b"dump" => settings.dump = i32::try_from(number(value)?).ok()?,
@@ -117,7 +121,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::multiple_unsafe_ops_per_block)]
     use super::*;
 
-    const LINE: &[u8] = b"heap=1;block=2;mutex=3;fraction=4;sleep=1;io=0;depth=128;limit=4096;children=1;socket=everprof-7;\
+    const LINE: &[u8] = b"heap=1;block=2;mutex=3;fraction=4;sleep=1;io=0;depth=128;limit=4096;children=1;runner=7;socket=everprof-7;\
 library=/proc/7/fd/3;dump=12;dump_directory=/tmp/a=b;trace=/tmp/t;http=unix:/tmp/a;b=c";
 
     #[test]
@@ -134,6 +138,7 @@ library=/proc/7/fd/3;dump=12;dump_directory=/tmp/a=b;trace=/tmp/t;http=unix:/tmp
             depth: 128,
             memory_limit: 4096,
             children: true,
+            runner: 7,
             socket: b"everprof-7",
             library: b"/proc/7/fd/3",
             dump: 12,

@@ -51,7 +51,9 @@ pub(crate) struct Run {
     pub(crate) http: Option<String>,
     pub(crate) dump: Option<Dump>,
     pub(crate) trace: Option<PathBuf>,
-    children: bool,
+    pub(crate) children: bool,
+    /// Process id of the command line.
+    pub(crate) runner: u32,
     memory_limit: usize,
     traces: Traces,
 }
@@ -130,6 +132,7 @@ unsafe fn begin(environment: *mut *mut c_char) -> Option<()> {
             .trace
             .map(|path| PathBuf::from(OsStr::from_bytes(path))),
         children: settings.children,
+        runner: settings.runner,
         memory_limit: settings.memory_limit,
         traces: Traces {
             line: line.into(),

@@ -223,8 +223,8 @@ fn run(args: RunArgs) -> Result<ExitCode, Error> {
     end(status?, saved)
 }
 
-/// Where the trace is to be, for a program that may stand elsewhere. Nothing is there then: the
-/// first process that finds it so is the one whose trace it is.
+/// Where the trace is to be, for a program that may stand elsewhere. Nothing is there then, so
+/// that no older trace is taken for one of a program that could not write its own.
 fn trace_file(told: Option<&Path>) -> Result<Option<PathBuf>, Error> {
     let Some(told) = told else {
         return Ok(None);
@@ -297,10 +297,12 @@ fn settings(
     let sleep = u8::from(args.sleep || told.sleep == Some(true));
     let io = u8::from(args.io || told.io == Some(true));
     let children = u8::from(whose != Whose::Program);
+    let runner = std::process::id();
     let library = library.path();
     let mut line = format!(
         "heap={heap};block={block};mutex={mutex};fraction={fraction};sleep={sleep};io={io};\
-         depth={depth};limit={limit};children={children};socket={socket};library={library}"
+         depth={depth};limit={limit};children={children};runner={runner};socket={socket};\
+         library={library}"
     );
     if let Some(dump) = &told.dump {
         line.push_str(&format!(";dump={}", dump.signal));
@@ -409,7 +411,7 @@ mod tests {
         let library = Library::unpack().unwrap();
         let line = |args: &[&str], told: &str| {
             let told = Config::parse(OsStr::new(told), &mut |complaint| panic!("{complaint}"));
-            let line = settings(&parsed(args).unwrap(), &told, Whose::Program, "s", &library);
+            let line = settings(&parsed(args).unwrap(), &told, None, Whose::Program, "s", &library);
             let line = line.into_string().unwrap();
             let end = line.find(";depth").unwrap();
             line[..end].to_owned()

@@ -77,3 +77,68 @@ fn a_trace_that_cannot_be_written_is_told_before_the_program_starts() {
         "{told}"
     );
 }
+
+#[test]
+fn a_program_that_replaces_itself_has_the_last_ones_trace_in_the_file() {
+    for further in [&[][..], &["--children"]] {
+        let room = room();
+        let (profiles, trace) = (room.path().join("out"), room.path().join("events"));
+        let options = [&["-q", "--trace", trace.to_str().unwrap()], further].concat();
+        let output = run(&profiles, &options)
+            .args(["sh", "-c", "exec env echo replaced"])
+            .output()
+            .unwrap();
+        assert_eq!(success(output).0, "replaced\n");
+        let mut reader = Reader::new(File::open(&trace).unwrap()).unwrap();
+        while reader.next_event().is_some() {}
+        let ending = reader.ending();
+        assert!(ending.to_string().starts_with("whole"), "{ending}");
+        let main = &reader.tables().threads()[0];
+        assert_eq!(main.name, "echo", "{further:?}");
+        let mut names = fs::read_dir(room.path()).unwrap();
+        let beside = names.find(|name| {
+            let name = name.as_ref().unwrap().file_name();
+            name.to_string_lossy().starts_with("events.")
+        });
+        assert!(beside.is_none(), "{further:?}: {beside:?}");
+    }
+}
+
+#[test]
+fn a_process_that_the_program_starts_has_a_trace_beside_it() {
+    let room = room();
+    let (profiles, trace) = (room.path().join("out"), room.path().join("events"));
+    let options = ["-q", "--children", "--trace", trace.to_str().unwrap()];
+    let output = run(&profiles, &options)
+        .args(["sh", "-c", "env true; echo $$"])
+        .output()
+        .unwrap();
+    success(output);
+    let mut mains = Vec::new();
+    for entry in fs::read_dir(room.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name == "events" || name.starts_with("events.") {
+            let mut reader = Reader::new(File::open(&path).unwrap()).unwrap();
+            while reader.next_event().is_some() {}
+            mains.push((name != "events", reader.tables().threads()[0].name.clone()));
+        }
+    }
+    mains.sort();
+    assert_eq!(mains, [(false, "sh".into()), (true, "true".into())]);
+}
+
+#[test]
+fn what_is_no_file_is_written_to_itself() {
+    let room = room();
+    let output = run(&room.path().join("out"), &["-q", "--trace", "/dev/full"])
+        .arg("true")
+        .output()
+        .unwrap();
+    let (_, told) = success(output);
+    assert!(told.contains("No space left on device"), "{told}");
+    let stem = "full.";
+    let mut devices = fs::read_dir("/dev").unwrap();
+    let beside = devices.any(|it| it.unwrap().file_name().to_string_lossy().starts_with(stem));
+    assert!(!beside);
+}
