@@ -31,12 +31,15 @@
 //! `block.pb.gz` and the others, and `threads.txt`; it appears when it is whole. A handler
 //! that the program installs for the signal later takes its place.
 //!
-//! They are read once. Where the program's allocator is an
-//! [`Alloc`](crate::Alloc) that is before `main`, among the program's
-//! constructors: the first allocation of `main` is counted by them already. With
-//! `http=` the endpoint's thread starts then too, and with `dump=` one that writes, so a
-//! program that must have one thread at its start (to `unshare`, say) should rather call
-//! [`serve`](crate::serve). Other programs read them when they first call that.
+//! They are read once, before `main`, among the program's constructors (feature
+//! `environment`): the first allocation of `main` is counted by them already, the first wait is
+//! recorded by them. Three do more than set something:
+//!
+//! - `http` and `dump` start a thread each, then, where the program's allocator is an
+//!   [`Alloc`](crate::Alloc); a program that must have one thread at its start (to `unshare`,
+//!   say) should rather call [`serve`](crate::serve). Programs with another allocator heed both
+//!   when they first call that, and never if they do not.
+//! - `trace` needs an [`Alloc`](crate::Alloc). Where there is none, one line on stderr says so.
 //!
 //! ```text
 //! EVERPROF=heap=64KiB,http=127.0.0.1:6060 ./service
@@ -126,8 +129,8 @@ pub enum Http {
     On(String),
 }
 
-/// What `EVERPROF` told when the program first asked: before `main` in a program
-/// that has an [`Alloc`](crate::Alloc), else when it serves or sets something.
+/// What `EVERPROF` told when this was first called: before `main`, or without the feature
+/// `environment` when the program first serves or sets something.
 pub(crate) fn told() -> &'static Config {
     static TOLD: OnceLock<Config> = OnceLock::new();
     TOLD.get_or_init(|| match std::env::var_os(VARIABLE) {

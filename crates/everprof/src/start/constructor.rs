@@ -3,7 +3,8 @@
 //! It stands in `.init_array`, and is called when the program's own objects are
 //! in place, before `main` and hence before any thread of the program. What it
 //! reads in `EVERPROF` counts from the first allocation of `main` on; what
-//! constructors before it allocated was counted by the default period.
+//! constructors before it allocated was counted by the default period. Waits and tasks are
+//! recorded whatever the allocator is, and so their settings count in every program.
 //!
 //! Context: cold. Invariant: what this thread allocates in here is not the
 //! program's and is left out of the profile.
@@ -30,36 +31,48 @@ static CONSTRUCTOR: extern "C" fn() = on_start;
 /// `extern "C"`: a panic in here ends the process instead of unwinding into the
 /// loader; nothing in here is expected to panic.
 ///
-/// Does nothing but choose a clock unless the program's allocator is an [`Alloc`](crate::Alloc):
-/// elsewhere there is nothing to be early for, and a program that only reads
-/// recordings must not open doors.
+/// What the recorders keep, and of what, is set in every program. Doors (the endpoint, a
+/// signal's handler) open, and files are written, only where the allocator is an
+/// [`Alloc`](crate::Alloc): a program that only reads recordings links everprof, too, and often
+/// starts with the variable that is meant for another one.
 extern "C" fn on_start() {
     // When it ends, so does the gap that a constructor before this one may have
     // begun.
     let _left_out = LeftOut::new();
-    // Waits are recorded whatever the allocator is.
     clock::begin();
-    if allocations_are_counted() {
-        let told = config::told();
-        if let Some(limit) = told.memory_limit_bytes {
-            // It was told in time unless a constructor before this one made a sample.
-            global::store().set_memory_limit(usize::try_from(limit).unwrap_or(usize::MAX));
-        }
-        if let Some(depth) = told.depth {
-            everprof_core::stack::set_depth_limit(depth);
-        }
-        if let Some(period) = told.heap_period_bytes {
-            global::heap().set_period(period);
-        }
-        waits::heed(told);
-        taskblock::heed(told);
-        tasks::heed(told);
+    // Before a period is set: that may change the countdown, too.
+    let is_counting = allocations_are_counted();
+    let told = config::told();
+    set_what_is_told(told);
+    if is_counting {
         global::on_start();
         http::told_server();
         dump::heed();
         // Last: what is above allocates on this thread and on those that it starts.
         trace_what_is_told(told);
+    } else if told.trace.is_some() {
+        complain(format!(
+            "{VARIABLE}: `trace`: this program's allocator is no everprof::Alloc, and only that \
+             can be traced; going on without"
+        ));
     }
+}
+
+/// Settings alone: nothing here starts a thread or opens a file.
+fn set_what_is_told(told: &Config) {
+    if let Some(limit) = told.memory_limit_bytes {
+        // It was told in time unless a constructor before this one made a sample.
+        global::store().set_memory_limit(usize::try_from(limit).unwrap_or(usize::MAX));
+    }
+    if let Some(depth) = told.depth {
+        everprof_core::stack::set_depth_limit(depth);
+    }
+    if let Some(period) = told.heap_period_bytes {
+        global::heap().set_period(period);
+    }
+    waits::heed(told);
+    taskblock::heed(told);
+    tasks::heed(told);
 }
 
 /// Begins the trace that was told of, for as long as the process lives.
