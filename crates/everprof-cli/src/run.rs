@@ -411,7 +411,14 @@ mod tests {
         let library = Library::unpack().unwrap();
         let line = |args: &[&str], told: &str| {
             let told = Config::parse(OsStr::new(told), &mut |complaint| panic!("{complaint}"));
-            let line = settings(&parsed(args).unwrap(), &told, None, Whose::Program, "s", &library);
+            let line = settings(
+                &parsed(args).unwrap(),
+                &told,
+                None,
+                Whose::Program,
+                "s",
+                &library,
+            );
             let line = line.into_string().unwrap();
             let end = line.find(";depth").unwrap();
             line[..end].to_owned()
