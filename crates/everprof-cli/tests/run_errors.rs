@@ -254,3 +254,15 @@ fn the_variable_counts_where_no_option_is_given() {
         "{err}"
     );
 }
+
+#[test]
+fn a_misspelt_option_is_not_only_called_a_program() {
+    let room = room();
+    let output = run(&room.path().join("out"), &["--bogus"])
+        .arg("true")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(127), "{told}");
+    assert!(told.contains("`--bogus`: no such program, and `everprof run` has no such option"));
+}

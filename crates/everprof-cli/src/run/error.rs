@@ -32,7 +32,16 @@ impl Error {
     }
 
     pub(crate) fn not_found(name: &OsStr) -> Self {
-        Self::new(127, format!("`{}`: no such program", name.display()))
+        // The first word that is no option of ours is the program.
+        let option = if name.as_encoded_bytes().starts_with(b"-") {
+            ", and `everprof run` has no such option; see everprof run --help"
+        } else {
+            ""
+        };
+        Self::new(
+            127,
+            format!("`{}`: no such program{option}", name.display()),
+        )
     }
 
     pub(crate) fn no_interpreter(script: &Path, interpreter: &Path) -> Self {
