@@ -365,8 +365,10 @@ fn no_frame_of_ours_is_beneath_a_thread() {
 #[test]
 fn everprofs_own_threads_are_in_no_row_and_raw_clones_in_that_of_unknown_ones() {
     let unknown = || threads_of("everprof::spawn::unknown")[1];
+    // Another test's thread that gets no processor as it begins is unknown until it does.
+    let comes_to = |count| (0..1000).any(|_| unknown() == count);
     let server = everprof::serve("127.0.0.1:0").unwrap();
-    assert_eq!(unknown(), 0);
+    assert!(comes_to(0));
     drop(server);
 
     static STOP: AtomicBool = AtomicBool::new(false);
@@ -394,11 +396,11 @@ fn everprofs_own_threads_are_in_no_row_and_raw_clones_in_that_of_unknown_ones() 
     while RUNS.load(Ordering::Acquire) == 0 {
         thread::yield_now();
     }
-    assert_eq!(unknown(), 1);
+    assert!(comes_to(1));
     assert_eq!(threads_of("everprof::spawn::main"), [1, 1]);
     STOP.store(true, Ordering::Release);
     await_gone(tid.cast_unsigned());
-    assert_eq!(unknown(), 0);
+    assert!(comes_to(0));
     drop(stack);
 }
 
