@@ -205,17 +205,28 @@ mod coroutine {
         }
     }
 
+    /// Taken away by its protection: what is unmapped may be another test's stack at once.
     #[test]
-    fn what_was_a_coroutines_stack_is_not_read_once_unmapped() {
+    fn what_was_a_coroutines_stack_is_not_read_once_it_is_taken_away() {
+        const KEPT: usize = 16 << 10;
         let memory = ThreadMemory::new();
         let walk = |registers: &Registers| capture(registers, &memory, &mut [0; 128], &(0..0));
         let large = Mapping::new(0, 256 << 10);
         let place = large.start as usize;
         on_stack(&large, || recurse(40, &mut || walk(&Registers::here())));
-        // Before the large one goes, so as not to come to stand in its place.
         let nothing_there = Mapping::new(0, 4096);
-        drop(large);
-        let small = Mapping::new(place, 16 << 10);
+        // SAFETY: our own pages; the coroutine that ran there has ended.
+        unsafe {
+            libc::mprotect(
+                large.start.wrapping_byte_add(KEPT),
+                large.bytes - KEPT,
+                libc::PROT_NONE,
+            )
+        };
+        let small = mem::ManuallyDrop::new(Mapping {
+            start: large.start,
+            bytes: KEPT,
+        });
         let captured = on_stack(&small, || {
             let mut registers = Registers::here();
             // Code that no table covers, so that the frame pointer is asked.
