@@ -85,8 +85,9 @@ pub(crate) fn take(
     wait: &dyn Fn(Duration) -> bool,
 ) -> Result<assemble::Assembled, Error> {
     let _own = OwnThread::register();
-    let began = Instant::now();
     let mut session = global::start_cpu(hz).map_err(|e| refused(hz, e))?;
+    // What came before, a timer for each thread, is not of the time that was asked for.
+    let began = Instant::now();
     while let Some(left) = duration.checked_sub(began.elapsed()) {
         if left.is_zero() || !wait(left.min(COVER_EVERY)) {
             break;
