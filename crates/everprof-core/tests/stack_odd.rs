@@ -215,14 +215,10 @@ mod coroutine {
         let place = large.start as usize;
         on_stack(&large, || recurse(40, &mut || walk(&Registers::here())));
         let nothing_there = Mapping::new(0, 4096);
+        let taken = large.start.wrapping_byte_add(KEPT);
         // SAFETY: our own pages; the coroutine that ran there has ended.
-        unsafe {
-            libc::mprotect(
-                large.start.wrapping_byte_add(KEPT),
-                large.bytes - KEPT,
-                libc::PROT_NONE,
-            )
-        };
+        let status = unsafe { libc::mprotect(taken, large.bytes - KEPT, libc::PROT_NONE) };
+        assert_eq!(status, 0);
         let small = mem::ManuallyDrop::new(Mapping {
             start: large.start,
             bytes: KEPT,

