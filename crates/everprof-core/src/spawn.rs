@@ -117,7 +117,7 @@ impl<'s> Recorder<'s> {
     ) -> Option<Created<'s>> {
         let parts = self.store.region_or_make().and_then(Parts::open)?;
         let bucket = if local.excluded.get() {
-            // Everprof's own, to be in no profile.
+            // Everprof's own, to be in no profile, and so is what it does.
             None
         } else {
             let labels = labels::in_force(self.store, local);
@@ -145,7 +145,7 @@ impl<'s> Recorder<'s> {
     }
 
     /// This thread begins, with the record that its creator had: now its labels are
-    /// its creator's. False: that is no record of this store.
+    /// its creator's, and one of everprof's is left out. False: that is no record of this store.
     pub fn start(self, local: &Local, record: *const u8) -> bool {
         let parts = self.store.own_region().and_then(Parts::open);
         let made = self.store.generation().made();
@@ -154,13 +154,17 @@ impl<'s> Recorder<'s> {
             let labels_at = std::ptr::from_ref(&local.labels).addr() as u64;
             parts.and_then(|parts| parts.pool.start(record, tid, labels_at))
         };
-        let Some((entry, labels)) = started else {
+        let Some(begun) = started else {
             return false;
         };
-        local.labels.set(labels);
+        local.labels.set(begun.labels);
+        if begun.is_own {
+            // From the first moment on: the C library and std allocate before the body.
+            local.excluded.set(true);
+        }
         local.thread.set(Own {
-            at: entry.at.raw(),
-            tag: entry.tag,
+            at: begun.entry.at.raw(),
+            tag: begun.entry.tag,
             made,
         });
         true

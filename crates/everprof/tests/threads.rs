@@ -366,6 +366,7 @@ fn labels_of_threads_that_are_born_and_die_are_their_creators() {
     });
 }
 
+#[cfg(feature = "interpose")]
 #[inline(never)]
 fn works_for_one(turns: u32) {
     (0..turns).for_each(|turn| _ = std::hint::black_box(turn));
@@ -373,6 +374,7 @@ fn works_for_one(turns: u32) {
     std::hint::black_box(1);
 }
 
+#[cfg(feature = "interpose")]
 #[inline(never)]
 fn works_for_other(turns: u32) {
     (0..turns).for_each(|turn| _ = std::hint::black_box(turn));

@@ -125,6 +125,17 @@ pub struct Birth {
     pub argument: usize,
 }
 
+/// What a thread is told by its creator's record.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    /// The thread's record.
+    pub entry: Entry,
+    /// Its creator's labels.
+    pub labels: Labels,
+    /// Whether it is everprof's own: no bucket has it.
+    pub is_own: bool,
+}
+
 /// What is known of a thread that has begun.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
@@ -219,12 +230,13 @@ impl<'a> Pool<'a> {
     /// told it. `None`: that is nowhere in the arena.
     ///
     /// `address` is that of what `acquire` gave, by way of thread creation, and is begun once.
-    pub fn start(&self, address: *const u8, tid: u32, labels_at: u64) -> Option<(Entry, Labels)> {
+    pub fn start(&self, address: *const u8, tid: u32, labels_at: u64) -> Option<Begun> {
         let at = self.region.offset_of(address)?;
         let record = self.record(at)?;
         // Relaxed: thread creation published what the creator wrote.
         let tag = tag_of(record.life.load(Ordering::Relaxed));
         let labels = Labels::from_bits(record.labels.load(Ordering::Relaxed));
+        let bucket = Offset::from_raw(record.bucket.load(Ordering::Relaxed));
         if let Some(place) = self.place(tid) {
             // Relaxed: read together with the record it names, which does not move.
             place.store(
@@ -237,7 +249,11 @@ impl<'a> Pool<'a> {
         record.tid.store(tid, Ordering::Relaxed);
         // Release: pairs with the Acquire in `starting`; the index knows the thread.
         self.root.starting.fetch_sub(1, Ordering::Release);
-        Some((Entry { at, tag }, labels))
+        Some(Begun {
+            entry: Entry { at, tag },
+            labels,
+            is_own: bucket.is_none(),
+        })
     }
 
     /// The thread was not created after all.

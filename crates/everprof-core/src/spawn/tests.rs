@@ -82,8 +82,12 @@ fn labels_are_inherited_and_those_of_everprofs_own_threads_are_in_no_profile() {
     let of = snapshot.iter().next().unwrap().labels;
     assert!(sets.pairs(of).unwrap().eq([("a", "1")]));
 
+    assert!(!thread.excluded.get());
     creator.excluded.set(true);
-    create(recorder, &creator, 300).succeeded();
+    let created = create(recorder, &creator, 300);
+    let own = Local::new();
+    assert!(recorder.start(&own, created.record()) && own.excluded.get());
+    created.succeeded();
     assert_eq!(recorder.snapshot().iter().count(), 1);
 }
 
