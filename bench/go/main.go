@@ -175,6 +175,10 @@ func main() {
 		idle(int(scale))
 		return
 	}
+	if os.Args[1] == "managed" {
+		managed()
+		return
+	}
 	if os.Args[1] == "contenders" {
 		printContenders()
 		return

@@ -19,6 +19,7 @@
 //! | `labels` | a label set and dropped |
 //! | `cpu` | CPU time of a program whose CPU time is profiled |
 //! | `tasks` | what it costs to see tasks: a poll, 100,000 that wait, a service |
+//! | `managed` | the cycle of a managed heap of 100,000 stacks, beside Go's |
 //! | `run` | unmodified programs under `everprof run`, heaptrack, jemalloc |
 //!
 //! Times are compared in pairs that run right after one another, in turning
@@ -26,6 +27,7 @@
 //! for a minute then bends two runs, not one. The first pair is thrown away.
 
 mod locks;
+mod managed;
 mod peers;
 mod program;
 mod tasks;
@@ -45,7 +47,7 @@ use program::{Figures, Program, Spread};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-const PARTS: [&str; 14] = [
+const PARTS: [&str; 15] = [
     "w",
     "instructions",
     "sample",
@@ -59,6 +61,7 @@ const PARTS: [&str; 14] = [
     "labels",
     "cpu",
     "tasks",
+    "managed",
     "run",
 ];
 
@@ -156,6 +159,7 @@ impl Bench {
             "labels" => self.labels()?,
             "cpu" => self.cpu()?,
             "tasks" => self.tasks()?,
+            "managed" => self.managed()?,
             _ => self.run_programs()?,
         };
         println!("{table}");

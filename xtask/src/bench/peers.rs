@@ -199,7 +199,8 @@ impl Bench {
         };
         let program = self.target.join("go-workloads");
         let status = Command::new(go)
-            .args(["build", "-o"])
+            // `managed` times two functions that Go keeps to itself.
+            .args(["build", "-ldflags=-checklinkname=0", "-o"])
             .arg(&program)
             .arg(".")
             .current_dir(self.root.join("bench/go"))
