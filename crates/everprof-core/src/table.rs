@@ -27,27 +27,12 @@ use crate::arena::{NewRecord, Offset, Record, Region, Root, records};
 use crate::lost::{self, Lost};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
+mod bucket;
 mod cells;
 
+use bucket::hash;
+pub use bucket::{Bucket, Key};
 pub use cells::{COUNTERS, Cells, Counters, Sides};
-
-/// One stack and its counters, or whatever else `C` keeps of it. The stack's
-/// addresses follow it in memory.
-#[repr(C)]
-#[derive(Debug)]
-pub struct Bucket<C = Sides> {
-    /// The next older bucket of the chain. Set before this one is linked.
-    next: AtomicU32,
-    /// Addresses of the stack. This, the hash and the extra key: set as `next`.
-    depth: AtomicU32,
-    hash: AtomicU64,
-    /// What tells buckets of one stack apart: the heap's size class.
-    extra: AtomicU64,
-    /// The label set in force; 0: none.
-    labels: AtomicU32,
-    spare: AtomicU32,
-    kept: C,
-}
 
 /// The table's own record.
 #[repr(C)]
@@ -68,31 +53,6 @@ pub struct TableRoot {
     lost: [AtomicU32; 16],
 }
 
-/// What finds a bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key<'k> {
-    /// Addresses, leaf first.
-    pub stack: &'k [u64],
-    /// What else tells buckets apart; what it is, whoever records says.
-    pub extra: u64,
-    /// The label set in force; 0: none.
-    pub labels: u32,
-}
-
-impl<C: NewRecord> NewRecord for Bucket<C> {
-    fn new_record() -> Self {
-        Self {
-            next: AtomicU32::new(0),
-            depth: AtomicU32::new(0),
-            hash: AtomicU64::new(0),
-            extra: AtomicU64::new(0),
-            labels: AtomicU32::new(0),
-            spare: AtomicU32::new(0),
-            kept: C::new_record(),
-        }
-    }
-}
-
 impl NewRecord for TableRoot {
     fn new_record() -> Self {
         Self {
@@ -105,37 +65,7 @@ impl NewRecord for TableRoot {
         }
     }
 }
-records!(Bucket<Sides>, TableRoot);
-
-impl Bucket {
-    /// The counters of one side, 0 or 1.
-    #[must_use]
-    pub fn cells(&self, side: usize) -> Option<&Cells> {
-        self.kept.0.get(side)
-    }
-}
-
-impl<C> Bucket<C> {
-    /// What the recorder keeps of this stack.
-    #[must_use]
-    pub fn kept(&self) -> &C {
-        &self.kept
-    }
-
-    /// What tells buckets of one stack apart.
-    #[must_use]
-    pub fn extra(&self) -> u64 {
-        // Relaxed: written before the bucket was linked.
-        self.extra.load(Ordering::Relaxed)
-    }
-
-    /// The label set that was in force; 0: none.
-    #[must_use]
-    pub fn labels(&self) -> u32 {
-        // Relaxed: written before the bucket was linked.
-        self.labels.load(Ordering::Relaxed)
-    }
-}
+records!(TableRoot);
 
 /// A table, borrowed from its arena. What it keeps of a stack is `C`.
 #[derive(Debug)]
@@ -486,23 +416,6 @@ where
     }
 }
 
-/// Folds one multiplication over each address. Addresses of one program share
-/// their upper bits and differ in few of the lower: the high half of the
-/// product, folded in, spreads them.
-fn hash(key: &Key<'_>) -> u64 {
-    let start = fold(key.extra ^ (key.stack.len() as u64) ^ u64::from(key.labels) << 32);
-    key.stack
-        .iter()
-        .fold(start, |hash, &pc| fold(hash.rotate_left(23) ^ pc))
-}
-
-fn fold(value: u64) -> u64 {
-    // 2⁶⁴ ÷ golden ratio, odd; and a multiplier that spreads well, from
-    // C. Wellons' hash-prospector (degski's).
-    let product = u128::from(value ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
-    (product as u64) ^ (product >> 64) as u64
-}
-
 /// Where a bucket's home is, of `count`: by bits that its head does not depend on.
 fn home_of(hash: u64, count: usize) -> usize {
     (hash >> 32) as usize & (count - 1)
@@ -543,114 +456,5 @@ fn head_count(_capacity_bytes: usize, _named: Root) -> usize {
     2
 }
 
-#[cfg(not(everprof_loom))]
-const _: () = assert!(mem::size_of::<Bucket>() == 160 && mem::align_of::<Bucket>() == 8);
-
 #[cfg(all(test, not(everprof_loom)))]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::arena::Arena;
-
-    const SMALL: usize = 64 * 1024;
-
-    fn key(stack: &[u64], extra: u64) -> Key<'_> {
-        Key {
-            stack,
-            extra,
-            labels: 0,
-        }
-    }
-
-    fn create(arena: &Arena) -> Table<'_> {
-        Table::create(arena.region(), Root::HeapTable).unwrap()
-    }
-
-    #[test]
-    fn same_stack_and_extra_is_the_same_bucket() {
-        let arena = Arena::anonymous(SMALL).unwrap();
-        let table = create(&arena);
-        let bucket = table.find_or_insert(&key(&[100, 200], 8)).unwrap();
-        assert_eq!(table.find_or_insert(&key(&[100, 200], 8)), Some(bucket));
-        assert_ne!(table.find_or_insert(&key(&[100, 200], 16)), Some(bucket));
-        assert_ne!(table.find_or_insert(&key(&[100], 8)), Some(bucket));
-        assert_ne!(table.find_or_insert(&key(&[100, 200, 0], 8)), Some(bucket));
-        let labelled = Key {
-            labels: 7,
-            ..key(&[100, 200], 8)
-        };
-        assert_ne!(table.find_or_insert(&labelled), Some(bucket));
-        assert_eq!(table.stack(bucket).unwrap(), [100, 200]);
-        assert_eq!(table.bucket(bucket).unwrap().extra(), 8);
-        assert!(table.is_valid());
-    }
-
-    #[test]
-    fn full_table_still_finds_and_has_its_lost_buckets() {
-        let arena = Arena::anonymous(SMALL).unwrap();
-        let table = create(&arena);
-        let mut made = 0;
-        while table.find_or_insert(&key(&[1000 + made; 16], 8)).is_some() {
-            made += 1;
-        }
-        assert!(made > 50);
-        assert!(table.find_or_insert(&key(&[1000; 16], 8)).is_some());
-        assert_eq!(
-            table.stack(table.lost(Lost::TableFull).unwrap()).unwrap(),
-            [Lost::TableFull.pc()]
-        );
-        assert!(table.is_valid());
-    }
-
-    #[cfg(not(miri))]
-    #[test]
-    fn few_stacks_touch_no_heads() {
-        let arena = Arena::anonymous(64 << 20).unwrap();
-        for named in [Root::HeapTable, Root::BlockTable, Root::MutexTable] {
-            let table = Table::create(arena.region(), named).unwrap();
-            // Relaxed: nobody else is here.
-            let is_empty = |head: &AtomicU32| head.load(Ordering::Relaxed) == 0;
-            assert!(table.heads.iter().all(is_empty), "{named:?}");
-            let stacks = table.homes.len() as u64 / 32;
-            for n in 0..stacks {
-                let stack = [0x4000 + 16 * n, 99];
-                assert!(table.find_or_insert(&key(&stack, 8)).is_some());
-            }
-            let taken = table.heads.iter().filter(|head| !is_empty(head)).count();
-            assert!(taken <= 1, "{taken} heads for {stacks} stacks");
-        }
-    }
-
-    #[test]
-    fn opened_table_is_the_one_created() {
-        let arena = Arena::anonymous(SMALL).unwrap();
-        assert!(Table::open(arena.region(), Root::HeapTable).is_none());
-        let bucket = create(&arena).find_or_insert(&key(&[70, 80], 24)).unwrap();
-        let table = Table::open(arena.region(), Root::HeapTable).unwrap();
-        assert_eq!(table.find_or_insert(&key(&[70, 80], 24)), Some(bucket));
-    }
-
-    #[test]
-    fn threads_that_race_agree_on_every_bucket() {
-        let arena = Arena::anonymous(1 << 20).unwrap();
-        let table = create(&arena);
-        let stacks = if cfg!(miri) { 10 } else { 500 };
-        let found: Vec<Vec<Offset>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        (0..stacks)
-                            .map(|n| table.find_or_insert(&key(&[64 + n, 99], 8)).unwrap())
-                            .collect()
-                    })
-                })
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
-        });
-        assert!(found.windows(2).all(|pair| pair[0] == pair[1]));
-        assert!(table.is_valid());
-    }
-}
+mod tests;
