@@ -3,9 +3,8 @@
 //! Context: sampled (`join`, `append`); what the reader calls is cold.
 //! Invariant: a chunk is written by one thread, and read by one reader up to where that
 //! thread has said. It is free again only when both are through with it: the reader
-//! frees it after its writer has linked the next one, or is no more. What a thread knows of
-//! its place is one word, read once and written once an event: who comes in the midst of
-//! that and takes another slot is no second writer of this one's chunk.
+//! frees it after its writer has linked the next one, or is no more. A thread is one writer
+//! ([`own`]).
 //!
 //! ```text
 //! slot of a thread ─ reading → chunk ─ next → chunk ─ next → chunk ← its state (Own)
@@ -20,35 +19,20 @@
 //! | read | reader | `next`, then `filled`, Acquire: where there is a next, `filled` is final |
 //! | done | reader | empties the chunk, then sets its bit in `free`, Release |
 //!
-//! Chunks are shared out as they are needed, so that one busy thread may have nearly all of
-//! them. Where there is none left, events are counted, and the next that finds room tells
-//! how many there were.
-
-use std::cell::Cell;
+//! Chunks are shared out as they are needed ([`chunks`]), so that one busy thread may have
+//! nearly all of them. Where there is none left, events are counted, and the next that finds
+//! room tells how many there were.
 
 use super::words::{self, Event, MOST_WORDS};
 use crate::arena::{NewRecord, Offset, Region, Root, records};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// Words of a chunk, the two of its head included. 8 KiB are some 400 events: enough that
-/// beginning the next is nothing, and so few that 6,000 threads find one each in the memory
-/// that there is by default.
-#[cfg(not(any(everprof_loom, miri)))]
-const CHUNK_WORDS: usize = 1024;
-/// Room for two events, so that models and Miri come to the second chunk.
-#[cfg(any(everprof_loom, miri))]
-const CHUNK_WORDS: usize = 8;
+mod chunks;
+mod own;
 
-/// Words of a chunk's head: how far it is filled, and one more than the next one's number.
-const HEAD_WORDS: usize = 2;
-const FILLED: usize = 0;
-const NEXT: usize = 1;
-
-/// Words of bits, one for each chunk: 256 MiB of them at most.
-#[cfg(not(any(everprof_loom, miri)))]
-const FREE_WORDS: usize = 512;
-#[cfg(any(everprof_loom, miri))]
-const FREE_WORDS: usize = 1;
+use chunks::{CHUNK_WORDS, Chunks, FILLED, FREE_WORDS, HEAD_WORDS, NEXT};
+pub use own::Own;
+use own::Place;
 
 /// Threads that can have a slot at one time.
 #[cfg(not(any(everprof_loom, miri)))]
@@ -121,69 +105,6 @@ impl NewRecord for Slot {
 }
 records!(BuffersRoot, Slot);
 
-/// What a thread knows of its buffer. All zero: it has none.
-#[derive(Debug)]
-pub struct Own {
-    /// Its [`Place`] in one word, so that a handler finds it whole.
-    place: Cell<u64>,
-    /// 1 more than `given` was when there was nothing to join with. 0: that was not so.
-    refused_at: Cell<u32>,
-}
-
-/// Where a thread writes.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    /// One more than its slot's number. 0: it has none.
-    slot: u16,
-    /// The chunk that it writes.
-    chunk: u16,
-    /// The next free word there.
-    at: u16,
-}
-
-// A slot, a chunk and a word fit.
-const _: () = assert!(SLOTS < 1 << 16 && FREE_WORDS * 64 <= 1 << 16 && CHUNK_WORDS < 1 << 16);
-
-impl Place {
-    fn of(own: &Own) -> Self {
-        let word = own.place.get();
-        Self {
-            slot: (word >> 32) as u16,
-            chunk: (word >> 16) as u16,
-            at: word as u16,
-        }
-    }
-
-    fn keep(self, own: &Own) {
-        let word = u64::from(self.slot) << 32 | u64::from(self.chunk) << 16 | u64::from(self.at);
-        own.place.set(word);
-    }
-}
-
-impl Own {
-    /// That of a thread that has none.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            place: Cell::new(0),
-            refused_at: Cell::new(0),
-        }
-    }
-
-    /// Forgets what it has: it is another process's, or somebody was left in the midst of
-    /// writing to it.
-    pub(crate) fn forget(&self) {
-        self.place.set(0);
-        self.refused_at.set(0);
-    }
-}
-
-impl Default for Own {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// A thread as its slot shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Writer {
@@ -200,7 +121,7 @@ pub struct Writer {
 pub struct Buffers<'a> {
     root: &'a BuffersRoot,
     slots: &'a [Slot],
-    words: &'a [AtomicU64],
+    chunks: Chunks<'a>,
 }
 
 impl<'a> Buffers<'a> {
@@ -220,9 +141,12 @@ impl<'a> Buffers<'a> {
         let buffers = Self {
             root,
             slots: region.array(slots, SLOTS)?,
-            words: region.array(chunks, count * CHUNK_WORDS)?,
+            chunks: Chunks {
+                free: &root.free,
+                words: region.array(chunks, count * CHUNK_WORDS)?,
+            },
         };
-        buffers.set_all_free();
+        buffers.chunks.set_all_free();
         region.set_root(Root::TraceBuffers, root_at)?;
         Some(buffers)
     }
@@ -238,7 +162,10 @@ impl<'a> Buffers<'a> {
         Some(Self {
             root,
             slots: region.array(slots, SLOTS)?,
-            words: region.array(chunks, count * CHUNK_WORDS)?,
+            chunks: Chunks {
+                free: &root.free,
+                words: region.array(chunks, count * CHUNK_WORDS)?,
+            },
         })
     }
 
@@ -256,7 +183,7 @@ impl<'a> Buffers<'a> {
 
     #[cold]
     fn take_slot(&self, own: &Own, tid: u32) -> bool {
-        let Some(chunk) = self.claim() else {
+        let Some(chunk) = self.chunks.claim() else {
             return false;
         };
         let free = self.slots.iter().position(|slot| {
@@ -270,7 +197,7 @@ impl<'a> Buffers<'a> {
         });
         let Some((index, slot)) = free.and_then(|index| Some((index, self.slots.get(index)?)))
         else {
-            self.set_free(chunk);
+            self.chunks.set_free(chunk);
             return false;
         };
         // Relaxed, to the store of the owner: published by it.
@@ -365,7 +292,7 @@ impl<'a> Buffers<'a> {
         if usize::from(place.at) + words.len() > CHUNK_WORDS && !self.go_on(place) {
             return false;
         }
-        let Some(chunk) = self.chunk(place.chunk.into()) else {
+        let Some(chunk) = self.chunks.get(place.chunk.into()) else {
             return false;
         };
         let at = usize::from(place.at);
@@ -387,10 +314,10 @@ impl<'a> Buffers<'a> {
     /// Begins a fresh chunk. False: there is none.
     #[cold]
     fn go_on(&self, place: &mut Place) -> bool {
-        let Some(next) = self.claim() else {
+        let Some(next) = self.chunks.claim() else {
             return false;
         };
-        let full = self.chunk(place.chunk.into());
+        let full = self.chunks.get(place.chunk.into());
         if let Some(link) = full.and_then(|full| full.get(NEXT)) {
             // Release: what was filled before is final. Pairs with the Acquire in `read`.
             link.store(u64::from(next) + 1, Ordering::Release);
@@ -424,11 +351,11 @@ impl<'a> Buffers<'a> {
             return 0;
         };
         let mut events = 0;
-        for _ in 0..=self.words.len() / CHUNK_WORDS {
+        for _ in 0..=self.chunks.count() {
             // Relaxed, both: the reader's own since the thread showed itself.
             let number = slot.reading.load(Ordering::Relaxed);
             let read = slot.read.load(Ordering::Relaxed) as usize;
-            let Some(chunk) = self.chunk(number) else {
+            let Some(chunk) = self.chunks.get(number) else {
                 return events;
             };
             let (Some(filled), Some(next)) = (chunk.get(FILLED), chunk.get(NEXT)) else {
@@ -449,7 +376,7 @@ impl<'a> Buffers<'a> {
             };
             slot.reading.store(next, Ordering::Relaxed);
             slot.read.store(HEAD_WORDS as u32, Ordering::Relaxed);
-            self.set_free(number);
+            self.chunks.set_free(number);
             self.raise_given();
         }
         events
@@ -467,7 +394,7 @@ impl<'a> Buffers<'a> {
     pub fn give_back(&self, writer: Writer) {
         if let Some(slot) = self.slots.get(writer.slot as usize) {
             // Relaxed: the reader's own.
-            self.set_free(slot.reading.load(Ordering::Relaxed));
+            self.chunks.set_free(slot.reading.load(Ordering::Relaxed));
             // Release: pairs with the Acquire in `join`.
             slot.owner.store(0, Ordering::Release);
             self.raise_given();
@@ -481,71 +408,13 @@ impl<'a> Buffers<'a> {
             slot.owner.store(0, Ordering::Relaxed);
         }
         self.root.used_slots.store(0, Ordering::Relaxed);
-        for chunk in self.words.chunks(CHUNK_WORDS) {
-            for head in chunk.iter().take(HEAD_WORDS) {
-                // Not touched where it is zero: a page of the child's own otherwise.
-                if head.load(Ordering::Relaxed) != 0 {
-                    head.store(0, Ordering::Relaxed);
-                }
-            }
-        }
-        self.set_all_free();
-    }
-
-    fn chunk(&self, number: u32) -> Option<&'a [AtomicU64]> {
-        let start = number as usize * CHUNK_WORDS;
-        self.words.get(start..start + CHUNK_WORDS)
-    }
-
-    /// A chunk that nobody has: the first one, so that few pages are touched.
-    fn claim(&self) -> Option<u32> {
-        for (index, bits) in self.root.free.iter().enumerate() {
-            // Relaxed: looked at again by the exchange.
-            let mut seen = bits.load(Ordering::Relaxed);
-            while seen != 0 {
-                let bit = seen.trailing_zeros();
-                // Acquire: pairs with the Release in `set_free`; the chunk is empty.
-                match bits.compare_exchange(
-                    seen,
-                    seen & !(1 << bit),
-                    Ordering::Acquire,
-                    Ordering::Relaxed,
-                ) {
-                    Ok(_) => return Some(index as u32 * 64 + bit),
-                    Err(now) => seen = now,
-                }
-            }
-        }
-        None
-    }
-
-    fn set_free(&self, number: u32) {
-        for word in [FILLED, NEXT] {
-            if let Some(word) = self.chunk(number).and_then(|chunk| chunk.get(word)) {
-                // Relaxed: published by the bit below.
-                word.store(0, Ordering::Relaxed);
-            }
-        }
-        if let Some(bits) = self.root.free.get(number as usize / 64) {
-            // Release: pairs with the Acquire in `claim`.
-            bits.fetch_or(1 << (number % 64), Ordering::Release);
-        }
+        self.chunks.reset();
     }
 
     /// Lets those look again who found nothing to join with.
     fn raise_given(&self) {
         // Release: what was given before is seen. Pairs with the Acquire in `join`.
         self.root.given.fetch_add(1, Ordering::Release);
-    }
-
-    fn set_all_free(&self) {
-        // Relaxed, both: before anybody else sees them.
-        let count = self.root.chunk_count.load(Ordering::Relaxed) as usize;
-        for (index, bits) in self.root.free.iter().enumerate() {
-            let here = count.saturating_sub(index * 64).min(64) as u32;
-            let all = 1_u64.checked_shl(here).unwrap_or(0).wrapping_sub(1);
-            bits.store(all, Ordering::Relaxed);
-        }
     }
 }
 
