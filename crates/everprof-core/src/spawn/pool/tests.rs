@@ -21,8 +21,7 @@ fn birth(number: usize) -> Birth {
 }
 
 fn start(pool: &Pool<'_>, entry: Entry, tid: u32) -> Entry {
-    let started = pool.start(pool.address(entry.at), tid, 0).unwrap().entry;
-    started
+    pool.start(pool.address(entry.at), tid, 0).unwrap().entry
 }
 
 fn tids(pool: &Pool<'_>) -> Vec<u32> {
