@@ -50,9 +50,17 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use crate::start;
+
+mod dump;
+mod units;
+
+pub use dump::Dump;
+use dump::parse_dump;
+pub(crate) use units::parse_duration;
+pub use units::parse_period;
+use units::parse_size;
 
 /// Name of the variable.
 pub const VARIABLE: &str = "EVERPROF";
@@ -107,16 +115,6 @@ pub struct Config {
     pub http: Option<Http>,
     /// What a request must show.
     pub token: Option<String>,
-}
-
-/// What is to be written at a signal.
-#[doc(hidden)]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dump {
-    /// The signal's number.
-    pub signal: i32,
-    /// Where every profile is to be written; none: threads' stacks, to stderr.
-    pub directory: Option<PathBuf>,
 }
 
 /// Where the endpoint is to be.
@@ -224,6 +222,10 @@ impl Config {
     }
 }
 
+/// What a period of waits is, in the words of a complaint.
+const A_PERIOD: &str = "a time such as 1ms, 1 for every wait, or off";
+const A_SWITCH: &str = "on or off";
+
 enum Complaint {
     Expected(&'static str),
     Later,
@@ -252,143 +254,12 @@ impl Complaint {
     }
 }
 
-/// Reads `512KiB`: digits, perhaps with a fraction, and a unit.
-pub(crate) fn parse_size(text: &str) -> Option<u64> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = (&text[..split], text[split..].trim());
-    let unit = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        _ => return None,
-    };
-    scaled(number, unit)
-}
-
-/// Reads `60s`, `1.5m`, `200ms`; without a unit, seconds.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = (&text[..split], text[split..].trim());
-    let nanos = match unit {
-        "ns" => 1,
-        "us" | "µs" => 1_000,
-        "ms" => 1_000_000,
-        "" | "s" => 1_000_000_000,
-        "m" | "min" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        "d" => 86_400_000_000_000,
-        _ => return None,
-    };
-    scaled(number, nanos).map(Duration::from_nanos)
-}
-
-/// What a period of waits is, in the words of a complaint.
-const A_PERIOD: &str = "a time such as 1ms, 1 for every wait, or off";
-const A_SWITCH: &str = "on or off";
-
-/// Reads `1ms`; a bare number is of nanoseconds, `off` is 0.
-#[doc(hidden)]
-pub fn parse_period(text: &str) -> Option<u64> {
-    if text == "off" {
-        return Some(0);
-    }
-    if let Ok(nanos) = text.parse() {
-        return Some(nanos);
-    }
-    // A fraction without a unit is less than a nanosecond, or a slip.
-    let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
-    let period = parse_duration(text).filter(|_| has_unit)?;
-    u64::try_from(period.as_nanos()).ok()
-}
-
 fn parse_switch(text: &str) -> Option<bool> {
     match text {
         "on" | "1" | "true" => Some(true),
         "off" | "0" | "false" => Some(false),
         _ => None,
     }
-}
-
-/// Reads `SIGUSR2` or `SIGUSR2:/var/tmp/prof`.
-fn parse_dump(text: &str) -> Option<Dump> {
-    let (signal, directory) = match text.split_once(':') {
-        Some((_, "")) => return None,
-        Some((signal, directory)) => (signal, Some(directory.into())),
-        None => (text, None),
-    };
-    Some(Dump {
-        signal: parse_signal(signal)?,
-        directory,
-    })
-}
-
-/// Reads `SIGUSR2`, `usr2` or `12`: a signal that can be caught and tells of no fault.
-fn parse_signal(text: &str) -> Option<i32> {
-    const NAMES: [(&str, i32); 12] = [
-        ("HUP", libc::SIGHUP),
-        ("INT", libc::SIGINT),
-        ("QUIT", libc::SIGQUIT),
-        ("USR1", libc::SIGUSR1),
-        ("USR2", libc::SIGUSR2),
-        ("ALRM", libc::SIGALRM),
-        ("TERM", libc::SIGTERM),
-        ("CONT", libc::SIGCONT),
-        ("URG", libc::SIGURG),
-        ("VTALRM", libc::SIGVTALRM),
-        ("WINCH", libc::SIGWINCH),
-        ("IO", libc::SIGIO),
-    ];
-    if let Ok(number) = text.parse::<i32>() {
-        let is_named = NAMES.iter().any(|&(_, known)| known == number);
-        return (is_named || is_realtime(number)).then_some(number);
-    }
-    let name = text.to_ascii_uppercase();
-    let name = name.strip_prefix("SIG").unwrap_or(&name);
-    let found = NAMES.iter().find(|&&(known, _)| known == name);
-    found.map(|&(_, number)| number)
-}
-
-#[cfg(target_os = "linux")]
-fn is_realtime(number: i32) -> bool {
-    (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_realtime(_: i32) -> bool {
-    false
-}
-
-/// `number` (decimal, perhaps with a fraction) times `unit`, rounded down.
-/// None for what is no number or too great.
-fn scaled(number: &str, unit: u64) -> Option<u64> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
-        return None;
-    }
-    let whole: u64 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
-    // Nine digits say it to a billionth; more would overflow the product.
-    let fraction = &fraction[..fraction.len().min(9)];
-    let part: u64 = if fraction.is_empty() {
-        0
-    } else {
-        fraction.parse().ok()?
-    };
-    let part = u128::from(part) * u128::from(unit) / 10_u128.pow(fraction.len() as u32);
-    whole
-        .checked_mul(unit)?
-        .checked_add(u64::try_from(part).ok()?)
 }
 
 #[cfg(test)]
@@ -490,85 +361,8 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_has_a_signal_and_perhaps_a_directory() {
-        let dump = |text: &str| parse(text).0.dump;
-        let expected = |signal, directory: Option<&str>| {
-            Some(Dump {
-                signal,
-                directory: directory.map(PathBuf::from),
-            })
-        };
-        assert_eq!(
-            dump("dump=SIGUSR2:/var/tmp/a:b"),
-            expected(libc::SIGUSR2, Some("/var/tmp/a:b"))
-        );
-        for text in ["dump=SIGQUIT", "dump=quit", "dump=3"] {
-            assert_eq!(dump(text), expected(libc::SIGQUIT, None), "{text}");
-        }
-        for text in ["dump=", "dump=9", "dump=SIGSEGV", "dump=-1", "dump=:/tmp"] {
-            assert_eq!(dump(text), None, "{text}");
-        }
-    }
-
-    #[test]
     fn one_bad_setting_does_not_take_the_good_ones_with_it() {
         let (config, complaints) = parse("heap=many,depth=64,=,x");
         assert_eq!((config.depth, complaints.len()), (Some(64), 3));
-    }
-
-    #[test]
-    fn sizes_have_units_of_both_kinds() {
-        for (text, size) in [
-            ("0", 0),
-            ("1", 1),
-            ("512KiB", 512 << 10),
-            ("512k", 512 << 10),
-            ("1.5M", 3 << 19),
-            ("2 MiB", 2 << 20),
-            ("1G", 1 << 30),
-            ("64kB", 64_000),
-            ("1MB", 1_000_000),
-            ("2gb", 2_000_000_000),
-            ("10B", 10),
-            (".5K", 512),
-            ("1.K", 1024),
-        ] {
-            assert_eq!(parse_size(text), Some(size), "{text}");
-        }
-        for text in [
-            "",
-            "KiB",
-            ".",
-            "1.2.3",
-            "1X",
-            "-1",
-            "1e9",
-            "20000000000G",
-            "ä",
-            "1ä",
-        ] {
-            assert_eq!(parse_size(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn durations_have_units() {
-        for (text, millis) in [
-            ("60s", 60_000),
-            ("5m", 300_000),
-            ("1h", 3_600_000),
-            ("200ms", 200),
-            ("2", 2_000),
-            ("1.5s", 1500),
-        ] {
-            assert_eq!(
-                parse_duration(text),
-                Some(Duration::from_millis(millis)),
-                "{text}"
-            );
-        }
-        for text in ["", "s", "1y", "-1s", "999999999999999999d"] {
-            assert_eq!(parse_duration(text), None, "{text}");
-        }
     }
 }
