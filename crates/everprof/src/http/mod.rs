@@ -7,7 +7,8 @@
 //! A request is bytes, then a [`Request`] (`wire`), then admitted (`guard`),
 //! then answered (`route`, with `query`, `index`, `symbol`; `capture` lets one
 //! answer serve all who ask the same at one time), then bytes again. Only
-//! `server` knows sockets: everything else is a function of its arguments.
+//! `server`, with `listener` and `stream`, knows sockets: everything else is a
+//! function of its arguments.
 //!
 //! Source: the paths, parameters, status codes, headers and error texts are
 //! those of Go's net/http/pprof.
@@ -15,9 +16,11 @@
 mod capture;
 mod guard;
 mod index;
+mod listener;
 mod query;
 mod route;
 mod server;
+mod stream;
 mod symbol;
 mod wire;
 

@@ -9,21 +9,19 @@
 //! Invariant: a thread of this file ends when the server is dropped.
 
 use std::fs;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::net::{Shutdown, TcpStream};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::guard::{Hosts, Token};
+use super::listener::{Listener, cannot_listen};
 use super::route::Patience;
+use super::stream::{Stream, Timed, drain};
 use super::{Response, endpoint, unauthorized, wire};
 use crate::config::{self, Http, VARIABLE};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::{dump, start};
 
 /// Connections at one time. Each has a thread; a scraper, a browser and a few
@@ -39,13 +37,6 @@ const RESPONSE_TIME: Duration = Duration::from_secs(60);
 /// The longest `seconds=`: a capture holds a connection and a place among the
 /// captures all that time.
 const LONGEST_CAPTURE: Duration = Duration::from_secs(600);
-
-/// Bytes that are read and thrown away after a refusal, so that the client
-/// reads the answer instead of a reset.
-const MOST_DRAINED_BYTES: usize = 256 << 10;
-
-/// Time that is given to that.
-const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Serves the profiles under `/debug/pprof/` on an address of this machine,
 /// until the [`Server`] is dropped.
@@ -316,141 +307,6 @@ impl Drop for Place {
     }
 }
 
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
-}
-
-impl Listener {
-    fn open(address: &str, exposed: bool) -> Result<Self, Error> {
-        match address.strip_prefix("unix:") {
-            Some(path) => Self::open_unix(address, Path::new(path)),
-            None => Self::open_tcp(address, exposed),
-        }
-    }
-
-    fn open_tcp(address: &str, exposed: bool) -> Result<Self, Error> {
-        let expected = "expected HOST:PORT such as 127.0.0.1:6060, or unix:/path/to/socket";
-        let invalid = || {
-            Error::new(
-                Kind::Invalid,
-                format!("cannot listen on `{address}`: {expected}"),
-            )
-        };
-        let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
-        if port.parse::<u16>().is_err() {
-            return Err(invalid());
-        }
-        // As in Go, no host means every address.
-        let whole = if host.is_empty() {
-            format!("0.0.0.0:{port}")
-        } else {
-            address.to_owned()
-        };
-        let found: Vec<SocketAddr> = whole
-            .to_socket_addrs()
-            .map_err(|e| invalid().caused_by(e))?
-            .collect();
-        if let Some(open) = found
-            .iter()
-            .find(|found| !exposed && !is_loopback(found.ip()))
-        {
-            return Err(Error::new(
-                Kind::Exposed,
-                format!(
-                    "will not listen on `{address}`: other machines could read this program's \
-                     profiles at {open}; listen on 127.0.0.1:{port} or unix:/path/to/socket, or \
-                     call everprof::serve_insecurely"
-                ),
-            ));
-        }
-        if found.is_empty() {
-            return Err(invalid());
-        }
-        TcpListener::bind(&*found)
-            .map(Self::Tcp)
-            .map_err(|e| cannot_listen(address, e))
-    }
-
-    fn open_unix(address: &str, path: &Path) -> Result<Self, Error> {
-        let listener = match UnixListener::bind(path) {
-            // A socket that nobody listens on was left by a program that was killed.
-            Err(e) if e.kind() == ErrorKind::AddrInUse && is_left_behind(path) => {
-                fs::remove_file(path).and_then(|()| UnixListener::bind(path))
-            }
-            other => other,
-        };
-        let listener = listener.map_err(|e| cannot_listen(address, e))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-            .map_err(|e| cannot_listen(address, e))?;
-        Ok(Self::Unix(listener, path.to_owned()))
-    }
-
-    fn name(&self, asked: &str) -> String {
-        match self {
-            Self::Tcp(listener) => listener
-                .local_addr()
-                .map_or_else(|_| asked.to_owned(), |bound| bound.to_string()),
-            Self::Unix(..) => asked.to_owned(),
-        }
-    }
-
-    /// The same socket under another descriptor, as something that can be shut
-    /// down: std offers that for streams only, the kernel for both.
-    fn door(&self) -> io::Result<TcpStream> {
-        let descriptor: OwnedFd = match self {
-            Self::Tcp(listener) => listener.try_clone()?.into(),
-            Self::Unix(listener, _) => listener.try_clone()?.into(),
-        };
-        Ok(descriptor.into())
-    }
-
-    fn accept(&self) -> io::Result<Stream> {
-        match self {
-            Self::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
-            Self::Unix(listener, _) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
-        }
-    }
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
-}
-
-fn is_left_behind(path: &Path) -> bool {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    let answers = UnixStream::connect(path);
-    is_socket && answers.is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
-}
-
-fn cannot_listen(address: &str, source: io::Error) -> Error {
-    let (kind, remedy) = match source.kind() {
-        ErrorKind::AddrInUse if address.starts_with("unix:") => (
-            Kind::Busy,
-            "another program listens there; choose another path",
-        ),
-        ErrorKind::AddrInUse => (
-            Kind::Busy,
-            "choose another port, or port 0 for any that is free",
-        ),
-        ErrorKind::AddrNotAvailable => (Kind::Invalid, "this machine has no such address"),
-        ErrorKind::PermissionDenied => (
-            Kind::Io,
-            "choose a port above 1023, or a path that this program may write",
-        ),
-        ErrorKind::NotFound => (Kind::Invalid, "its directory must exist"),
-        _ => (
-            Kind::Io,
-            "expected HOST:PORT such as 127.0.0.1:6060, or unix:/path/to/socket",
-        ),
-    };
-    Error::new(
-        kind,
-        format!("cannot listen on `{address}`: {source}; {remedy}"),
-    )
-    .caused_by(source)
-}
-
 /// The thread that accepts.
 struct Accepting {
     listener: Listener,
@@ -537,106 +393,6 @@ fn answer(
             wait: &wait,
         },
     )
-}
-
-/// Ends our side, and reads what the client still sends.
-fn drain(mut output: Timed) {
-    output.deadline = Instant::now() + DRAIN_TIME;
-    let ended = output.stream.shutdown(Shutdown::Write).is_ok();
-    let mut rest = [0; 4096];
-    let mut read = 0;
-    while ended && read < MOST_DRAINED_BYTES {
-        match output.read(&mut rest) {
-            Ok(n) if n > 0 => read += n,
-            _ => return,
-        }
-    }
-}
-
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Stream {
-    fn set_read_timeout(&self, time: Duration) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_read_timeout(Some(time)),
-            Self::Unix(stream) => stream.set_read_timeout(Some(time)),
-        }
-    }
-
-    fn set_write_timeout(&self, time: Duration) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_write_timeout(Some(time)),
-            Self::Unix(stream) => stream.set_write_timeout(Some(time)),
-        }
-    }
-
-    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.shutdown(how),
-            Self::Unix(stream) => stream.shutdown(how),
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(out),
-            Self::Unix(stream) => stream.read(out),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A stream whose every operation ends by one deadline: a client that sends a
-/// byte now and then gains nothing by it.
-struct Timed {
-    stream: Stream,
-    deadline: Instant,
-}
-
-impl Timed {
-    fn left(&self) -> io::Result<Duration> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            Err(ErrorKind::TimedOut.into())
-        } else {
-            Ok(left)
-        }
-    }
-}
-
-impl Read for Timed {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(self.left()?)?;
-        self.stream.read(out)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(self.left()?)?;
-        self.stream.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
 }
 
 #[cfg(test)]
