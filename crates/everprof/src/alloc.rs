@@ -3,27 +3,10 @@
 //! Context: hot in the four methods of [`GlobalAlloc`]; the functions marked
 //! `#[cold]` are `sampled`. No global allocator, no lock, no panic.
 //!
-//! **How a free knows a sampled object.** `alloc` subtracts the size from the
-//! thread's countdown, and only when that runs out does anything else happen.
-//! `dealloc` is told nothing but an address and a layout, so the address says
-//! it: each alignment has a *mark*, a bit of the address that is set in every
-//! sampled object and seldom in others. For align ≤ 8 that is bit 3, clear where
-//! an inner allocator aligns its blocks to 16, as most do. For align a ≥ 16 it is
-//! a itself, and a sampled object stands at an odd multiple of a.
-//!
-//! ```text
-//!  inner block of size + mark, mark clear    mark set in the block's own address
-//!  ├── unused ──┼──── object ────┤           ├──── object ────┼── unused ──┤
-//!               ▲ shifted by mark            ▲ not shifted
-//! ```
-//!
-//! One test covers all layouts: `address & (align | 8)`. For align a ≤ 8 it sees
-//! bit 3, and the bit a for nothing. For align a ≥ 16 bit 3 is clear, so it sees
-//! bit a; every second unsampled object passes too. True means *perhaps*: the
-//! recorder's filter is asked, then its store of sampled objects.
-//!
-//! No mark is below 8: programs read words out of `Vec<u8>`s, which no
-//! allocator puts at odd addresses, and a profiler must not be the first.
+//! `alloc` subtracts the size from the thread's countdown, and only when that runs
+//! out does anything else happen. `dealloc` looks at one bit of the address: it says
+//! which objects may have been sampled (`mark`). What "sampled" comes to, the
+//! process's recorders say (`recorder`).
 //!
 //! **Invariants.**
 //! - The inner allocator gets back the layout it was asked for: of a sampled
@@ -35,14 +18,15 @@
 //!   needs no landing pad and no frame of its own. They take the inner allocator
 //!   last, so that the arguments of the hot functions stay in their registers.
 //!
-//! Source: the idea of marking sampled objects by their low address bits is
-//! ours; the sampling is that of Go's runtime/mprof.go and of tcmalloc.
+//! Source: the sampling is that of Go's runtime/mprof.go and of tcmalloc.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-use everprof_core::allocation::{Allocating, Freeing};
-use everprof_core::global;
-use everprof_core::stack::Registers;
+mod mark;
+mod recorder;
+
+use mark::{align_of_marks, distance, mark, marks, may_be_marked, must_shift, sampled_layout};
+use recorder::{Heap, Recorder};
 
 /// A global allocator that shows where a program's memory is.
 ///
@@ -146,7 +130,7 @@ impl<A: GlobalAlloc> Alloc<A> {
             // `layout` is handed on; `marks` tells its alignment.
             return unsafe { dealloc_marked::<A, R>(object, layout.size(), marks, &self.inner) };
         }
-        // SAFETY: an unmarked address is not a sampled object's (module head),
+        // SAFETY: an unmarked address is not a sampled object's (head of `mark`),
         // so the inner allocator gave it out for this very layout.
         unsafe { self.inner.dealloc(object, layout) }
     }
@@ -187,58 +171,6 @@ unsafe fn ask<A: GlobalAlloc>(inner: &A, layout: Layout, zeroed: bool) -> *mut u
         // SAFETY: the caller's promise.
         unsafe { inner.alloc(layout) }
     }
-}
-
-/// The least mark: the bit of the address that tells a sampled object of align ≤ 8.
-const LEAST_MARK: usize = 8;
-
-/// The bit of its address that tells a sampled object, and the bytes that it
-/// may be moved up by to set it: a multiple of `align`, a power of two.
-#[inline(always)]
-fn mark(align: usize) -> usize {
-    align.max(LEAST_MARK)
-}
-
-/// The bits that are looked at in an address: asking for `mark(align)` alone
-/// would add a `cmp` and a `cmov`.
-#[inline(always)]
-fn marks(align: usize) -> usize {
-    align | LEAST_MARK
-}
-
-/// The alignment that has these marks. The slow side of a free gets the marks
-/// and works it out, so that the fast side need not keep a copy: one `mov`.
-#[inline(always)]
-fn align_of_marks(marks: usize) -> usize {
-    match marks & !LEAST_MARK {
-        0 => LEAST_MARK,
-        align => align,
-    }
-}
-
-/// False: certainly no sampled object. Compiles to `or`, `test`, `jne`.
-#[inline(always)]
-fn may_be_marked(object: *mut u8, align: usize) -> bool {
-    object.addr() & marks(align) != 0
-}
-
-/// A sampled object in the block at `base` must be moved up to show its mark.
-#[inline(always)]
-fn must_shift(base: *mut u8, align: usize) -> bool {
-    base.addr() & mark(align) == 0
-}
-
-/// How far that moves it.
-#[inline(always)]
-fn distance(shifted: bool, align: usize) -> usize {
-    if shifted { mark(align) } else { 0 }
-}
-
-/// The layout that the inner allocator is asked for where the object is
-/// sampled; none where it would be larger than a layout can be.
-#[inline(always)]
-fn sampled_layout(size: usize, align: usize) -> Option<Layout> {
-    Layout::from_size_align(size.checked_add(mark(align))?, align).ok()
 }
 
 /// An allocation whose sample is due, sampled or not.
@@ -459,94 +391,6 @@ fn settle<R: Recorder>(taken: Option<R::Taken>, new: *mut u8) -> *mut u8 {
         }
     }
     new
-}
-
-/// What the allocator asks of the recorders; a trait, so that tests decide
-/// which allocation is sampled. "Sampled" is whatever somebody wants to see again when it
-/// is freed: a trace wants to see everything.
-trait Recorder {
-    type Ticket;
-    type Taken;
-
-    /// Counts bytes; true when a sample is due.
-    fn tick(size: usize) -> bool;
-    /// The decision on a sample that is due; none: this one is not recorded.
-    fn sample(size: usize) -> Option<Self::Ticket>;
-    fn commit(ticket: Self::Ticket, address: usize, shifted: bool);
-    /// The same, of an object that stood at `from`, and was taken there if it was sampled.
-    fn commit_moved(
-        ticket: Self::Ticket,
-        from: usize,
-        taken: Option<Self::Taken>,
-        address: usize,
-        shifted: bool,
-    );
-    fn may_be_sampled(address: usize) -> bool;
-    fn take(address: usize) -> Option<Self::Taken>;
-    fn shifted(taken: &Self::Taken) -> bool;
-    fn free(taken: Self::Taken);
-    fn restore(taken: Self::Taken);
-}
-
-/// The process's own recorders.
-struct Heap;
-
-impl Recorder for Heap {
-    type Ticket = Allocating<'static>;
-    type Taken = Freeing<'static>;
-
-    #[inline(always)]
-    fn tick(size: usize) -> bool {
-        global::tick(size)
-    }
-
-    #[inline(always)]
-    fn sample(size: usize) -> Option<Allocating<'static>> {
-        // Read here, in the frame of the cold function, which outlives the walk.
-        global::allocations().allocating(size, &Registers::here())
-    }
-
-    #[inline(always)]
-    fn commit(ticket: Allocating<'static>, address: usize, shifted: bool) {
-        // How far follows from the layout, which every free and realloc tells.
-        ticket.commit(address, usize::from(shifted));
-    }
-
-    #[inline(always)]
-    fn commit_moved(
-        ticket: Allocating<'static>,
-        from: usize,
-        taken: Option<Freeing<'static>>,
-        address: usize,
-        shifted: bool,
-    ) {
-        ticket.commit_moved(from, taken, address, usize::from(shifted));
-    }
-
-    #[inline(always)]
-    fn may_be_sampled(address: usize) -> bool {
-        global::allocations().may_be_wanted(address)
-    }
-
-    #[inline(always)]
-    fn take(address: usize) -> Option<Freeing<'static>> {
-        global::allocations().freeing(address)
-    }
-
-    #[inline(always)]
-    fn shifted(taken: &Freeing<'static>) -> bool {
-        taken.shift() != 0
-    }
-
-    #[inline(always)]
-    fn free(taken: Freeing<'static>) {
-        drop(taken);
-    }
-
-    #[inline(always)]
-    fn restore(taken: Freeing<'static>) {
-        taken.restore();
-    }
 }
 
 #[cfg(test)]
