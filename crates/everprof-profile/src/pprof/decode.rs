@@ -7,38 +7,20 @@
 //! strict where it is (unknown locations and strings, counts of values).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::io::{ErrorKind, Read};
-
-use flate2::bufread::MultiGzDecoder;
 
 use super::schema::{function, label, line, location, mapping, profile as top, sample, value_type};
-use crate::wire::{Fault, Reader, Value};
+use crate::wire::{Fault, Reader};
 use crate::{Error, Function, FunctionId, Label, LabelValue, Line, LocationId, Mapping};
 use crate::{MappingId, Profile};
 
-/// How much a compressed profile may grow.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Most bytes of the profile when decompressed. The decoded profile may take some ten
-    /// times of that if it was made to. Default: 512 MiB, which is well above the profiles
-    /// of large services. More than 768 MiB is taken as 768 MiB.
-    pub max_bytes: u64,
-    /// Most bytes that one compressed byte may become, once they are more than 16 MiB.
-    /// Default: 500; profiles reach 20, zeros 1,030.
-    pub max_ratio: u64,
-}
+mod fields;
+mod sniff;
+mod unzip;
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            max_bytes: 512 << 20,
-            max_ratio: 500,
-        }
-    }
-}
+use fields::{Fields, Ids, damaged};
+use sniff::not_a_profile;
+pub use unzip::Limits;
+use unzip::{gunzip, too_large};
 
 /// Reads a profile, gzip'd or not.
 ///
@@ -62,51 +44,6 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Profile, Error> {
         return Err(too_large(limits));
     }
     decode_plain(bytes)
-}
-
-fn gunzip(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
-    let by_ratio = (bytes.len() as u64)
-        .saturating_mul(limits.max_ratio)
-        .max(RATIO_FREE_BYTES);
-    let most = limits.max_bytes.min(by_ratio);
-    let mut plain = Vec::new();
-    // One byte more than allowed tells too much from just enough.
-    let mut reader = MultiGzDecoder::new(bytes).take(most.saturating_add(1));
-    if let Err(error) = reader.read_to_end(&mut plain) {
-        let so_far = plain.len();
-        return Err(match error.kind() {
-            ErrorKind::UnexpectedEof => Error::malformed(format!(
-                "the gzip data ends in the middle, after {so_far} decompressed bytes: the \
-                 profile was cut off when it was written or copied, so fetch it again"
-            )),
-            _ => Error::malformed(format!(
-                "the gzip data is damaged after {so_far} decompressed bytes, so fetch the \
-                 profile again"
-            ))
-            .with_source(error),
-        });
-    }
-    if plain.len() as u64 > most {
-        return Err(if most == limits.max_bytes {
-            too_large(limits)
-        } else {
-            Error::limit(format!(
-                "{} bytes of gzip data become more than {most}, over {} times as much: no \
-                 profile shrinks like that, so it was not decompressed further",
-                bytes.len(),
-                limits.max_ratio,
-            ))
-        });
-    }
-    Ok(plain)
-}
-
-fn too_large(limits: &Limits) -> Error {
-    Error::limit(format!(
-        "the profile is larger than {} bytes, the most that was allowed; raise the limit if \
-         you trust it",
-        limits.max_bytes
-    ))
 }
 
 fn decode_plain(bytes: &[u8]) -> Result<Profile, Error> {
@@ -136,51 +73,6 @@ fn decode_plain(bytes: &[u8]) -> Result<Profile, Error> {
         }));
     }
     Decoder::new(bytes)?.run()
-}
-
-/// What the bytes are, where that can be told, and where to get a profile instead.
-fn not_a_profile(bytes: &[u8]) -> Option<Error> {
-    let start = bytes.trim_ascii_start();
-    let lower = start[..start.len().min(16)].to_ascii_lowercase();
-    let text = match &lower[..] {
-        [b'<', ..] => "an HTML page",
-        [b'{' | b'[', ..] => "JSON",
-        [0x7f, b'e', b'l', b'f', ..] => "an ELF program",
-        _ if lower.starts_with(b"heap profile:") || lower.starts_with(b"--- ") => {
-            return Some(Error::malformed(
-                "the input is a profile in text form, expected gzip'd profile.proto; fetch it \
-                 without `debug=`",
-            ));
-        }
-        _ => {
-            let text = std::str::from_utf8(&bytes[..bytes.len().min(80)]).ok()?;
-            let line = text.lines().next().unwrap_or_default();
-            if line.is_empty() || line.chars().any(char::is_control) {
-                return None;
-            }
-            return Some(Error::malformed(format!(
-                "the input is text that begins `{line}`, expected a pprof profile; check the \
-                 URL or file name"
-            )));
-        }
-    };
-    Some(Error::malformed(format!(
-        "the input is {text}, expected a pprof profile; check the URL or file name (profiles \
-         are under /debug/pprof/, as /debug/pprof/heap)"
-    )))
-}
-
-fn damaged(fault: Fault, part: &str) -> Error {
-    let what = match fault {
-        Fault::Truncated => "ends in the middle of a field".to_owned(),
-        Fault::Overlong => "holds a number of more than 64 bits".to_owned(),
-        Fault::WireType(n) => format!("holds a field of type {n}, which protobuf does not have"),
-        Fault::FieldNumber(n) => format!("holds field number {n}, which protobuf does not have"),
-    };
-    Error::malformed(format!(
-        "{part} {what}: the input is damaged or no pprof profile (expected gzip'd or plain \
-         profile.proto)"
-    ))
 }
 
 /// Reads kind after kind of message, each in a pass of its own, as fields come in any
@@ -465,115 +357,8 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// The fields of one message, with errors that name the message.
-struct Fields<'a> {
-    reader: Reader<'a>,
-    part: &'static str,
-}
-
-impl<'a> Fields<'a> {
-    fn new(message: &'a [u8], part: &'static str) -> Fields<'a> {
-        Fields {
-            reader: Reader::new(message),
-            part,
-        }
-    }
-
-    fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Error> {
-        if self.reader.is_empty() {
-            return Ok(None);
-        }
-        self.reader
-            .field()
-            .map(Some)
-            .map_err(|fault| damaged(fault, self.part))
-    }
-
-    fn int(&self, value: Value<'a>) -> Result<u64, Error> {
-        match value {
-            Value::Int(number) => Ok(number),
-            _ => Err(self.wrong_type("a number")),
-        }
-    }
-
-    fn bytes(&self, value: Value<'a>) -> Result<&'a [u8], Error> {
-        match value {
-            Value::Bytes(bytes) => Ok(bytes),
-            _ => Err(self.wrong_type("bytes")),
-        }
-    }
-
-    /// Appends repeated numbers, packed or one at a time.
-    fn ints(&self, value: Value<'a>, out: &mut Vec<u64>) -> Result<(), Error> {
-        match value {
-            Value::Int(number) => out.push(number),
-            Value::Bytes(packed) => {
-                let mut reader = Reader::new(packed);
-                while !reader.is_empty() {
-                    out.push(reader.varint().map_err(|fault| damaged(fault, self.part))?);
-                }
-            }
-            Value::Fixed => return Err(self.wrong_type("numbers")),
-        }
-        Ok(())
-    }
-
-    fn wrong_type(&self, expected: &str) -> Error {
-        Error::malformed(format!(
-            "{} has a field of the wrong type, expected {expected}: the input is damaged or no \
-             pprof profile",
-            self.part
-        ))
-    }
-}
-
-/// Our ids by the profile's. Most writers count from 1, so these are looked up directly.
-struct Ids<T> {
-    dense: Vec<T>,
-    others: HashMap<u64, T>,
-}
-
-impl<T> Default for Ids<T> {
-    fn default() -> Ids<T> {
-        Ids {
-            dense: Vec::new(),
-            others: HashMap::new(),
-        }
-    }
-}
-
-impl<T: Copy + Eq + Hash> Ids<T> {
-    fn add(&mut self, id: u64, ours: T, part: &str) -> Result<(), Error> {
-        if id == 0 {
-            return Err(Error::malformed(format!(
-                "a {part} has id 0, expected 1 or more"
-            )));
-        }
-        if self.get(id).is_some() {
-            return Err(Error::malformed(format!("two {part}s have the id {id}")));
-        }
-        if id == self.dense.len() as u64 + 1 {
-            self.dense.push(ours);
-        } else {
-            self.others.insert(id, ours);
-        }
-        Ok(())
-    }
-
-    fn get(&self, id: u64) -> Option<T> {
-        let place = usize::try_from(id.checked_sub(1)?).ok()?;
-        self.dense
-            .get(place)
-            .or_else(|| self.others.get(&id))
-            .copied()
-    }
-}
-
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// The pools of a profile end at 4 GiB. An id of 1 byte may be one of 4 bytes with us, and
 /// a byte that is no UTF-8 a replacement character of 3.
 const MOST_BYTES: u64 = 768 << 20;
-
-/// Below this no ratio is too high: an almost empty profile is mostly one gzip header.
-const RATIO_FREE_BYTES: u64 = 16 << 20;
