@@ -224,22 +224,15 @@ mod tests {
         let store = Box::new(Store::new());
         let recorder = Recorder::of(&store);
         let held = take(recorder, 1, 10, 1000);
-        // SAFETY: the child neither locks nor allocates before it ends.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
+        assert!(crate::fork::holds_in_child(|| {
             recorder.give_back(held);
             let _own = take(recorder, 1, 3, 1000);
             let snapshot = recorder.snapshot(1);
             let sums = snapshot.iter().fold((0, 0), |sums, bucket| {
                 (sums.0 + bucket.taken.0, sums.1 + bucket.held.1)
             });
-            // SAFETY: ends the child without running anybody's destructors.
-            unsafe { libc::_exit(i32::from(sums == (1, 3))) };
-        }
-        let mut status = 0;
-        // SAFETY: waits for the child made above.
-        unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!(libc::WEXITSTATUS(status), 1);
+            sums == (1, 3)
+        }));
         assert_eq!(shown(recorder, 1), [(1000, 1, 1, 10)]);
     }
 }

@@ -136,24 +136,27 @@ impl Drop for Guard {
     }
 }
 
+/// Whether `child` holds in a forked child, which then ends. For tests: of their other
+/// threads the child has only what they held, so that `child` neither allocates nor locks.
+#[cfg(all(test, target_os = "linux", not(miri), not(everprof_loom)))]
+pub(crate) fn holds_in_child(child: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child does no more than `child`, and ends below.
+    let process = unsafe { libc::fork() };
+    assert!(process >= 0, "fork");
+    if process == 0 {
+        let status = i32::from(!child());
+        // SAFETY: ends the child without running anybody's destructors.
+        unsafe { libc::_exit(status) };
+    }
+    let mut status = -1;
+    // SAFETY: waits for the child made above.
+    let ended = unsafe { libc::waitpid(process, &raw mut status, 0) };
+    ended == process && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+}
+
 #[cfg(all(test, target_os = "linux", not(miri), not(everprof_loom)))]
 mod tests {
     use super::*;
-
-    /// What `child` returns in a forked child.
-    fn in_child(child: impl FnOnce() -> i32) -> i32 {
-        // SAFETY: the child runs `child`, which neither allocates nor locks.
-        let process = unsafe { libc::fork() };
-        if process == 0 {
-            let status = child();
-            // SAFETY: ends the child without running anybody's destructors.
-            unsafe { libc::_exit(status) };
-        }
-        let mut status = 0;
-        // SAFETY: waits for the child made above.
-        unsafe { libc::waitpid(process, &raw mut status, 0) };
-        libc::WEXITSTATUS(status)
-    }
 
     fn armed() -> Guard {
         let guard = Guard::new();
@@ -164,42 +167,39 @@ mod tests {
     #[test]
     fn child_takes_note_once() {
         let guard = armed();
-        let status = in_child(|| {
+        assert!(holds_in_child(|| {
             let mut noted = 0;
             let first = guard.happened() && guard.once(|| noted += 1);
             // One that asked before the first came to its end.
             let second = guard.once(|| noted += 1);
-            i32::from(first && second && noted == 1 && !guard.happened())
-        });
-        assert_eq!(status, 1);
+            first && second && noted == 1 && !guard.happened()
+        }));
         assert!(!guard.happened());
     }
 
     #[test]
     fn child_forked_while_its_parent_takes_note_takes_note_itself() {
         let guard = armed();
-        let status = in_child(|| {
-            let mut status = 0;
+        assert!(holds_in_child(|| {
+            let mut held = false;
             guard.once(|| {
-                status = in_child(|| {
+                held = holds_in_child(|| {
                     let mut noted = 0;
                     let done = guard.happened() && guard.once(|| noted += 1);
-                    i32::from(done && noted == 1 && !guard.happened())
+                    done && noted == 1 && !guard.happened()
                 });
             });
-            status
-        });
-        assert_eq!(status, 1);
+            held
+        }));
     }
 
     #[test]
     fn handler_that_interrupts_the_note_is_told_no() {
         let guard = armed();
-        let status = in_child(|| {
+        assert!(holds_in_child(|| {
             let mut inner = true;
             let outer = guard.once(|| inner = guard.once(|| ()));
-            i32::from(outer && !inner)
-        });
-        assert_eq!(status, 1);
+            outer && !inner
+        }));
     }
 }

@@ -378,21 +378,14 @@ mod tests {
     }
 
     /// The child must not record what nobody reads, should its own trace come to nothing.
+    #[cfg(target_os = "linux")]
     #[test]
     fn forks_child_that_prepares_for_a_trace_is_not_traced_yet() {
         static TRACER: Tracer = Tracer::new();
         let _session = Session::start(&TRACER, 1 << 20, false, || ()).unwrap();
-        // SAFETY: the child neither allocates nor locks.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            let is_right = !TRACER.is_on() && TRACER.prepare(1 << 20) && !TRACER.is_on();
-            // SAFETY: ends the child without running anybody's destructors.
-            unsafe { libc::_exit(i32::from(!is_right)) };
-        }
-        let mut status = -1;
-        // SAFETY: waits for that child.
-        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-        assert_eq!(status, 0);
+        assert!(crate::fork::holds_in_child(|| {
+            !TRACER.is_on() && TRACER.prepare(1 << 20) && !TRACER.is_on()
+        }));
         assert!(TRACER.is_on());
     }
 }

@@ -100,17 +100,9 @@ fn child_of_a_fork_goes_on_by_the_same_clock() {
     {
         let clock = counting();
         let before = clock.now_nanos(&Machine);
-        // SAFETY: the child asks a clock and ends.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
+        assert!(crate::fork::holds_in_child(|| {
             let is_later = clock.now_nanos(&Machine) >= before;
-            let counts = clock.is_counting() == trusts();
-            // SAFETY: ends the child without running anybody's destructors.
-            unsafe { libc::_exit(i32::from(is_later && counts)) };
-        }
-        let mut status = 0;
-        // SAFETY: waits for the child made above.
-        unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!(libc::WEXITSTATUS(status), 1);
+            is_later && clock.is_counting() == trusts()
+        }));
     }
 }
