@@ -6,6 +6,9 @@
 
 use std::alloc::{Layout, alloc, dealloc};
 
+pub mod fork;
+pub mod signals;
+
 #[cfg(feature = "linked")]
 #[global_allocator]
 static ALLOC: everprof::Alloc = everprof::Alloc::system();

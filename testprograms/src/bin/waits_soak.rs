@@ -8,17 +8,15 @@
 //! Nothing may hang. Linked to everprof, nobody is said to wait any more when all threads have
 //! ended, and what unlockers are charged with is not more than what others have waited.
 
-use std::ffi::c_int;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Condvar, Mutex, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use testprograms::Random;
+use testprograms::{Random, fork, signals};
 
 static STOP: AtomicBool = AtomicBool::new(false);
-static SIGNALS: AtomicU64 = AtomicU64::new(0);
 
 static MUTEX: Mutex<u64> = Mutex::new(0);
 static RWLOCK: RwLock<u64> = RwLock::new(0);
@@ -32,7 +30,7 @@ fn main() {
         .map_or(2, |text| text.parse().expect("SECONDS"));
     #[cfg(feature = "linked")]
     linked::record_all();
-    install_handler();
+    signals::install_handler();
     let end = Instant::now() + Duration::from_secs(seconds);
     let (sender, receiver) = channel();
     let (receivers, receiver_end) = (Mutex::new(receiver), sender.clone());
@@ -44,7 +42,7 @@ fn main() {
         drop(sender);
         scope.spawn(|| receive(&receivers));
         scope.spawn(churn_threads);
-        scope.spawn(signal_everybody);
+        scope.spawn(|| signals::signal_everybody(Duration::from_millis(1), is_over));
         #[cfg(feature = "linked")]
         scope.spawn(linked::take_profiles);
         while Instant::now() < end {
@@ -54,7 +52,7 @@ fn main() {
         STOP.store(true, Ordering::SeqCst);
         drop(receiver_end);
     });
-    assert!(SIGNALS.load(Ordering::Relaxed) > 10, "no signal came");
+    assert!(signals::count() > 10, "no signal came");
     #[cfg(feature = "linked")]
     linked::check_sums();
     testprograms::ok();
@@ -136,58 +134,16 @@ fn churn_threads() {
     }
 }
 
-extern "C" fn handler(_: c_int) {
-    SIGNALS.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Without SA_RESTART: calls end with EINTR.
-fn install_handler() {
-    // SAFETY: all bytes zero is a valid sigaction: no handler, no flags.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as *const () as usize;
-    // SAFETY: the handler only adds to an atomic.
-    let installed =
-        unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
-    assert_eq!(installed, 0);
-}
-
-fn signal_everybody() {
-    let process = std::process::id();
-    while !is_over() {
-        for entry in std::fs::read_dir("/proc/self/task")
-            .expect("there is /proc")
-            .flatten()
-        {
-            let name = entry.file_name();
-            if let Some(tid) = name.to_str().and_then(|name| name.parse::<c_int>().ok()) {
-                // SAFETY: asks for a signal to a thread of this process, or to none.
-                unsafe { libc::syscall(libc::SYS_tgkill, process, tid, libc::SIGUSR1) };
-            }
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// A child that waits for its own. It starts no thread: another of the parent's may have been
-/// starting one, in the midst of a lock of std's, which stays locked in the child.
+/// A child that waits for its own.
 fn fork_a_child() {
-    // SAFETY: glibc and musl keep their own heaps usable in the child of a threaded process;
-    // the child uses locks of its own only, and exits.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
-    if pid == 0 {
+    fork::assert_in_child(|| {
         let (lock, never) = (Mutex::new(()), Condvar::new());
         let held = lock.lock().expect("no panic");
         let waited = never.wait_timeout(held, Duration::from_millis(2)).is_ok();
         #[cfg(feature = "linked")]
         let waited = waited && linked::blocked() == 0;
-        // SAFETY: ends the child at once, as a forked child should.
-        unsafe { libc::_exit(i32::from(!waited)) };
-    }
-    let mut status = 0;
-    // SAFETY: `pid` is our child and `status` is writable.
-    while unsafe { libc::waitpid(pid, &raw mut status, 0) } != pid {}
-    assert_eq!(status, 0, "a child ended with status {status:#x}");
+        waited
+    });
 }
 
 /// What only everprof can tell.
