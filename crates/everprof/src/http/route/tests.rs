@@ -104,13 +104,30 @@ fn heap_only() -> Vec<Handle> {
 }
 
 fn get(target: &str) -> Response {
-    Endpoint::new(all).handle(
-        &Request::get(target),
-        &Patience {
-            longest: Duration::from_secs(60),
-            wait: &|_| true,
+    get_waiting(all, target).0
+}
+
+/// The answer, and how long it was waited for, of 60 seconds at most.
+fn get_waiting(handles: fn() -> Vec<Handle>, target: &str) -> (Response, Duration) {
+    let waited = Cell::new(Duration::ZERO);
+    let patience = Patience {
+        longest: Duration::from_secs(60),
+        wait: &|time| {
+            waited.set(time);
+            true
         },
-    )
+    };
+    let response = Endpoint::new(handles).handle(&Request::get(target), &patience);
+    (response, waited.get())
+}
+
+/// The answer where the server stops meanwhile.
+fn get_of_a_stopping_server(handles: fn() -> Vec<Handle>, target: &str) -> Response {
+    let patience = Patience {
+        longest: Duration::MAX,
+        wait: &|_| false,
+    };
+    Endpoint::new(handles).handle(&Request::get(target), &patience)
 }
 
 fn body(response: &Response) -> &str {
@@ -160,18 +177,8 @@ fn debug_is_text_without_a_file_name() {
 
 #[test]
 fn seconds_waits_that_long_and_gives_the_difference() {
-    let waited = Cell::new(Duration::ZERO);
-    let wait = |time| {
-        waited.set(time);
-        true
-    };
-    let patience = Patience {
-        longest: Duration::from_secs(60),
-        wait: &wait,
-    };
-    let response =
-        Endpoint::new(heap_only).handle(&Request::get("/debug/pprof/heap?seconds=30"), &patience);
-    assert_eq!(waited.get(), Duration::from_secs(30));
+    let (response, waited) = get_waiting(heap_only, "/debug/pprof/heap?seconds=30");
+    assert_eq!(waited, Duration::from_secs(30));
     let disposition = response.header("Content-Disposition");
     assert_eq!(disposition, Some("attachment; filename=\"heap-delta\""));
     let delta = decode(&response.body, &Limits::default()).unwrap();
@@ -182,29 +189,12 @@ fn seconds_waits_that_long_and_gives_the_difference() {
 
 #[test]
 fn a_wait_that_is_broken_off_is_an_error() {
-    let patience = Patience {
-        longest: Duration::MAX,
-        wait: &|_| false,
-    };
-    let request = Request::get("/debug/pprof/heap?seconds=1");
-    assert_eq!(
-        Endpoint::new(heap_only).handle(&request, &patience).status,
-        503
-    );
+    let response = get_of_a_stopping_server(heap_only, "/debug/pprof/heap?seconds=1");
+    assert_eq!(response.status, 503);
 }
 
 #[test]
 fn a_profile_over_time_takes_what_it_cannot_read_for_30_seconds() {
-    let waited = Cell::new(Duration::ZERO);
-    let wait = |time| {
-        waited.set(time);
-        true
-    };
-    let patience = Patience {
-        longest: Duration::from_secs(60),
-        wait: &wait,
-    };
-    let endpoint = Endpoint::new(all);
     for (query, seconds) in [
         ("", 30),
         ("?seconds=", 30),
@@ -215,16 +205,15 @@ fn a_profile_over_time_takes_what_it_cannot_read_for_30_seconds() {
         ("?seconds=5", 5),
         ("?seconds=6&debug=1", 6),
     ] {
-        let request = Request::get(format!("/debug/pprof/profile{query}"));
-        let response = endpoint.handle(&request, &patience);
-        assert_eq!(waited.get(), Duration::from_secs(seconds), "{query}");
+        let (response, waited) = get_waiting(all, &format!("/debug/pprof/profile{query}"));
+        assert_eq!(waited, Duration::from_secs(seconds), "{query}");
         assert_eq!(
             response.header("Content-Disposition"),
             Some("attachment; filename=\"profile\""),
             "{query}"
         );
         let profile = decode(&response.body, &Limits::default()).unwrap();
-        assert_eq!(profile.duration_nanos, waited.get().as_nanos() as i64);
+        assert_eq!(profile.duration_nanos, waited.as_nanos() as i64);
     }
 }
 
@@ -243,12 +232,8 @@ fn a_second_profile_over_time_is_refused_in_gos_words() {
 
 #[test]
 fn a_profile_over_time_ends_with_the_server() {
-    let patience = Patience {
-        longest: Duration::MAX,
-        wait: &|_| false,
-    };
-    let request = Request::get("/debug/pprof/profile?seconds=1");
-    assert_eq!(Endpoint::new(all).handle(&request, &patience).status, 503);
+    let response = get_of_a_stopping_server(all, "/debug/pprof/profile?seconds=1");
+    assert_eq!(response.status, 503);
 }
 
 #[test]
