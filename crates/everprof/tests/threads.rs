@@ -132,6 +132,33 @@ fn a_paragraph_tells_who_waits_for_what_and_where() {
     waiting.end();
 }
 
+/// Whoever reads it has never heard of a task there: it is a thread that was told to block.
+#[test]
+fn thread_that_runs_a_future_to_its_end_says_so() {
+    #[inline(never)]
+    fn blocks_here(told: tokio::sync::oneshot::Receiver<()>) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        runtime.block_on(told).unwrap();
+        std::hint::black_box(());
+    }
+    let (go, told) = tokio::sync::oneshot::channel();
+    let blocks = std::thread::Builder::new().name("blocks".to_owned());
+    let blocks = blocks.spawn(move || blocks_here(told)).unwrap();
+    let is_told = (0..LOOKS).any(|_| {
+        std::thread::yield_now();
+        let records = threads::records().unwrap();
+        let found = records.iter().find(|thread| thread.name == "blocks");
+        found.is_some_and(|thread| thread.state.starts_with("block_on"))
+    });
+    let text = who_asks(true);
+    go.send(()).unwrap();
+    blocks.join().unwrap();
+    assert!(is_told && text.contains("\"blocks\" [block_on"), "{text}");
+}
+
 #[test]
 fn equal_stacks_are_one_line_of_debug_1() {
     let waiting = Waiting::start("equal", 5);

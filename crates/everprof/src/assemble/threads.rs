@@ -241,7 +241,7 @@ fn state<'n>(
 fn waiting_for<'n>(kinds: &mut Kinds<'n>, stack: &'n [LocationId], operation: Operation) -> String {
     match kinds.of(stack, known(Some(operation))) {
         WaitKind::Other => "futex".to_owned(),
-        kind => kind.name().to_owned(),
+        kind => said(kind).to_owned(),
     }
 }
 
@@ -250,7 +250,17 @@ fn in_call<'n>(kinds: &mut Kinds<'n>, stack: &'n [LocationId], call: Call, numbe
     match (kinds.of(stack, call.known()), call) {
         (WaitKind::Other, Call::Futex) => "futex".to_owned(),
         (WaitKind::Other, Call::Unknown) => format!("system call {number}"),
-        (kind, _) => kind.name().to_owned(),
+        (kind, _) => said(kind).to_owned(),
+    }
+}
+
+/// What a thread does that waits like this. A future that it runs to its end is a task of
+/// nobody's, and tasks have states of their own: it is told by the function that is called for
+/// it in every runtime.
+fn said(kind: WaitKind) -> &'static str {
+    match kind {
+        WaitKind::Task => "block_on",
+        kind => kind.name(),
     }
 }
 
