@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! collect ─→ turn       overlapping requests queue, and those that queue share
-//!          ─→ linux ─→ tasks    who is there; names; what the kernel says
+//!          ─→ linux ─→ tasks    who is there; what the kernel says
+//!                  ─→ names     read again only of those that have run
 //!                  ─→ blocked   in a wait that is recorded: where its stack is, is known
 //!                  ─→ look      asleep: stack read from outside, nobody disturbed
 //!                  ─→ asked     running: signalled, walks itself into a slot

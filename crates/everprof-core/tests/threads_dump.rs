@@ -653,3 +653,39 @@ fn nothing_is_left_open() {
     };
     assert_eq!(children(), 0);
 }
+
+/// Gives this thread a name by the system call alone, past whoever might watch the C library's.
+fn rename(name: &str) {
+    let mut bytes = [0_u8; 16];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    // SAFETY: the kernel reads 16 bytes.
+    let failed = unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, bytes.as_ptr()) };
+    assert_eq!(failed, 0);
+}
+
+/// Dumps follow each other while it sleeps, so that its name need not be read again; when it has
+/// run it has to.
+#[test]
+fn name_that_a_thread_gives_itself_is_told_from_the_next_dump_on() {
+    let (tell, told) = channel::<&str>();
+    let (ask, asked) = channel();
+    let thread = start("name-first", move || {
+        for name in told {
+            rename(name);
+            ask.send(()).unwrap();
+        }
+    });
+    for name in ["name-second", "name-third"] {
+        let before = collect(PATIENCE);
+        assert!(
+            before
+                .iter()
+                .any(|thread| thread.name.starts_with(b"name-"))
+        );
+        tell.send(name).unwrap();
+        asked.recv().unwrap();
+        for _ in 0..2 {
+            assert_eq!(of(&collect(PATIENCE), name).id, thread.id);
+        }
+    }
+}

@@ -32,17 +32,19 @@ impl Recorded {
         }
     }
 
-    /// The wait that `thread` is in; its stack is at the front of `out`. `None`: in none that
-    /// is recorded, or it does not stand still, or there is more to its stack.
+    /// The wait that `thread` is in, and the processor time that it has taken; its stack is at the
+    /// front of `out`. `None`: in none that is recorded, or it does not stand still, or there
+    /// is more to its stack.
     pub(super) fn stack_of(
         &self,
         thread: u32,
         looker: &mut Looker,
         out: &mut [u64],
-    ) -> Option<(RecordedWait, Captured)> {
+    ) -> Option<(RecordedWait, Captured, u64)> {
         let wait = self.waits.get(thread)?;
         let blocked: &Blocked = wait.as_ref();
-        let captured = looker.walk_still(thread, &blocked.registers, out, || wait.goes_on())?;
-        Some((blocked.into(), captured))
+        let (captured, cpu_nanos) =
+            looker.walk_still(thread, &blocked.registers, out, || wait.goes_on())?;
+        Some((blocked.into(), captured, cpu_nanos))
     }
 }

@@ -21,15 +21,17 @@
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use asked::{Answer, Pool, Question};
 use blocked::Recorded;
-use look::{Looker, Seen};
+use look::{Asleep, Looker, Seen};
+use names::Names;
 use sends::Sends;
 use tasks::Tasks;
 
-use super::dump::{Collected, Dump, Missing, Name, Row, Source, State};
+use super::dump::{Collected, Dump, Missing, Row, Source, State};
 use super::turn::Turn;
 use crate::stack::{self, Captured, MAX_DEPTH, Registers, StackEnd, platform};
 use crate::{clock, global, labels, local, own_threads, sys};
@@ -38,6 +40,7 @@ mod asked;
 mod blocked;
 mod calls;
 mod look;
+mod names;
 mod sends;
 mod standing;
 mod tasks;
@@ -81,6 +84,8 @@ fn deliver_pending() {
 struct Process {
     id: u32,
     turn: Turn<Dump>,
+    /// Nobody waits for it: collections take turns.
+    names: Mutex<Names>,
     /// Where threads that are asked answer. `None`: there was no memory.
     pool: Option<Pool>,
 }
@@ -98,6 +103,7 @@ impl Process {
             let made = Box::new(Self {
                 id,
                 turn: Turn::new(),
+                names: Mutex::default(),
                 pool: Pool::map(),
             });
             let made = Box::into_raw(made);
@@ -149,6 +155,7 @@ struct Collection {
     tasks: Tasks,
     recorded: Recorded,
     looker: Looker,
+    names: MutexGuard<'static, Names>,
     pool: Option<&'static Pool>,
     signal: Option<i32>,
     /// The number of its first question.
@@ -194,6 +201,9 @@ impl Collection {
         let Some(tasks) = Tasks::open() else {
             return collected;
         };
+        // Whoever panicked had at most forgotten some.
+        let mut names = process.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.begin();
         let mut collection = Self {
             process: process.id,
             this: sys::thread_id(),
@@ -201,6 +211,7 @@ impl Collection {
             tasks,
             recorded: Recorded::now(),
             looker: Looker::new(),
+            names,
             pool: process.pool.as_ref(),
             signal: asked::install(),
             first: asked::next_number(),
@@ -257,14 +268,21 @@ impl Collection {
                 let captured = stack::capture(&registers, &local.stack, out, &(0..0));
                 (captured, labels::in_force(global::store(), local))
             });
-            return self.add(id, State::Running, Source::Itself, captured, Some(labels));
+            let found = Found::awake(State::Running, Source::Itself, captured, Some(labels));
+            return self.add(id, found);
         }
         let recorded = self
             .recorded
             .stack_of(id, &mut self.looker, self.out.as_mut_slice());
-        if let Some((wait, captured)) = recorded {
-            let labels = Some(wait.labels);
-            return self.add(id, State::Unknown, Source::Recorded(wait), captured, labels);
+        if let Some((wait, captured, cpu_nanos)) = recorded {
+            let found = Found {
+                state: State::Unknown,
+                source: Source::Recorded(wait),
+                captured,
+                labels: Some(wait.labels),
+                cpu_nanos: Some(cpu_nanos),
+            };
+            return self.add(id, found);
         }
         let mut pending = Pending {
             id,
@@ -284,18 +302,13 @@ impl Collection {
             .look(&self.tasks, pending.id, self.out.as_mut_slice());
         pending.phase = match seen {
             Seen::Gone => self.miss(pending, Missing::Exited),
-            Seen::Asleep(state, captured, labels) => {
-                self.add(pending.id, state, Source::Outside, captured, labels);
+            Seen::Asleep(asleep) if asleep.is_whole() || !calls::goes_on(asleep.state) => {
+                self.add(pending.id, asleep.into());
                 Phase::Over
             }
-            Seen::AsleepCut(state, captured, labels) => {
-                pending.state = state;
-                if calls::goes_on(state) {
-                    Phase::ToAsk
-                } else {
-                    self.add(pending.id, state, Source::Outside, captured, labels);
-                    Phase::Over
-                }
+            Seen::Asleep(asleep) => {
+                pending.state = asleep.state;
+                Phase::ToAsk
             }
             Seen::Running(cpu_nanos) => {
                 pending.state = State::Running;
@@ -436,7 +449,8 @@ impl Collection {
             held_nanos: answer.held_nanos,
         };
         let labels = Some(answer.labels);
-        self.add(thread.id, thread.state, source, answer.captured, labels);
+        let found = Found::awake(thread.state, source, answer.captured, labels);
+        self.add(thread.id, found);
         Phase::Over
     }
 
@@ -470,34 +484,64 @@ impl Collection {
         };
         let labels = global::labels_of(thread.id);
         let source = Source::Missing(missing);
-        self.add(thread.id, thread.state, source, nothing, labels);
+        self.add(
+            thread.id,
+            Found::awake(thread.state, source, nothing, labels),
+        );
         Phase::Over
     }
 
     /// Adds a row whose stack is at the front of `out`.
-    fn add(
-        &mut self,
-        id: u32,
-        state: State,
-        source: Source,
-        captured: Captured,
-        labels: Option<u32>,
-    ) {
+    fn add(&mut self, id: u32, found: Found) {
         let first = self.collected.frames.len();
-        let stack = self.out.get(..captured.depth).unwrap_or(&[]);
+        let stack = self.out.get(..found.captured.depth).unwrap_or(&[]);
         self.collected.frames.extend_from_slice(stack);
-        let mut line = [0; 32];
         self.collected.rows.push(Row {
             id,
-            name: Name::from_line(self.tasks.read(id, tasks::COMM, &mut line).unwrap_or(&[])),
-            state,
-            source,
+            name: self.names.of(&self.tasks, id, found.cpu_nanos),
+            state: found.state,
+            source: found.source,
             first,
             depth: stack.len(),
-            end: captured.end,
-            labels,
+            end: found.captured.end,
+            labels: found.labels,
             // Now, as a thread that has ended is not known any more.
             creator: global::spawn().creator_of(id),
         });
+    }
+}
+
+/// What a row is made of, but for the words of its stack.
+struct Found {
+    state: State,
+    source: Source,
+    captured: Captured,
+    labels: Option<u32>,
+    /// What it had taken, of a thread that slept all the while.
+    cpu_nanos: Option<u64>,
+}
+
+impl Found {
+    /// Of a thread that runs, or nobody knows.
+    fn awake(state: State, source: Source, captured: Captured, labels: Option<u32>) -> Self {
+        Self {
+            state,
+            source,
+            captured,
+            labels,
+            cpu_nanos: None,
+        }
+    }
+}
+
+impl From<Asleep> for Found {
+    fn from(asleep: Asleep) -> Self {
+        Self {
+            state: asleep.state,
+            source: Source::Outside,
+            captured: asleep.captured,
+            labels: asleep.labels,
+            cpu_nanos: Some(asleep.cpu_nanos),
+        }
     }
 }

@@ -21,16 +21,37 @@ use crate::{global, sys};
 pub(super) enum Seen {
     /// There is no such thread any more.
     Gone,
-    /// It sleeps, and this is its whole stack, with its labels if they are known.
-    Asleep(State, Captured, Option<u32>),
-    /// It sleeps, and this is the leaf end of its stack, with the same.
-    AsleepCut(State, Captured, Option<u32>),
+    /// It sleeps.
+    Asleep(Asleep),
     /// It runs or is ready to; it has taken so many nanoseconds of processor time.
     Running(u64),
     /// It slept, and ran while its stack was read.
     Restless,
     /// The kernel does not tell.
     Unknown,
+}
+
+/// A thread that slept from before until after this was read of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asleep {
+    pub(super) state: State,
+    /// Its stack, or the leaf end of it.
+    pub(super) captured: Captured,
+    /// In force, if they are known.
+    pub(super) labels: Option<u32>,
+    /// The processor time that it has taken.
+    pub(super) cpu_nanos: u64,
+}
+
+impl Asleep {
+    /// Whether the stack is whole, as far as it is to be.
+    pub(super) fn is_whole(&self) -> bool {
+        is_whole(&self.captured)
+    }
+}
+
+fn is_whole(captured: &Captured) -> bool {
+    matches!(captured.end, StackEnd::Root | StackEnd::Truncated)
 }
 
 /// Looks at threads, one at a time.
@@ -58,15 +79,15 @@ impl Looker {
     }
 
     /// Walks the stack of `thread` from `registers`, which are those of a frame that it does not
-    /// return to before something is over that `goes_on`. `None`: that is over, the thread ran
-    /// meanwhile, or this is not its whole stack.
+    /// return to before something is over that `goes_on`. With the processor time that it has taken.
+    /// `None`: that is over, the thread ran meanwhile, or this is not its whole stack.
     pub(super) fn walk_still(
         &mut self,
         thread: u32,
         registers: &Registers,
         out: &mut [u64],
         goes_on: impl FnOnce() -> bool,
-    ) -> Option<Captured> {
+    ) -> Option<(Captured, u64)> {
         let before_nanos = sys::thread_cpu_nanos(thread)?;
         if !goes_on() {
             return None;
@@ -74,8 +95,7 @@ impl Looker {
         let captured = self.reader.capture_from(registers, out);
         let slept = sys::thread_cpu_nanos(thread) == Some(before_nanos);
         self.reader.slept(slept);
-        let is_whole = matches!(captured.end, StackEnd::Root | StackEnd::Truncated);
-        (slept && is_whole).then_some(captured)
+        (slept && is_whole(&captured)).then_some((captured, before_nanos))
     }
 
     /// Looks at `thread`; the stack, if there is one, is at the front of `out`.
@@ -109,10 +129,12 @@ impl Looker {
                 return Seen::Gone;
             }
             if slept {
-                return match captured.end {
-                    StackEnd::Root | StackEnd::Truncated => Seen::Asleep(state, captured, labels),
-                    _ => Seen::AsleepCut(state, captured, labels),
-                };
+                return Seen::Asleep(Asleep {
+                    state,
+                    captured,
+                    labels,
+                    cpu_nanos: before_nanos,
+                });
             }
         }
         Seen::Restless
