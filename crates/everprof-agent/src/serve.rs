@@ -48,8 +48,8 @@ fn trace(run: &Run, path: &Path) {
     let begun = trace_file(run, path)
         .map_err(|error| error.to_string())
         .and_then(|file| {
-            let options = trace::Options::new().format(trace::Format::of(path));
-            options.start_unmarked(file).map_err(|e| e.to_string())
+            let begun = trace::Options::new().start_unmarked(file, path);
+            begun.map_err(|error| error.to_string())
         });
     match begun {
         // Dropping it would end it.

@@ -5,9 +5,13 @@ mod launch;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Output;
 
 use everprof_profile::trace::{Reader, What};
-use launch::{compile_rust, room, run, success};
+use launch::{compile, compile_rust, room, run, success};
+use tempfile::TempDir;
 
 #[test]
 fn every_object_of_ten_threads_comes_and_goes_in_the_trace() {
@@ -126,6 +130,56 @@ fn a_process_that_the_program_starts_has_a_trace_beside_it() {
     }
     mains.sort();
     assert_eq!(mains, [(false, "sh".into()), (true, "true".into())]);
+}
+
+/// Runs `leaves.c`, which leaves in that way; its trace, read to its end.
+fn left(room: &TempDir, program: &Path, way: &str) -> (Output, Vec<u8>) {
+    let (profiles, trace) = (room.path().join("out"), room.path().join("events"));
+    let options = ["-q", "--trace", trace.to_str().unwrap()];
+    let output = run(&profiles, &options).arg(program).arg(way).output();
+    (output.unwrap(), fs::read(trace).unwrap())
+}
+
+#[test]
+fn however_a_program_leaves_its_trace_is_whole() {
+    let room = room();
+    let program = compile(&room, "leaves.c", &[]);
+    for way in [
+        "exit",
+        "_exit",
+        "_Exit",
+        "quick_exit",
+        "thread",
+        "handler",
+        "vfork",
+        "fork",
+    ] {
+        let (output, trace) = left(&room, &program, way);
+        success(output);
+        let mut reader = Reader::new(&*trace).unwrap();
+        let mut objects = 0;
+        while let Some(event) = reader.next_event() {
+            objects += u32::from(matches!(event.what, What::Alloc { size_bytes: 77, .. }));
+        }
+        let ending = reader.ending();
+        assert!(ending.to_string().starts_with("whole"), "{way}: {ending}");
+        assert_eq!(objects, 1000, "{way}");
+    }
+}
+
+#[test]
+fn trace_of_a_program_that_is_killed_can_be_read() {
+    let room = room();
+    let program = compile(&room, "leaves.c", &[]);
+    let (output, trace) = left(&room, &program, "kill");
+    assert_eq!(output.status.signal(), Some(libc::SIGKILL));
+    let mut reader = Reader::new(&*trace).unwrap();
+    while reader.next_event().is_some() {}
+    let tables = reader.tables();
+    let words = &tables.program().command_line;
+    assert_eq!(words[1..], ["kill"]);
+    let ending = reader.ending();
+    assert!(ending.to_string().starts_with("cut off"), "{ending}");
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub mod buffers;
 pub mod words;
 
 #[cfg(not(everprof_loom))]
+mod ending;
+#[cfg(not(everprof_loom))]
 mod managed;
 #[cfg(not(everprof_loom))]
 mod marks;
@@ -39,7 +41,7 @@ pub use managed::ManagedObject;
 #[cfg(not(everprof_loom))]
 pub use marks::Mark;
 #[cfg(not(everprof_loom))]
-pub use session::{Numbered, Reader, Session, StartError};
+pub use session::{Asker, Numbered, Reader, Session, StartError};
 #[cfg(not(everprof_loom))]
 pub use stacks::Known;
 #[cfg(not(everprof_loom))]

@@ -43,7 +43,7 @@ pub(crate) use self::spawn::spawn;
 pub(crate) use self::taskblock::taskblock;
 pub(crate) use self::tasks::{KeptTasks, task_records, tasks};
 pub(crate) use self::threads::{goroutine, goroutine_count, thread_count, threads};
-pub(crate) use self::trace::{Blocks, Text, text};
+pub(crate) use self::trace::{Blocks, Head, Text, text};
 pub(crate) use self::waits::{block, block_records, mutex, mutex_records};
 use crate::error::{Error, Kind};
 use crate::profile::Names;

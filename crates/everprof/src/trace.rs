@@ -28,8 +28,17 @@ pub struct Trace {
 pub struct Sink(To);
 
 enum To {
-    File(PathBuf),
+    Path(PathBuf),
+    File(File),
     Writer(Box<dyn Write + Send>),
+}
+
+/// A sink that can be written to.
+struct Opened {
+    sink: Box<dyn Write + Send>,
+    /// Whether it takes what is written without waiting for anybody: not so a pipe, and of the
+    /// program's own nobody knows.
+    takes_at_once: bool,
 }
 
 /// What a trace is written as.
@@ -167,20 +176,30 @@ impl Options {
     ///
     /// As there.
     pub fn start(self, sink: impl Into<Sink>) -> Result<Trace, Error> {
-        self.start_with(sink.into(), true)
-    }
-
-    /// As `start`, of an allocator that does not mark objects. For the agent.
-    #[doc(hidden)]
-    pub fn start_unmarked(self, sink: impl Into<Sink>) -> Result<Trace, Error> {
-        self.start_with(sink.into(), false)
-    }
-
-    fn start_with(self, sink: Sink, marks: bool) -> Result<Trace, Error> {
+        let sink = sink.into();
         let (name, format) = match &sink.0 {
-            To::File(path) => (path.display().to_string(), Format::of(path)),
+            To::Path(path) => (path.display().to_string(), Format::of(path)),
+            To::File(_) => ("its file".to_owned(), Format::Binary),
             To::Writer(_) => ("its writer".to_owned(), Format::Binary),
         };
+        self.start_as(name, format, sink, true)
+    }
+
+    /// As `start`, of an allocator that does not mark objects, to the file at `path`, which is
+    /// open. For the agent.
+    #[doc(hidden)]
+    pub fn start_unmarked(self, file: File, path: &Path) -> Result<Trace, Error> {
+        let name = path.display().to_string();
+        self.start_as(name, Format::of(path), file.into(), false)
+    }
+
+    fn start_as(
+        self,
+        name: String,
+        format: Format,
+        sink: Sink,
+        marks: bool,
+    ) -> Result<Trace, Error> {
         let format = self.format.unwrap_or(format);
         let writing = Writing::begin(&self, marks, format, name, || sink.open())?;
         Ok(Trace { writing })
@@ -207,7 +226,7 @@ impl Trace {
 impl Sink {
     /// A file, which is made anew.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self(To::File(path.into()))
+        Self(To::Path(path.into()))
     }
 
     /// Anything that can be written to. It is used, and dropped, on the thread that writes.
@@ -215,10 +234,23 @@ impl Sink {
         Self(To::Writer(Box::new(writer)))
     }
 
-    fn open(self) -> Result<Box<dyn Write + Send>, Error> {
+    fn open(self) -> Result<Opened, Error> {
         match self.0 {
-            To::Writer(writer) => Ok(writer),
-            To::File(path) => make(&path).map(|file| -> Box<dyn Write + Send> { Box::new(file) }),
+            To::Writer(sink) => Ok(Opened {
+                sink,
+                takes_at_once: false,
+            }),
+            To::File(file) => Ok(Opened::of(file)),
+            To::Path(path) => make(&path).map(Opened::of),
+        }
+    }
+}
+
+impl Opened {
+    fn of(file: File) -> Self {
+        Self {
+            takes_at_once: file.metadata().is_ok_and(|there| there.is_file()),
+            sink: Box::new(file),
         }
     }
 }
@@ -226,7 +258,8 @@ impl Sink {
 impl std::fmt::Debug for Sink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
-            To::File(path) => f.debug_tuple("File").field(path).finish(),
+            To::Path(path) => f.debug_tuple("Path").field(path).finish(),
+            To::File(file) => f.debug_tuple("File").field(file).finish(),
             To::Writer(_) => f.write_str("Writer"),
         }
     }
@@ -264,7 +297,7 @@ impl From<&PathBuf> for Sink {
 
 impl From<File> for Sink {
     fn from(file: File) -> Self {
-        Self::writer(file)
+        Self(To::File(file))
     }
 }
 

@@ -11,6 +11,7 @@
 
 #[cfg(not(feature = "preload"))]
 mod exec;
+mod exit;
 mod join;
 mod lists;
 #[cfg(feature = "preload")]
@@ -33,6 +34,7 @@ static INITIALISER: extern "C" fn() = resolve;
 extern "C" fn resolve() {
     #[cfg(not(feature = "preload"))]
     exec::resolve();
+    exit::resolve();
     join::resolve();
     poll::resolve();
     sleep::resolve();

@@ -7,6 +7,8 @@ use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 #[cfg(not(everprof_no_wipe))]
 #[path = "linux/wiped.rs"]
@@ -276,6 +278,37 @@ pub(crate) fn pause_briefly() {
     keeping_errno(|| {
         // SAFETY: `wait` is a valid timespec; the remainder is not asked for.
         unsafe { libc::nanosleep(&raw const wait, ptr::null_mut()) };
+    });
+}
+
+/// Sleeps while `word` is `seen` and nobody calls [`wake_all`], for so long at most; now and
+/// then shorter. No point of cancellation.
+pub(crate) fn sleep_while(word: &AtomicU32, seen: u32, most: Duration) {
+    let most = libc::timespec {
+        tv_sec: libc::time_t::try_from(most.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: most.subsec_nanos() as _,
+    };
+    let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    keeping_errno(|| {
+        // SAFETY: the kernel reads the word and the time, which are borrowed all the while.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                operation,
+                seen,
+                &raw const most,
+            )
+        }
+    });
+}
+
+/// Wakes all that sleep on `word`.
+pub(crate) fn wake_all(word: &AtomicU32) {
+    let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    keeping_errno(|| {
+        // SAFETY: the kernel does not touch the word.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, i32::MAX) }
     });
 }
 

@@ -144,6 +144,21 @@ pub(crate) fn pause_briefly() {
     std::thread::yield_now();
 }
 
+/// Sleeps while `word` is `seen`, for so long at most; now and then shorter.
+#[cfg(not(everprof_loom))]
+pub(crate) fn sleep_while(word: &AtomicU32, seen: u32, most: std::time::Duration) {
+    // Acquire: as a sleeper on Linux, which sees all that was done before it was woken.
+    if word.load(Ordering::Acquire) == seen {
+        std::thread::sleep(most.min(std::time::Duration::from_millis(1)));
+    }
+}
+
+/// Nobody sleeps for long here.
+#[cfg(not(everprof_loom))]
+pub(crate) fn wake_all(word: &AtomicU32) {
+    let _ = word;
+}
+
 fn layout(len: usize) -> Option<Layout> {
     if len == 0 {
         None

@@ -3,6 +3,7 @@
 //! Context: cold. Invariant: one session at a time a process; it alone reads the buffers.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::buffers::{Buffers, Writer};
 use super::stacks::Known;
@@ -160,6 +161,31 @@ impl<'t> Session<'t> {
             .is_ok()
     }
 
+    /// Whoever wants this trace to end says so here, from any thread.
+    #[must_use]
+    pub fn asker(&self) -> Asker<'t> {
+        Asker {
+            tracer: self.tracer,
+            trace: self.trace,
+        }
+    }
+
+    /// Whether somebody wants it to end, the end of the process maybe.
+    #[must_use]
+    pub fn is_asked_to_end(&self) -> bool {
+        self.tracer.ending.is_asked(self.trace)
+    }
+
+    /// Sleeps until somebody does, for so long at most.
+    pub fn sleep(&self, most: Duration) {
+        self.tracer.ending.sleep(self.trace, most);
+    }
+
+    /// To be called when nothing more of it will be written: whoever waits for that goes on.
+    pub fn is_written(&self) {
+        self.tracer.ending.written(self.trace);
+    }
+
     /// The threads that have recorded something, or may.
     pub fn writers(&self) -> impl Iterator<Item = Writer> + use<> {
         self.memory.buffers.writers()
@@ -227,6 +253,20 @@ impl<'t> Session<'t> {
     }
 }
 
+/// Asks for the end of a trace.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'t> {
+    tracer: &'t Tracer,
+    trace: u32,
+}
+
+impl Asker<'_> {
+    /// Asks for it; if it is over, nothing comes of it.
+    pub fn ask(self) {
+        self.tracer.ending.ask(self.trace);
+    }
+}
+
 /// Reads what threads have recorded.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader {
@@ -260,6 +300,7 @@ pub struct Numbered<'a> {
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         let _ = self.end();
+        self.is_written();
         // Release: pairs with the Acquire in `start`.
         self.tracer.taken_by.store(0, Ordering::Release);
     }

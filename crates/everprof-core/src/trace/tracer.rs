@@ -7,8 +7,10 @@
 use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::compiler_fence;
+use std::time::Duration;
 
 use super::buffers::Buffers;
+use super::ending::Ending;
 use super::marks::{Mark, Marks};
 use super::stacks::Stacks;
 use super::thread::ALWAYS_DUE;
@@ -39,6 +41,7 @@ pub struct Tracer {
     marks: Marks,
     memory: OnceLock<Memory>,
     fork: Guard,
+    pub(super) ending: Ending,
 }
 
 /// What a trace is written to on its way out.
@@ -83,6 +86,7 @@ impl Tracer {
             marks: Marks::new(),
             memory: OnceLock::new(),
             fork: Guard::new(),
+            ending: Ending::new(),
         }
     }
 
@@ -243,6 +247,25 @@ impl Tracer {
         });
     }
 
+    /// To be called when the process is about to end: asks for the end of the trace that it
+    /// takes, and waits until that is written, 2 s at most.
+    ///
+    /// Context: signal; any lock may be held. A child of `fork` or `vfork` goes straight
+    /// through: the trace is its parent's, and so is all memory that it sees.
+    pub fn before_exit(&self) {
+        // Relaxed, both: numbers. A trace that begins just now has no event yet.
+        let taken_by = self.taken_by.load(Ordering::Relaxed);
+        if taken_by == 0 || taken_by != sys::process_id() || self.fork.happened() {
+            return;
+        }
+        let trace = self.traces.load(Ordering::Relaxed);
+        // What is waited for here is no wait of the program's.
+        let before = local::with(|local| local.excluded.replace(true));
+        self.ending.ask(trace);
+        self.ending.wait(trace, PATIENCE);
+        local::with(|local| local.excluded.set(before));
+    }
+
     pub(super) fn write(&self, local: &Local, ticks: u64, event: &Event) {
         let Some(memory) = self.memory() else {
             return;
@@ -305,6 +328,10 @@ impl Tracer {
         self.lost.store(0, Ordering::Relaxed);
     }
 }
+
+/// The longest that a program's end waits for its trace: for a pipe whose reader is slow, say,
+/// or where the writer needs what the thread that ends the program holds.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl fmt::Debug for Tracer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -375,6 +402,50 @@ mod tests {
         session.reader().read(writer, |_, event| events.push(event));
         let free = |address| Event::Free { address };
         assert_eq!(events, [free(3), Event::Lost { events: 3 }, free(4)]);
+    }
+
+    #[test]
+    fn end_of_the_process_is_the_end_of_its_trace() {
+        static TRACER: Tracer = Tracer::new();
+        // No trace: nothing to wait for.
+        TRACER.before_exit();
+        let session = Session::start(&TRACER, 1 << 20, false, || ()).unwrap();
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !session.is_asked_to_end() {
+                    session.sleep(Duration::from_secs(3600));
+                }
+                session.is_written();
+            });
+            TRACER.before_exit();
+        });
+        assert!(session.is_asked_to_end());
+        // As in a handler of `atexit`, when `_exit` comes behind it.
+        TRACER.before_exit();
+    }
+
+    /// Neither the child of a `fork` nor one that shares its parent's memory.
+    #[test]
+    fn end_of_a_child_is_not_the_end_of_its_parents_trace() {
+        static TRACER: Tracer = Tracer::new();
+        extern "C" fn leave(_: *mut libc::c_void) -> libc::c_int {
+            TRACER.before_exit();
+            0
+        }
+        let session = Session::start(&TRACER, 1 << 20, false, || ()).unwrap();
+        for shared in [0, libc::CLONE_VM | libc::CLONE_VFORK] {
+            let mut stack = vec![0_u128; 4096];
+            let top = stack.as_mut_ptr_range().end.cast();
+            let flags = shared | libc::SIGCHLD;
+            // SAFETY: the stack is the child's alone; where it shares our memory this thread
+            // waits for its end (CLONE_VFORK), and `leave` neither allocates nor locks.
+            let child = unsafe { libc::clone(leave, top, flags, std::ptr::null_mut()) };
+            let mut status = -1;
+            // SAFETY: waits for that child.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0);
+            assert!(!session.is_asked_to_end(), "{shared:#x}");
+        }
     }
 
     /// The child must not record what nobody reads, should its own trace come to nothing.

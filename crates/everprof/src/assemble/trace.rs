@@ -7,21 +7,21 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::time::Duration;
 
-use everprof_core::lost;
 use everprof_core::modules;
 use everprof_core::threads;
 use everprof_core::trace::buffers::Writer;
 use everprof_core::trace::{Event, GcStep, Session, StackAt, TypeAt};
 use everprof_profile::trace::encode::{self, Events};
 use everprof_profile::trace::text::Converter;
-use everprof_profile::trace::{self, Module, Other, Program, Step, Table, Totals, What};
+use everprof_profile::trace::{self, Other, Step, Table, Totals, What};
 use everprof_profile::{Profile, symbolize};
 
-use super::modules::Modules;
 use crate::trace::heaps;
+pub(crate) use head::Head;
+use head::tell_modules;
 use told::{Told, name_of, tell_thread, without_buffer};
-use unit::{rate_of, shift_of};
 
+mod head;
 mod told;
 mod unit;
 
@@ -75,47 +75,27 @@ const MOST_COLLECTING: Duration = Duration::from_millis(100);
 const FULL_BYTES: usize = 64 << 10;
 
 impl Blocks {
-    /// Begins with what a reader must know first.
-    pub(crate) fn new(session: Session<'static>, gc_stacks: bool) -> Self {
-        let ticks_per_second = rate_of(&session);
-        let shift = shift_of(ticks_per_second);
-        let mut out = Vec::new();
-        encode::head(&mut out);
-        let program = Program {
-            ticks_per_second,
-            start_unix_nanos: session.start_unix_nanos(),
-            start_ticks: session.start_ticks(),
-            shift,
-            pid: std::process::id(),
-            command_line: std::env::args_os()
-                .map(|word| word.to_string_lossy().into_owned())
-                .collect(),
-        };
-        encode::program(&mut out, &program);
-        let names = lost::ALL.map(|reason| (reason.pc() as u32, reason.name()));
-        encode::names(&mut out, Table::Frames, names);
+    /// Goes on behind `head`.
+    pub(crate) fn new(session: Session<'static>, head: &Head, gc_stacks: bool) -> Self {
         let settled_ticks = session.start_ticks();
-        let mut blocks = Self {
+        Self {
             session,
-            shift,
+            shift: head.shift,
             threads: HashMap::new(),
             told: 0,
-            modules: 0,
+            modules: head.modules,
             heaps: 0,
             types: HashMap::new(),
             new_types: Vec::new(),
             gc_stacks,
             looks: 1,
-            out,
+            out: Vec::new(),
             stacks: Vec::new(),
             first_stack: 1,
             settled_ticks,
             events: 0,
             lost: 0,
-        };
-        modules::refresh();
-        blocks.tell_modules();
-        blocks
+        }
     }
 
     /// Whether anything is recorded still.
@@ -126,6 +106,16 @@ impl Blocks {
     /// Nothing more is recorded from here on. False: something was not, before.
     pub(crate) fn end(&self) -> bool {
         self.session.end()
+    }
+
+    /// Whether somebody wants the trace to end.
+    pub(crate) fn is_asked_to_end(&self) -> bool {
+        self.session.is_asked_to_end()
+    }
+
+    /// Sleeps until somebody does, for so long at most.
+    pub(crate) fn sleep(&self, most: Duration) {
+        self.session.sleep(most);
     }
 
     /// Events and losses so far.
@@ -459,18 +449,7 @@ impl Blocks {
             return;
         }
         self.modules = count;
-        let of_now = Modules::of_this_process().all;
-        let told: Vec<_> = of_now
-            .into_iter()
-            .map(|module| Module {
-                start: module.start,
-                limit: module.limit,
-                offset: module.file_offset,
-                file: module.file,
-                build_id: bytes_of(&module.build_id),
-            })
-            .collect();
-        encode::modules(&mut self.out, &told);
+        tell_modules(&mut self.out);
     }
 }
 
@@ -483,23 +462,4 @@ pub(crate) fn text<W: Write>(out: W) -> Text<W> {
         // What has no name stays an address.
         let _ = symbolize::names(stacks);
     })
-}
-
-/// The bytes of hexadecimal digits.
-fn bytes_of(digits: &str) -> Vec<u8> {
-    let pairs = digits.as_bytes().chunks(2);
-    pairs
-        .map_while(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn build_ids_come_back_from_their_digits() {
-        assert_eq!(bytes_of("ab01ff"), [0xab, 1, 0xff]);
-        assert_eq!(bytes_of(""), []);
-    }
 }

@@ -29,6 +29,15 @@ impl Output {
         }
     }
 
+    /// To be called when nothing more comes for a while: text, which is gathered here, is handed
+    /// on. A sink of the program's that gathers binary has its reasons.
+    pub(super) fn pause(&mut self) -> io::Result<()> {
+        match self {
+            Self::Binary(_) => Ok(()),
+            Self::Text(text) => text.flush(),
+        }
+    }
+
     /// To be called behind the last bytes.
     pub(super) fn finish(self) -> io::Result<()> {
         match self {

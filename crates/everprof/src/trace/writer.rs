@@ -1,52 +1,39 @@
 //! The thread that writes a trace.
 //!
 //! ```text
-//! starter ── session, sink ─→ thread: look at the buffers, write, sleep … ─→ outcome
-//!    └──── stop, or the process's exit ────────────────────↑
+//! starter ── session, head, sink ─→ thread: look at the buffers, write, sleep … ─→ outcome
+//!    └──── stop, or the process's end ────────────────────────↑
 //! ```
 //!
 //! Context: cold. Invariant: the thread ends by itself when it is told to, or when it cannot
 //! write; then nothing is recorded any more. Nobody waits for it without end but
-//! [`Writing::stop`], which the program calls.
+//! [`Writing::stop`], which the program calls. A file has its head when [`Writing::begin`]
+//! returns, so that it can be read whatever becomes of the program.
 
-use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, process};
 
 use everprof_core::global;
-use everprof_core::trace::StartError;
+use everprof_core::trace::{Asker, StartError};
 
 use super::output::Output;
-use super::{Format, Options, Summary, at_exit};
-use crate::assemble::Blocks;
+use super::{Format, Opened, Options, Summary, at_exit};
+use crate::assemble::{Blocks, Head};
 use crate::error::{Error, Kind};
 use crate::start::{self, LeftOut};
 
 /// A trace as whoever started it sees it.
 #[derive(Debug)]
 pub(super) struct Writing {
-    told: Arc<Told>,
+    asker: Asker<'static>,
+    outcome: Arc<Mutex<Option<Result<Summary, Error>>>>,
     /// None when it has been waited for.
     thread: Option<JoinHandle<()>>,
     /// A fork's child has a copy of this, and no thread.
     process: u32,
 }
-
-/// What the two sides tell one another.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    /// To the thread: come to an end. Release, so that what was done before is written.
-    stop: AtomicBool,
-    /// From the thread: nothing more is written.
-    over: AtomicBool,
-    outcome: Mutex<Option<Result<Summary, Error>>>,
-}
-
-/// The thread's end, also where the program's sink panics.
-struct Over(Arc<Told>);
 
 /// How long the thread sleeps when there was much to write, or little: a thread that does
 /// nothing but allocate fills the buffers' 48 MiB in some 200 ms.
@@ -64,7 +51,7 @@ impl Writing {
         marks: bool,
         format: Format,
         name: String,
-        open: impl FnOnce() -> Result<Box<dyn Write + Send>, Error>,
+        open: impl FnOnce() -> Result<Opened, Error>,
     ) -> Result<Self, Error> {
         let _left_out = LeftOut::new();
         let (memory_bytes, gc_stacks) = (options.memory_limit, options.gc_stacks);
@@ -78,26 +65,43 @@ impl Writing {
                 format!("cannot trace to `{name}`: no {memory_bytes} bytes of memory"),
             ),
         })?;
-        // Only now: the file of a trace that is being taken must not be cut.
-        let sink = Output::new(format, open()?);
-        let told = Arc::new(Told::default());
-        let tells = Arc::clone(&told);
         let began = Instant::now();
+        let asker = session.asker();
+        let head = Head::new(&session);
+        // Only now: the file of a trace that is being taken must not be cut, and none be
+        // there without its head.
+        let opened = open()?;
+        let takes_at_once = opened.takes_at_once;
+        let mut writer = Writer {
+            sink: Output::new(format, opened.sink),
+            bytes: 0,
+        };
+        if takes_at_once {
+            let put = writer.put(&head.bytes).and_then(|()| writer.sink.pause());
+            put.map_err(|error| {
+                Error::new(Kind::Io, format!("cannot trace to `{name}`: {error}")).caused_by(error)
+            })?;
+        }
+        let outcome = Arc::new(Mutex::new(None));
+        let tells = Arc::clone(&outcome);
         let thread = start::spawn("everprof-trace", move || {
-            let over = Over(tells);
-            let outcome = write(Blocks::new(session, gc_stacks), sink, &over.0, began);
+            let mut blocks = Blocks::new(session, &head, gc_stacks);
+            let head = (!takes_at_once).then_some(&*head.bytes);
+            let outcome = writer.write(&mut blocks, head, began);
             if let Err(error) = &outcome {
                 start::complain(format!(
                     "everprof: the trace ends here, it cannot be written to `{name}`: {error}"
                 ));
             }
-            let place = &over.0.outcome;
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+            *tells.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+            // With `blocks` the session ends, also where the program's sink panics: whoever
+            // waits for the end of the trace goes on.
         })
         .map_err(|error| Error::io("cannot start the thread that writes the trace", error))?;
-        at_exit::end_in_time(&told, thread.thread());
+        at_exit::end_in_time();
         Ok(Self {
-            told,
+            asker,
+            outcome,
             thread: Some(thread),
             process: process::id(),
         })
@@ -117,13 +121,9 @@ impl Writing {
             ));
         }
         let _left_out = LeftOut::new();
-        self.told.ask(thread.thread());
+        self.asker.ask();
         let _ = thread.join();
-        let mut outcome = self
-            .told
-            .outcome
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         outcome.take().unwrap_or_else(|| {
             Err(Error::new(
                 Kind::Io,
@@ -140,104 +140,72 @@ impl Drop for Writing {
     }
 }
 
-impl Drop for Over {
-    fn drop(&mut self) {
-        // Release: pairs with the Acquire in `is_over`.
-        self.0.over.store(true, Ordering::Release);
-    }
+/// What the thread writes to.
+struct Writer {
+    sink: Output,
+    bytes: u64,
 }
 
-impl Told {
-    /// Asks the thread to come to an end.
-    pub(super) fn ask(&self, thread: &Thread) {
-        // Release: pairs with the Acquire in `write`.
-        self.stop.store(true, Ordering::Release);
-        thread.unpark();
-    }
-
-    /// Whether it has.
-    pub(super) fn is_over(&self) -> bool {
-        // Acquire: pairs with the Release at its end.
-        self.over.load(Ordering::Acquire)
-    }
-}
-
-/// All that the thread does.
-fn write(
-    mut blocks: Blocks,
-    mut sink: Output,
-    told: &Told,
-    began: Instant,
-) -> Result<Summary, Error> {
-    let mut bytes = 0;
-    let mut put = |piece: &[u8]| -> io::Result<()> {
-        sink.write_all(piece)?;
-        bytes += piece.len() as u64;
+impl Writer {
+    fn put(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.sink.write_all(piece)?;
+        self.bytes += piece.len() as u64;
         Ok(())
-    };
-    let outcome = follow(&mut blocks, &mut put, told);
-    // Before whoever waits is told: nothing of a trace that cannot be written is recorded.
-    let _ = blocks.end();
-    let outcome = outcome.and_then(|()| sink.finish());
-    let (events, lost) = blocks.totals();
-    match outcome {
-        Ok(()) => Ok(Summary {
-            events,
-            lost,
-            bytes,
-            elapsed: began.elapsed(),
-        }),
-        Err(error) => Err(Error::io(
-            "the trace could not be written to its end",
-            error,
-        )),
     }
-}
 
-fn follow(
-    blocks: &mut Blocks,
-    put: &mut impl FnMut(&[u8]) -> io::Result<()>,
-    told: &Told,
-) -> io::Result<()> {
-    let mut looked = Instant::now();
-    loop {
-        if !blocks.is_on() {
-            // Without the end of a whole one.
-            blocks.drain(put)?;
-            return Err(io::Error::other(
-                "no memory for the marks of objects, so that later events are not in it",
-            ));
+    /// All that the thread does. `head`: what is still to be written before all else.
+    fn write(
+        mut self,
+        blocks: &mut Blocks,
+        head: Option<&[u8]>,
+        began: Instant,
+    ) -> Result<Summary, Error> {
+        let outcome = head.map_or(Ok(()), |head| self.put(head));
+        let outcome = outcome.and_then(|()| self.follow(blocks));
+        // Before whoever waits is told: nothing of a trace that cannot be written is recorded.
+        let _ = blocks.end();
+        let bytes = self.bytes;
+        let outcome = outcome.and_then(|()| self.sink.finish());
+        let (events, lost) = blocks.totals();
+        match outcome {
+            Ok(()) => Ok(Summary {
+                events,
+                lost,
+                bytes,
+                elapsed: began.elapsed(),
+            }),
+            Err(error) => Err(Error::io(
+                "the trace could not be written to its end",
+                error,
+            )),
         }
-        // Acquire: pairs with the Release in `ask`.
-        if told.stop.load(Ordering::Acquire) && blocks.end() {
-            return blocks.finish(put);
-        }
-        let drained = blocks.drain(put)?;
-        // At once, where threads found no room: others may have left theirs.
-        if drained.lost_without_buffer || looked.elapsed() >= LOOK_AROUND {
-            blocks.look_around();
-            looked = Instant::now();
-        }
-        std::thread::park_timeout(if drained.events >= BUSY_EVENTS {
-            BUSY
-        } else {
-            IDLE
-        });
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thread_that_panics_is_over_for_those_who_wait() {
-        let told = Arc::new(Told::default());
-        let tells = Arc::clone(&told);
-        let thread = std::thread::spawn(move || {
-            let _over = Over(tells);
-            panic!("as the test wants it");
-        });
-        assert!(thread.join().is_err() && told.is_over());
+    fn follow(&mut self, blocks: &mut Blocks) -> io::Result<()> {
+        let mut looked = Instant::now();
+        loop {
+            if !blocks.is_on() {
+                // Without the end of a whole one.
+                blocks.drain(&mut |piece| self.put(piece))?;
+                return Err(io::Error::other(
+                    "no memory for the marks of objects, so that later events are not in it",
+                ));
+            }
+            if blocks.is_asked_to_end() && blocks.end() {
+                return blocks.finish(&mut |piece| self.put(piece));
+            }
+            let drained = blocks.drain(&mut |piece| self.put(piece))?;
+            self.sink.pause()?;
+            // At once, where threads found no room: others may have left theirs.
+            if drained.lost_without_buffer || looked.elapsed() >= LOOK_AROUND {
+                blocks.look_around();
+                looked = Instant::now();
+            }
+            blocks.sleep(if drained.events >= BUSY_EVENTS {
+                BUSY
+            } else {
+                IDLE
+            });
+        }
     }
 }

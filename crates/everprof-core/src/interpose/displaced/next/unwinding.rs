@@ -2,8 +2,6 @@
 //!
 //! Context: any. Twin of `aborting.rs`.
 
-// Only locks have one argument.
-#[cfg_attr(not(any(test, feature = "preload")), allow(dead_code))]
 pub(in super::super) type Function1<A, R> = unsafe extern "C-unwind" fn(A) -> R;
 pub(in super::super) type Function2<A, B, R> = unsafe extern "C-unwind" fn(A, B) -> R;
 pub(in super::super) type Function3<A, B, C, R> = unsafe extern "C-unwind" fn(A, B, C) -> R;
