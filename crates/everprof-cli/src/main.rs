@@ -8,8 +8,8 @@
 //! run  starts programs; it has its own errors and exit codes
 //! ```
 //!
-//! Context of everything here: cold. One file a command. Exit status: 0 done, 1 not done (and why, on standard error),
-//! 2 misused; `run` passes on the program's.
+//! Context of everything here: cold. One file a command. Exit status: 0 done, 1 not done (and
+//! why, on standard error), 2 misused; `run` passes on the program's, and has 125 for both.
 
 #![forbid(unsafe_code)]
 
@@ -67,7 +67,11 @@ Examples:
   curl -s URL | everprof tree -               who called whom";
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return misread(&error),
+    };
+    let done = match arguments.command {
         Command::Run(args) => return run::main(args),
         Command::Top(args) => commands::top::main(&args),
         Command::Tree(args) => commands::tree::main(&args),
@@ -88,3 +92,18 @@ fn main() -> ExitCode {
         }
     }
 }
+
+/// Help was asked for, or the command line cannot be read.
+fn misread(error: &clap::Error) -> ExitCode {
+    // Standard error may be closed; then there is nobody to tell.
+    let _ = error.print();
+    let is_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if is_run => ExitCode::from(run::MISUSED),
+        _ => ExitCode::from(MISUSED),
+    }
+}
+
+/// As clap, and most programs, have it.
+const MISUSED: u8 = 2;

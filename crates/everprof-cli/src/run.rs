@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub use error::Error;
 use everprof::config::{Config, Http, VARIABLE, parse_period};
 use inbox::Inbox;
-use library::Library;
+pub(crate) use library::Library;
 use save::{Saver, Whose};
 use signals::Held;
 
@@ -51,8 +51,8 @@ use crate::output::note;
 /// another allocator).
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit status: the program's own. 125: everprof could not do its job; \
-126: the program cannot be executed; 127: it does not exist."
+    after_help = "Exit status: the program's own. 125: everprof was misused, or could not do its \
+job; 126: the program cannot be executed; 127: it does not exist."
 )]
 pub struct RunArgs {
     /// Directory for heap.pb.gz, block.pb.gz and the others [default: everprof.NAME.PID, here]
@@ -105,15 +105,14 @@ pub struct RunArgs {
     #[arg(short, long)]
     quiet: bool,
 
-    /// The program and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "PROGRAM"
-    )]
+    /// The program and its arguments; `--` before it where its name begins with a `-`
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
 }
+
+/// What the whole command line ends with where it cannot be read: as `env`, `nice` and `timeout`
+/// do, so that no failure of ours is taken for one of the program's.
+pub const MISUSED: u8 = error::OWN_FAILURE;
 
 /// Runs the program and writes its profiles. Errors have been told the user.
 pub fn main(args: RunArgs) -> ExitCode {

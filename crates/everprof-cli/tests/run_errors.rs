@@ -219,13 +219,13 @@ fn values_that_cannot_be_read_are_named_with_what_was_expected() {
             .output()
             .unwrap();
         let (_, err) = words(&output);
-        assert_eq!(output.status.code(), Some(2), "{err}");
+        assert_eq!(output.status.code(), Some(125), "{err}");
         for word in [option, value, expected] {
             assert!(err.contains(word), "`{word}` is not in: {err}");
         }
     }
     let output = run(&out, &[]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2), "no program is no run");
+    assert_eq!(output.status.code(), Some(125), "no program is no run");
 }
 
 #[test]
@@ -256,13 +256,32 @@ fn the_variable_counts_where_no_option_is_given() {
 }
 
 #[test]
-fn a_misspelt_option_is_not_only_called_a_program() {
+fn a_misspelt_option_is_no_program() {
     let room = room();
-    let output = run(&room.path().join("out"), &["--bogus"])
-        .arg("true")
-        .output()
-        .unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(127), "{told}");
-    assert!(told.contains("`--bogus`: no such program, and `everprof run` has no such option"));
+    let out = room.path().join("out");
+    for bogus in ["--haep=1", "--bogus", "-x"] {
+        let output = run(&out, &[bogus]).arg("true").output().unwrap();
+        let (_, err) = words(&output);
+        assert_eq!(output.status.code(), Some(125), "{err}");
+        let named = bogus.split('=').next().unwrap();
+        assert!(err.contains(&format!("'{named}'")), "{err}");
+    }
+    // Behind `--` it is one.
+    refused(
+        run(&out, &[]).arg("--bogus"),
+        127,
+        &["`--bogus`: no such program"],
+    );
+}
+
+#[test]
+fn options_behind_the_program_are_the_programs() {
+    let room = room();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_everprof"));
+    command.env_remove("LD_PRELOAD").env_remove("EVERPROF");
+    command
+        .args(["run", "-q", "-o"])
+        .arg(room.path().join("out"));
+    let output = command.args(["echo", "--heap", "-q", "--", "x"]).output();
+    assert_eq!(success(output.unwrap()).0, "--heap -q -- x\n");
 }

@@ -6,10 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{fmt, io};
 
+/// Everprof's own failure, misuse among them. This and the other two are as with `env`, `nice`,
+/// `timeout` and the shells.
+pub(super) const OWN_FAILURE: u8 = 125;
+/// The program is there but cannot be run.
+const CANNOT_RUN: u8 = 126;
+/// There is no such program.
+const NOT_FOUND: u8 = 127;
+
 /// Why a run did not begin, or did not do its job.
-///
-/// Exit codes are those of `env`, `timeout` and the shells: 127 not found, 126
-/// found but cannot run, 125 everprof's own failure.
 #[derive(Debug)]
 pub struct Error {
     code: u8,
@@ -32,40 +37,31 @@ impl Error {
     }
 
     pub(crate) fn not_found(name: &OsStr) -> Self {
-        // The first word that is no option of ours is the program.
-        let option = if name.as_encoded_bytes().starts_with(b"-") {
-            ", and `everprof run` has no such option; see everprof run --help"
-        } else {
-            ""
-        };
-        Self::new(
-            127,
-            format!("`{}`: no such program{option}", name.display()),
-        )
+        Self::new(NOT_FOUND, format!("`{}`: no such program", name.display()))
     }
 
     pub(crate) fn no_interpreter(script: &Path, interpreter: &Path) -> Self {
         let (script, interpreter) = (script.display(), interpreter.display());
         Self::new(
-            127,
+            NOT_FOUND,
             format!("`{script}` asks for the interpreter `{interpreter}`: no such program"),
         )
     }
 
     pub(crate) fn not_executable(path: &Path, why: &str) -> Self {
         Self::new(
-            126,
+            CANNOT_RUN,
             format!("`{}` cannot be executed: {why}", path.display()),
         )
     }
 
     pub(crate) fn unreadable(path: &Path, source: io::Error) -> Self {
-        Self::new(126, format!("`{}` cannot be read", path.display())).because(source)
+        Self::new(CANNOT_RUN, format!("`{}` cannot be read", path.display())).because(source)
     }
 
     pub(crate) fn damaged(path: &Path, source: object::Error) -> Self {
         Self::new(
-            126,
+            CANNOT_RUN,
             format!("`{}` is no sound ELF executable", path.display()),
         )
         .because(source)
@@ -73,7 +69,7 @@ impl Error {
 
     pub(crate) fn static_binary(path: &Path) -> Self {
         Self::new(
-            125,
+            OWN_FAILURE,
             format!(
                 "`{}` is statically linked, so nothing can be loaded into it. Build it for a \
                  dynamic target (for Rust on musl: RUSTFLAGS=\"-C target-feature=-crt-static\"), or \
@@ -86,7 +82,7 @@ impl Error {
 
     pub(crate) fn privileged(path: &Path, what: &str) -> Self {
         Self::new(
-            125,
+            OWN_FAILURE,
             format!(
                 "`{}` is {what}: the loader takes no preloaded library into a program that gains \
                  rights. Run it as the user it changes to, on a copy without that privilege",
@@ -97,7 +93,7 @@ impl Error {
 
     pub(crate) fn other_machine(path: &Path, theirs: &str, ours: &str) -> Self {
         Self::new(
-            125,
+            OWN_FAILURE,
             format!(
                 "`{}` is a {theirs} program and this everprof profiles {ours} ones: install \
                  everprof for that target",
@@ -113,7 +109,7 @@ impl Error {
             "glibc"
         };
         Self::new(
-            125,
+            OWN_FAILURE,
             format!(
                 "`{}` is loaded by {loader}, and this everprof was built for {ours}: build \
                  everprof for the program's C library, or link everprof::Alloc into the program",
@@ -127,7 +123,7 @@ impl Error {
         what: String,
         source: impl std::error::Error + Send + Sync + 'static,
     ) -> Self {
-        Self::new(125, what).because(source)
+        Self::new(OWN_FAILURE, what).because(source)
     }
 
     /// The directory for the profiles does not do.
@@ -172,15 +168,15 @@ impl Error {
 
     /// Everprof itself could not do something, and the message says all.
     pub(crate) fn plain(what: String) -> Self {
-        Self::new(125, what)
+        Self::new(OWN_FAILURE, what)
     }
 
     /// The kernel refused to run the program after all.
     pub(crate) fn spawn(path: &Path, source: io::Error) -> Self {
         let code = if source.kind() == io::ErrorKind::NotFound {
-            127
+            NOT_FOUND
         } else {
-            126
+            CANNOT_RUN
         };
         Self::new(code, format!("`{}` could not be started", path.display())).because(source)
     }
@@ -188,7 +184,7 @@ impl Error {
     /// Whether the program does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.code == 127
+        self.code == NOT_FOUND
     }
 
     /// The message and its causes, in one line.
