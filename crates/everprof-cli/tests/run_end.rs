@@ -3,6 +3,7 @@
 
 mod launch;
 
+use std::ffi::c_int;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -102,25 +103,22 @@ fn waiting(program: &Path, profiles: &Path, how: &str) -> Child {
     child
 }
 
-fn kill(signal: &str, target: &str) {
-    assert!(
-        Command::new("kill")
-            .args([signal, "--", target])
-            .status()
-            .unwrap()
-            .success()
-    );
+/// To a process, or to a group where the target is negative. Not by the command, which a
+/// machine without Debian's procps has in its shell only.
+fn kill(signal: c_int, target: i32) {
+    // SAFETY: no memory is involved; the target is ours and was not waited for yet.
+    assert_eq!(unsafe { libc::kill(target, signal) }, 0);
 }
 
 #[test]
 fn a_signal_to_the_process_group_ends_both_and_leaves_the_profiles() {
     let room = room();
     let program = compile(&room, "ends.c", &[]);
-    for (signal, number) in [("-TERM", libc::SIGTERM), ("-INT", libc::SIGINT)] {
-        let profiles = room.path().join(signal);
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let profiles = room.path().join(signal.to_string());
         let mut child = waiting(&program, &profiles, "wait");
-        kill(signal, &format!("-{}", child.id()));
-        assert_eq!(child.wait().unwrap().signal(), Some(number), "{signal}");
+        kill(signal, -child.id().cast_signed());
+        assert_eq!(child.wait().unwrap().signal(), Some(signal));
         three_kept(&profiles);
     }
 }
@@ -129,13 +127,13 @@ fn a_signal_to_the_process_group_ends_both_and_leaves_the_profiles() {
 fn a_signal_to_everprof_alone_reaches_the_program_which_may_handle_it() {
     let room = room();
     let program = compile(&room, "ends.c", &[]);
-    for signal in ["-TERM", "-INT", "-HUP"] {
-        let profiles = room.path().join(signal);
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        let profiles = room.path().join(signal.to_string());
         let mut child = waiting(&program, &profiles, "catch");
-        kill(signal, &child.id().to_string());
+        kill(signal, child.id().cast_signed());
         let status = child.wait().unwrap();
-        if signal == "-HUP" {
-            assert_eq!(status.signal(), Some(libc::SIGHUP));
+        if signal == libc::SIGHUP {
+            assert_eq!(status.signal(), Some(signal));
         } else {
             assert_eq!(status.code(), Some(33), "{signal}");
         }
