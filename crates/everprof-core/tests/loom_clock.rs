@@ -116,3 +116,23 @@ fn nobody_goes_back_while_two_find_the_counter_wrong() {
         shared.read();
     });
 }
+
+/// The looker stands before the reader, so that it is through before the reader begins: a forced
+/// switch in the middle of the reading, as above, never comes to that.
+#[test]
+fn nobody_goes_back_who_reads_when_another_has_found_the_counter_wrong() {
+    model(|| {
+        let shared = Arc::new(Shared::new());
+        shared.read();
+        shared.machine.pass(100_000_000);
+        shared.machine.ahead.store(50_000_000, Ordering::Relaxed);
+        shared.read();
+        let [looker, reader] = [(); 2].map(|()| Arc::clone(&shared));
+        let looker = thread::spawn(move || looker.clock.look(&looker.machine));
+        let reader = thread::spawn(move || reader.read());
+        looker.join().expect("no panic");
+        reader.join().expect("no panic");
+        assert!(!shared.clock.is_counting());
+        shared.read();
+    });
+}
