@@ -1,4 +1,5 @@
-//! Trim: takes the profiler's own frames and the allocator's shims off the leaf of stacks.
+//! Trim: takes off the leaf of stacks what is the profiler's own, and what lies between it and
+//! the program: the allocator's shims, the clone of a waker.
 //!
 //! Context: cold.
 //! Invariant: sums of values stay what they were, and the outermost frame of a stack
@@ -9,7 +10,7 @@
 //! (`alloc`), as others take it from debug information without more, is told by its file.
 
 use crate::symbolize::origin;
-use crate::{LocationId, Profile};
+use crate::{Line, LocationId, Profile};
 
 /// The pattern for [`Profile::set_drop_frames`] of heap profiles: std's own path from a
 /// collection to the allocator. Readers leave out these frames and all that they called,
@@ -32,20 +33,32 @@ impl Profile {
     /// also where they were inlined into one location with the program's functions. Frames
     /// that stand for lost samples (`everprof::lost::…`) stay.
     ///
+    /// So goes the clone of a waker, in which the await stacks of tasks are taken: the leaf is
+    /// the function that keeps the waker.
+    ///
     /// A thread that is seen within a call that everprof passes on has our frames beneath
     /// those of the C library, as `clock_nanosleep` < ours < `std::thread::sleep`. All of
     /// them go: the call is the one that the program made of the function that is ours.
     ///
     /// Locations must have been named. Samples that become equal are added up.
     pub fn trim(&mut self) {
-        let is_ours: Vec<bool> = self
+        let whose: Vec<Whose> = self
             .functions()
             .map(|(_, function)| {
-                is_profiler_frame(function.name)
-                    || origin::qualified(function.name, function.file)
-                        .is_some_and(|name| is_profiler_frame(&name))
+                let qualified = origin::qualified(function.name, function.file);
+                let mut names = [Some(function.name), qualified.as_deref()]
+                    .into_iter()
+                    .flatten();
+                if names.clone().any(is_profiler_frame) {
+                    Whose::Ours
+                } else if names.any(is_clone_of_waker) {
+                    Whose::Wakers
+                } else {
+                    Whose::Programs
+                }
             })
             .collect();
+        let of_line = |line: &Line| whose[line.function.index()];
         // How many of a location's frames to take off, and whether these are all.
         let trims: Vec<(usize, bool)> = self
             .locations()
@@ -53,7 +66,7 @@ impl Profile {
                 let lines = location.lines;
                 let ours = lines
                     .iter()
-                    .take_while(|line| is_ours[line.function.index()])
+                    .take_while(|line| of_line(line) != Whose::Programs)
                     .count();
                 (ours, ours > 0 && ours == lines.len())
             })
@@ -78,15 +91,45 @@ impl Profile {
             whole.max(through).min(stack.depth().saturating_sub(1))
         });
         // Only a leaf can bear such a frame: these functions are called in place of the
-        // allocator, and do not call the program.
+        // allocator, and do not call the program. The clone of a waker may, where an executor's
+        // does something: such a location stays as it is.
+        let calls = match whose.contains(&Whose::Wakers) {
+            true => self.locations_that_call(),
+            false => Vec::new(),
+        };
         for (place, &(ours, all)) in trims.iter().enumerate() {
-            if ours > 0 && !all {
-                let id = LocationId::from_index(place);
-                let rest = self.location(id).lines[ours..].to_vec();
+            if ours == 0 || all {
+                continue;
+            }
+            let id = LocationId::from_index(place);
+            let (trimmed, rest) = self.location(id).lines.split_at(ours);
+            let is_wakers = trimmed.iter().any(|line| of_line(line) == Whose::Wakers);
+            if !(is_wakers && calls.get(place) == Some(&true)) {
+                let rest = rest.to_vec();
                 self.set_lines(id, &rest);
             }
         }
     }
+
+    /// Which locations stand above others in some stack.
+    fn locations_that_call(&self) -> Vec<bool> {
+        let mut calls = vec![false; self.locations().len()];
+        for sample in self.samples() {
+            for at in sample.stack().skip(1) {
+                calls[at.index()] = true;
+            }
+        }
+        calls
+    }
+}
+
+/// Whose a function is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    /// The clone of a waker.
+    Wakers,
+    Programs,
 }
 
 /// What a location is to the call that a thread is in.
@@ -179,6 +222,16 @@ fn is_profiler_frame(name: &str) -> bool {
             .iter()
             .any(|own| rest.starts_with(own))
         })
+}
+
+/// Whether a function clones a waker, so that what is called is the waker's own clone. A bare
+/// name that was told by its file lacks the type.
+fn is_clone_of_waker(name: &str) -> bool {
+    let path = match name.strip_prefix("<core::task::wake::Waker as core::clone::Clone>::") {
+        Some(method) => method,
+        None => name.strip_prefix("core::task::wake::").unwrap_or_default(),
+    };
+    matches!(path, "clone" | "clone_from")
 }
 
 /// What follows `name::` or, with a crate's hash shown, `name[0123456789abcdef]::`.
@@ -373,6 +426,29 @@ mod tests {
                 "std::thread::functions::sleep < main",
                 "app::work < everprof_core::interpose::displaced::sleep::clock_nanosleep < main",
                 "work < main < everprof_core::interpose::thread::start < clone",
+            ]
+        );
+    }
+
+    #[test]
+    fn clone_of_a_waker_goes_from_the_leaf_and_stays_where_it_calls_an_executor() {
+        const CLONE: &str = "<core::task::wake::Waker as core::clone::Clone>::clone";
+        const CLONE_FROM: &str = "<core::task::wake::Waker as core::clone::Clone>::clone_from";
+        let mut profile = profile(&[
+            &[&[CLONE], &["app::waits"], &["main"]],
+            &[&[CLONE], &[CLONE_FROM], &["app::waits"], &["main"]],
+            &[&[CLONE, "app::polls"], &["main"]],
+            &[&["executor::clone"], &[CLONE], &["app::waits"], &["main"]],
+            &[&["executor::clone"], &[CLONE, "app::calls"], &["main"]],
+        ]);
+        profile.trim();
+        assert_eq!(
+            stacks(&profile),
+            [
+                ("app::waits < main".to_owned(), 2),
+                ("app::polls < main".to_owned(), 1),
+                (format!("executor::clone < {CLONE} < app::waits < main"), 1),
+                (format!("executor::clone < {CLONE}|app::calls < main"), 1),
             ]
         );
     }
