@@ -130,6 +130,7 @@ fn profile_has_the_await_stack_and_four_figures() {
     profile.write_text(&mut text, 1).unwrap();
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("awaits_the_post"), "{text}");
+    assert!(!text.contains("Waker"), "not of its clone: {text}");
     assert!(
         !text.contains("by_hand::Task"),
         "not of the executor: {text}"

@@ -92,6 +92,7 @@ fn await_stack_has_the_functions_that_await_leaf_first_and_then_the_maker() {
         "{text}"
     );
     assert!(!text.contains("everprof_core"), "{text}");
+    assert!(!text.contains("Waker"), "not of its clone: {text}");
     assert!(
         !text.contains("by_hand::Task"),
         "not of the executor: {text}"
@@ -183,6 +184,50 @@ fn capture_of_a_poll_that_is_ready_is_not_kept() {
     // Its waker outlives it, and wakes what it would have.
     kept.wake();
     assert_eq!(task.wakes(), 1);
+}
+
+#[test]
+fn clone_outside_the_tasks_own_poll_is_no_await_of_it_and_wakes_it_all_the_same() {
+    let _alone = alone();
+    let kept = Kept::new();
+    let held = kept.clone();
+    // On another thread, while it is polled.
+    let mut task = Task::new(
+        poll_fn(move |context: &mut Context<'_>| {
+            let (kept, waker) = (&held, context.waker());
+            std::thread::scope(|scope| {
+                scope.spawn(|| kept.keep(waker));
+            });
+            Poll::<()>::Pending
+        })
+        .watched(),
+    );
+    assert!(task.poll().is_pending());
+    assert!(only().stacks.is_empty(), "{:#?}", only());
+    assert_eq!(only().wakers, Some(1));
+    kept.wake();
+    assert_eq!((task.wakes(), only().state), (1, TaskState::Woken));
+    drop(task);
+    // In the poll of another one, within its own.
+    let held = kept.clone();
+    let mut task = Task::new(
+        poll_fn(move |context: &mut Context<'_>| {
+            let outer = context.waker();
+            let inner = poll_fn(|_| {
+                held.keep(outer);
+                Poll::Ready(())
+            });
+            let mut inner = Box::pin(inner.watched());
+            let polled = inner.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_ready());
+            Poll::<()>::Pending
+        })
+        .watched(),
+    );
+    assert!(task.poll().is_pending());
+    assert!(only().stacks.is_empty(), "{:#?}", only());
+    kept.wake();
+    assert_eq!((task.wakes(), only().state), (1, TaskState::Woken));
 }
 
 #[test]
@@ -387,6 +432,22 @@ fn waker_of_another_executor_is_used_from_the_next_poll_on() {
     kept.wake();
     assert_eq!((moved.wakes(), task.wakes()), (1, 1));
     assert_eq!(only().state, TaskState::Woken);
+}
+
+#[test]
+fn task_that_only_its_second_executor_can_wake_is_not_leaked() {
+    let _alone = alone();
+    let kept = Kept::new();
+    let mut task = Task::new(everprof::task::root(reads_the_post(kept.clone())));
+    assert!(task.poll().is_pending());
+    // The first one's is kept for as long as the second polls.
+    let first = kept.take().unwrap();
+    task.moved();
+    assert!(task.poll().is_pending());
+    drop(first);
+    assert_eq!((only().leak, only().wakers), (Leak::No, Some(1)));
+    kept.forget();
+    assert_eq!((only().leak, only().wakers), (Leak::Certain, Some(0)));
 }
 
 #[test]

@@ -118,14 +118,17 @@ macro_rules! alike_programs {
     ($each:ident) => {
         $each! {
             yields, locks_in_turn, channel_between_tasks, full_channel, budget, join_set,
-            local_set, block_on, spawn_blocking, timeouts, broadcast_that_lags, watch_channel,
-            other_channels, other_locks, barrier_rounds,
+            local_set, block_on, spawn_blocking, block_on_in_spawn_blocking, timeouts,
+            broadcast_that_lags, watch_channel, other_channels, other_locks, barrier_rounds,
             futures_unordered, unordered_of_children, join_all_of_many, select_in_a_loop,
             select_over_the_same_future, shared, buffered_stream, abortable, join_of_watched,
             nested,
             pending_macro, woken_by_a_thread, woken_twice, wakes_itself, moved_between_tasks,
-            waker_kept_after_the_end, dropped_in_its_own_wake, polled_without_being_woken,
-            aborted, panics, dropped_while_it_waits, never_polled, runtime_shut_down,
+            waker_kept_after_the_end, dropped_in_its_own_wake, last_waker_drops_another_task,
+            polled_without_being_woken,
+            aborted, panics, panic_that_is_caught, dropped_in_the_midst_of_a_poll,
+            dropped_while_it_waits, join_set_shut_down, local_set_dropped, never_polled,
+            runtime_shut_down,
         }
     };
 }

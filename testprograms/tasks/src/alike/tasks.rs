@@ -1,6 +1,9 @@
 //! Tasks of tokio, and what they exchange.
 
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Barrier, Mutex, broadcast, mpsc, watch};
@@ -138,12 +141,12 @@ pub async fn block_on(course: Course) {
 
 async fn wake_and_wait() {
     let mut is_woken = false;
-    std::future::poll_fn(|context| {
+    poll_fn(|context| {
         if std::mem::replace(&mut is_woken, true) {
-            return std::task::Poll::Ready(());
+            return Poll::Ready(());
         }
         context.waker().wake_by_ref();
-        std::task::Poll::Pending
+        Poll::Pending
     })
     .await;
 }
@@ -153,6 +156,35 @@ pub async fn spawn_blocking(course: Course) {
     let asks = course.spawn("asks", async move {
         let (tell, told) = std::sync::mpsc::channel();
         let blocking = tokio::task::spawn_blocking(move || told.recv());
+        // Not told before it has been asked in vain.
+        let (answer, ()) = futures::join!(blocking, async move { assert!(tell.send(7).is_ok()) });
+        noted.says(format!("{answer:?}"));
+    });
+    assert!(asks.await.is_ok());
+}
+
+/// A future of a blocking thread's, which blocks on it: how often it is polled there.
+pub async fn block_on_in_spawn_blocking(course: Course) {
+    let (watch, noted) = (course.watch, course.clone());
+    let asks = course.spawn("asks", async move {
+        let (tell, told) = std::sync::mpsc::channel();
+        let blocking = tokio::task::spawn_blocking(move || {
+            let polls = Arc::new(AtomicU32::new(0));
+            let counted = polls.clone();
+            let mut waits = Box::pin(async {
+                for _ in 0..3 {
+                    wake_and_wait().await;
+                }
+            });
+            let inner = poll_fn(move |context| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                watch.may_dump();
+                Future::poll(waits.as_mut(), context)
+            });
+            let told = told.recv();
+            tokio::runtime::Handle::current().block_on(watch.over(inner));
+            (told, polls.load(Ordering::Relaxed))
+        });
         // Not told before it has been asked in vain.
         let (answer, ()) = futures::join!(blocking, async move { assert!(tell.send(7).is_ok()) });
         noted.says(format!("{answer:?}"));

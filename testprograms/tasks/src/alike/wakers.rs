@@ -185,6 +185,38 @@ pub async fn dropped_in_its_own_wake(course: Course) {
     assert!(outer.await.is_ok());
 }
 
+/// An executor whose wakers alone keep a task: who replaces the last one drops the task, in the
+/// midst of its own poll.
+pub async fn last_waker_drops_another_task(course: Course) {
+    struct Lonely(Mutex<Option<crate::Boxed>>);
+
+    impl std::task::Wake for Lonely {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    let place = Place::default();
+    let within = place.clone();
+    let waits = course.watched("lonely", async move { within.wait().await });
+    let lonely = Arc::new(Lonely(Mutex::new(Some(waits))));
+    {
+        let waker = Waker::from(lonely.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut waits = lonely.0.lock().expect("nobody panics");
+        let waits = waits.as_mut().expect("it is there");
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+    }
+    drop(lonely);
+    let other = place.clone();
+    let replaces = course.spawn("replaces", async move {
+        // It takes the place of the one that is there.
+        other.wait().await;
+    });
+    settle().await;
+    course.says("it is dropped by now");
+    place.take().expect("it waits").wake();
+    assert!(replaces.await.is_ok());
+}
+
 /// As `select!` polls all when one is woken.
 pub async fn polled_without_being_woken(course: Course) {
     let (_keep, told) = oneshot::channel::<()>();
