@@ -26,16 +26,17 @@ use crate::sys;
 type Table = AtomicU64;
 
 /// Bytes of address space of one table.
-const SPAN_BITS: u32 = 30;
+const SPAN_BITS: u32 = if cfg!(miri) { 12 } else { 30 };
 const PLACES_A_WORD: u64 = 32;
 const PLACE_BYTES: u64 = 8;
 const TABLE_WORDS: usize = ((1 << SPAN_BITS) / PLACE_BYTES / PLACES_A_WORD) as usize;
 
-/// Address space that programs have: 2⁴⁸ on aarch64, half of that on x86_64.
-const ADDRESS_BITS: u32 = 48;
+/// Address space that programs have: 2⁴⁸ on aarch64, half of that on x86_64. Under Miri, which
+/// touches each word of what is mapped, that of a few tables; the rest is listed.
+const ADDRESS_BITS: u32 = if cfg!(miri) { 20 } else { 48 };
 const TABLES: usize = 1 << (ADDRESS_BITS - SPAN_BITS);
 
-const LISTED: usize = 8192;
+const LISTED: usize = if cfg!(miri) { 64 } else { 8192 };
 /// Objects in the list from which on no more may come. The rest are more than allocations can
 /// be under way: one a thread, and a few more in handlers.
 const MOST_LISTED: u64 = LISTED as u64 / 2;
@@ -229,32 +230,42 @@ fn publish<T>(at: &AtomicPtr<T>, made: NonNull<u8>, bytes: usize) -> NonNull<T> 
     }
 }
 
-#[cfg(all(test, not(everprof_loom), not(miri)))]
+#[cfg(all(test, not(everprof_loom)))]
 mod tests {
     use super::*;
+
+    /// Where heaps are.
+    const HIGH: u64 = if cfg!(miri) {
+        0xf_0000
+    } else {
+        0x7f00_0000_0000
+    };
 
     const MOVED_UP: Mark = Mark { moved: true };
     const IN_PLACE: Mark = Mark { moved: false };
 
     #[test]
     fn mark_is_there_until_it_is_taken() {
-        let marks = Marks::new();
+        static MARKS: Marks = Marks::new();
+        let marks = &MARKS;
         assert!(marks.prepare() && marks.prepare());
-        assert_eq!(marks.take(0x7f00_0000_1008), None);
-        assert!(marks.mark(0x7f00_0000_1008, MOVED_UP));
-        assert!(marks.mark(0x7f00_0000_1018, IN_PLACE));
-        assert!(marks.mark(0x0000_5500_1008, IN_PLACE));
-        assert_eq!(marks.take(0x7f00_0000_1008), Some(MOVED_UP));
-        assert_eq!(marks.take(0x7f00_0000_1008), None);
-        assert_eq!(marks.take(0x7f00_0000_1018), Some(IN_PLACE));
-        assert_eq!(marks.take(0x0000_5500_1008), Some(IN_PLACE));
+        let low = HIGH / 2 + 0x1008;
+        assert_eq!(marks.take(HIGH + 0x1008), None);
+        assert!(marks.mark(HIGH + 0x1008, MOVED_UP));
+        assert!(marks.mark(HIGH + 0x1018, IN_PLACE));
+        assert!(marks.mark(low, IN_PLACE));
+        assert_eq!(marks.take(HIGH + 0x1008), Some(MOVED_UP));
+        assert_eq!(marks.take(HIGH + 0x1008), None);
+        assert_eq!(marks.take(HIGH + 0x1018), Some(IN_PLACE));
+        assert_eq!(marks.take(low), Some(IN_PLACE));
     }
 
     #[test]
     fn neighbours_do_not_disturb_one_another() {
-        let marks = Marks::new();
+        static MARKS: Marks = Marks::new();
+        let marks = &MARKS;
         assert!(marks.prepare());
-        let addresses = (0..200).map(|place| 0x7f00_0000_0008 + place * 16);
+        let addresses = (0..200).map(|place| HIGH + 8 + place * 16);
         for address in addresses.clone() {
             assert!(marks.mark(
                 address,
@@ -273,8 +284,9 @@ mod tests {
     /// into 16 bytes; both have the bit that asks for marks.
     #[test]
     fn neighbours_within_16_bytes_have_marks_of_their_own() {
-        for (one, other) in [(0x1010, 0x1018), (0x1018, 0x1019), (0x1019, 0x101f)] {
-            let marks = Marks::new();
+        static MARKS: [Marks; 3] = [const { Marks::new() }; 3];
+        let pairs = [(0x1010, 0x1018), (0x1018, 0x1019), (0x1019, 0x101f)];
+        for (marks, (one, other)) in MARKS.iter().zip(pairs) {
             assert!(marks.prepare());
             assert!(marks.mark(one, MOVED_UP));
             assert_eq!(marks.take(other), None, "was not marked");
@@ -288,13 +300,14 @@ mod tests {
 
     #[test]
     fn full_list_is_told_of_while_there_is_room_for_those_under_way() {
-        let marks = Marks::new();
+        static MARKS: Marks = Marks::new();
+        let marks = &MARKS;
         assert!(marks.prepare());
         let mut listed: Vec<u64> = (0..MOST_LISTED).map(|number| 0x1001 + number * 8).collect();
         let told = listed.iter().map(|at| marks.mark(*at, MOVED_UP));
         assert_eq!(told.filter(|told| !told).count(), 1, "the last");
         assert!(!marks.prepare(), "no trace begins");
-        let under_way = (0..1000).map(|number| 0x9000_0001 + number * 8);
+        let under_way = (0..MOST_LISTED / 4).map(|number| 0x9000_0001 + number * 8);
         for at in under_way {
             assert!(!marks.mark(at, MOVED_UP));
             listed.push(at);
@@ -308,7 +321,8 @@ mod tests {
 
     #[test]
     fn object_that_has_no_table_is_marked_all_the_same() {
-        let marks = Marks::new();
+        static MARKS: Marks = Marks::new();
+        let marks = &MARKS;
         // Not prepared: as if there were no memory.
         assert!(!marks.mark(0x1008, MOVED_UP) && !marks.mark(0x1018, IN_PLACE));
         assert!(marks.prepare());
