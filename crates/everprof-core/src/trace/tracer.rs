@@ -5,7 +5,7 @@
 //! trace passes it over by its time.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::ptr;
 use std::sync::atomic::compiler_fence;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::managed::types::Types;
 use crate::sampler;
 use crate::scratch;
 use crate::stack::{self, Registers};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::sys;
 
 /// Takes at most one trace at a time. All bits zero at first.
@@ -34,12 +34,14 @@ pub struct Tracer {
     pub(super) traces: AtomicU32,
     /// The process that takes one now, whether or not it is on yet; 0: none.
     pub(super) taken_by: AtomicU32,
-    /// How often the buffers were made anew, plus 1: what threads had before is void.
+    /// How often the buffers were made anew: what threads had before is void.
     made: AtomicU32,
     /// Events of threads that have no buffer.
     pub(super) lost: AtomicU64,
     marks: Marks,
-    memory: OnceLock<Memory>,
+    /// Null until the first trace; then never written again, nor given back. Written by who
+    /// takes that, so that nobody ever waits for it: a fork's child would for ever.
+    memory: AtomicPtr<Memory>,
     fork: Guard,
     pub(super) ending: Ending,
 }
@@ -81,10 +83,10 @@ impl Tracer {
             on: AtomicU32::new(0),
             traces: AtomicU32::new(0),
             taken_by: AtomicU32::new(0),
-            made: AtomicU32::new(1),
+            made: AtomicU32::new(0),
             lost: AtomicU64::new(0),
             marks: Marks::new(),
-            memory: OnceLock::new(),
+            memory: AtomicPtr::new(ptr::null_mut()),
             fork: Guard::new(),
             ending: Ending::new(),
         }
@@ -299,19 +301,27 @@ impl Tracer {
         state.end_writing();
     }
 
-    pub(super) fn memory(&self) -> Option<&Memory> {
-        self.memory.get()
+    pub(super) fn memory(&self) -> Option<&'static Memory> {
+        // Acquire: pairs with the Release in `prepare`; it is whole.
+        let memory = self.memory.load(Ordering::Acquire);
+        // SAFETY: null, or what `prepare` has leaked.
+        unsafe { memory.as_ref() }
     }
 
-    /// Makes what a trace needs, of `bytes` at most, unless an earlier one has. Cold.
+    /// Makes what a trace needs, of `bytes` at most, unless an earlier one has. Cold; by who
+    /// has claimed to be the only one (`taken_by`).
     pub(super) fn prepare(&self, bytes: usize) -> bool {
-        if self.memory.get().is_none() {
+        if self.memory().is_none() {
             self.fork.arm_first();
             let Some(memory) = Memory::new(bytes) else {
                 return false;
             };
-            let _ = self.memory.set(memory);
-        } else if self.fork.happened() {
+            // Release: publishes it. Pairs with the Acquire in `memory`.
+            self.memory
+                .store(Box::leak(Box::new(memory)), Ordering::Release);
+        }
+        // A child may have been forked after the guard was armed, whatever had been made then.
+        if self.fork.happened() {
             self.fork.once(|| self.begin_anew());
         }
         true
@@ -363,7 +373,7 @@ pub(crate) fn ticks() -> u64 {
     clock::ticks()
 }
 
-#[cfg(all(test, not(miri)))]
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
@@ -448,8 +458,21 @@ mod tests {
         }
     }
 
+    #[cfg(all(target_os = "linux", not(miri)))]
+    #[test]
+    fn child_that_was_forked_while_its_parent_prepared_takes_a_trace_of_its_own() {
+        static TRACER: Tracer = Tracer::new();
+        // As far as the parent has come.
+        TRACER.fork.arm_first();
+        assert!(crate::fork::holds_in_child(|| {
+            let session = Session::start(&TRACER, 1 << 20, false, || ());
+            session.is_ok_and(|_session| TRACER.is_on())
+        }));
+        assert!(!TRACER.is_on());
+    }
+
     /// The child must not record what nobody reads, should its own trace come to nothing.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     #[test]
     fn forks_child_that_prepares_for_a_trace_is_not_traced_yet() {
         static TRACER: Tracer = Tracer::new();
