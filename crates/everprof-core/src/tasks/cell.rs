@@ -103,7 +103,8 @@ impl Cell {
     /// Takes a reference for a poll, and the executor's waker in if there is none.
     ///
     /// # Safety
-    /// Only the task's poller, which holds the cell, calls this, on one thread at a time.
+    /// Only the task's poller calls this, on one thread at a time, of a cell that it holds or
+    /// that is nobody else's.
     pub unsafe fn attach(&self, outer: &Waker) -> Attached {
         // Acquire: pairs with the Release in `release`: if there are no references, the last
         // one's owner has read the waker.

@@ -212,8 +212,9 @@ impl Entry {
 
     /// The cell that a poll uses: this one's, unless somebody keeps another executor's waker.
     pub(crate) fn attach(&'static self, outer: &Waker) -> Option<&'static Entry> {
-        // SAFETY: called by the poll alone, which has the future by `&mut`; the task holds
-        // the cell until its end.
+        // SAFETY: called by the poll alone, which has the future by `&mut`. The cell is its
+        // task's, which holds it until its end, or fresh from the free list and nobody
+        // else's (`attach_lent` in `poll`).
         match unsafe { self.cell.attach(outer) } {
             Attached::Here => Some(self),
             Attached::Busy => None,

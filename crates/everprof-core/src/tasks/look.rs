@@ -209,8 +209,8 @@ fn seen(entry: &'static Entry, generation: u64, made: u32) -> Option<Seen> {
     for _ in 0..TRIES {
         let word = entry.word();
         if word.stage() == Stage::Free
-            // Relaxed: looked at again with the rest.
-            || entry.generation.load(Ordering::Relaxed) != generation
+            // Acquire: pairs with the Release in `renew`, which changes fields within a stage.
+            || entry.generation.load(Ordering::Acquire) != generation
         {
             return None;
         }

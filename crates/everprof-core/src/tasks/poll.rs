@@ -347,7 +347,7 @@ pub(super) fn note_untracked(task: &Entry) {
 /// In a fork's child: what was the parent's is not the child's, but for the future.
 #[cold]
 fn renew(task: &Entry, generation: Generation) {
-    // Relaxed, all: this is the poller.
+    // Relaxed, all but the last: this is the poller.
     let before = task.generation.load(Ordering::Relaxed).wrapping_sub(1);
     if before >> 32 != generation.to_bits() >> 32 {
         // Its buckets are gone.
@@ -361,8 +361,10 @@ fn renew(task: &Entry, generation: Generation) {
     let now_nanos = now_nanos();
     task.since_nanos.store(now_nanos, Ordering::Relaxed);
     task.created_nanos.store(now_nanos, Ordering::Relaxed);
+    // Release: who sees that the task is of this generation does not see its buckets of the one
+    // before. Pairs with the Acquire in `seen` of `look`.
     task.generation
-        .store(generation.to_bits() + 1, Ordering::Relaxed);
+        .store(generation.to_bits() + 1, Ordering::Release);
     let word = task.word();
     let root = if word.has(ROOT) { ROOT } else { 0 };
     task.enter(Stage::Created, root | UNTRACKED);
