@@ -126,7 +126,8 @@ pub fn records() -> Vec<TaskRecord> {
 ///
 /// For the suspected ones all memory of the program that was ever written is copied, page by
 /// page, and searched for pointers, on this thread: 64,000 system calls and some tenths of a
-/// second for 256 MiB. Where there is more, nothing is suspected.
+/// second for 256 MiB. Where there is more, or more than 256 GiB that was mapped and never
+/// touched, nothing is suspected.
 ///
 /// ```
 /// for task in everprof::tasks::leaked() {
