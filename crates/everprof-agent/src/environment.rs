@@ -74,11 +74,15 @@ unsafe fn keeps(variable: *mut c_char, library: &[u8]) -> bool {
     match rest {
         [] => false,
         [b':' | b' ', theirs @ ..] => {
-            let from = theirs.as_ptr().cast::<c_char>();
+            // From the string itself: `theirs` may not reach its terminator, nor be written over.
+            let (behind, count) = (bytes.len() - theirs.len(), theirs.len() + 1);
+            // SAFETY: `theirs` begins there, in the same string.
+            let from = unsafe { variable.add(behind) };
             // SAFETY: the value begins behind the name, in the same string.
             let to = unsafe { variable.add(PRELOAD.len()) };
-            // SAFETY: moves the tail with its terminator forward within the string.
-            unsafe { ptr::copy(from, to, theirs.len() + 1) };
+            // SAFETY: moves the tail with its terminator forward within the string, which is
+            // not read by `bytes` any more.
+            unsafe { ptr::copy(from, to, count) };
             true
         }
         _ => true,
@@ -131,12 +135,13 @@ impl Restored {
             + 2;
         let restored = Self::map(pointers * size_of::<*mut c_char>() + text)?;
 
-        let array = restored.as_ptr();
-        // SAFETY: the mapping begins with `pointers` of them, and is page-aligned.
-        let array = unsafe { slice::from_raw_parts_mut(array, pointers) };
-        // SAFETY: `text` bytes of the mapping follow the pointers.
-        let text =
-            unsafe { slice::from_raw_parts_mut(array.as_mut_ptr_range().end.cast::<u8>(), text) };
+        // SAFETY: that many pointers were mapped, and the text behind them.
+        let behind = unsafe { restored.as_ptr().add(pointers) }.cast::<u8>();
+        // SAFETY: the mapping begins with `pointers` of them, is page-aligned, and nobody
+        // else knows it.
+        let array = unsafe { slice::from_raw_parts_mut(restored.as_ptr(), pointers) };
+        // SAFETY: `text` bytes of the mapping follow the pointers, and are none of `array`'s.
+        let text = unsafe { slice::from_raw_parts_mut(behind, text) };
         let (run_text, preload_text) =
             text.split_at_mut(settings::VARIABLE.len() + traces.line.len() + 1);
         // The mapping is zero: terminators and the array's null stand already.
