@@ -241,7 +241,7 @@ impl From<&'static str> for Complaint {
 impl Complaint {
     fn text(&self, key: &str, value: &str) -> String {
         // The value of `token` is never shown; it is refused only when empty.
-        let setting = format!("{VARIABLE}: `{key}={value}`");
+        let setting = in_one_line(&format!("{VARIABLE}: `{key}={value}`"));
         match self {
             Self::Expected(expected) => format!("{setting}: expected {expected}; going on without"),
             Self::Later => {
@@ -252,6 +252,19 @@ impl Complaint {
             }
         }
     }
+}
+
+/// The text with what would break the line, or act on a terminal, told by its escape.
+fn in_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            line.extend(letter.escape_default());
+        } else {
+            line.push(letter);
+        }
+    }
+    line
 }
 
 fn parse_switch(text: &str) -> Option<bool> {
@@ -343,6 +356,21 @@ mod tests {
             assert!(complaints[0].starts_with("EVERPROF: "));
             assert!(config.heap_period_bytes.is_none() && config.depth.is_none());
         }
+    }
+
+    #[test]
+    fn complaint_is_one_line_whatever_was_given() {
+        for text in [
+            "he\nap=1",
+            "heap=1\r\nforged",
+            "depth=\u{1b}[2J",
+            "x\u{85}=1",
+        ] {
+            let (_, complaints) = parse(text);
+            assert_eq!(complaints.len(), 1, "{text:?}");
+            assert!(!complaints[0].contains(char::is_control), "{complaints:?}");
+        }
+        assert!(parse("heap=1\nx").1[0].contains("`heap=1\\nx`"));
     }
 
     #[test]
