@@ -229,22 +229,16 @@ mod tests {
     use std::ffi::CString;
 
     fn stripped(variables: &[&str]) -> Vec<String> {
-        let owned: Vec<*mut c_char> = variables
-            .iter()
-            .map(|v| CString::new(*v).unwrap().into_raw())
-            .collect();
-        let mut array = owned.clone();
+        // Their own bytes: `strip` shortens what the strings were made with.
+        let owned = variables.iter().map(|v| CString::new(*v).unwrap());
+        let mut owned: Vec<Vec<u8>> = owned.map(CString::into_bytes_with_nul).collect();
+        let pointers = owned.iter_mut().map(|bytes| bytes.as_mut_ptr().cast());
+        let mut array: Vec<*mut c_char> = pointers.collect();
         array.push(ptr::null_mut());
         // SAFETY: a null-terminated array of owned C strings.
         unsafe { strip(array.as_mut_ptr(), b"/proc/7/fd/3") };
         // SAFETY: still such an array.
-        let left = unsafe { strings(array.as_ptr()) };
-        for variable in owned {
-            // SAFETY: came from `into_raw`; only ever shortened, so its length
-            // is found anew and the allocation's size is not needed by System.
-            drop(unsafe { CString::from_raw(variable) });
-        }
-        left
+        unsafe { strings(array.as_ptr()) }
     }
 
     unsafe fn strings(array: *const *mut c_char) -> Vec<String> {
