@@ -35,11 +35,10 @@
 //! `environment`): the first allocation of `main` is counted by them already, the first wait is
 //! recorded by them. Three do more than set something:
 //!
-//! - `http` and `dump` start a thread each, then, where the program's allocator is an
-//!   [`Alloc`](crate::Alloc); a program that must have one thread at its start (to `unshare`,
-//!   say) should rather call [`serve`](crate::serve). Programs with another allocator heed both
-//!   when they first call that, and never if they do not.
-//! - `trace` needs an [`Alloc`](crate::Alloc). Where there is none, one line on stderr says so.
+//! - `http` and `dump` start a thread each, then; a program that must have one thread at its
+//!   start (to `unshare`, say) should rather call [`serve`](crate::serve).
+//! - `trace` starts one, too, and needs an [`Alloc`](crate::Alloc), as `heap` does. Where the
+//!   program's allocator is another one, one line on stderr says so.
 //!
 //! ```text
 //! EVERPROF=heap=64KiB,http=127.0.0.1:6060 ./service

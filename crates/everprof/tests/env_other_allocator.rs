@@ -1,8 +1,9 @@
-//! `EVERPROF` in a program whose allocator is another one: what only sets counts, and what
-//! opens a door waits until the program asks for one.
+//! `EVERPROF` in a program whose allocator is another one: all counts but what is of the heap,
+//! and that is told.
 #![allow(clippy::unwrap_used)]
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
 
 /// The variable that makes this binary, started by itself, be the program.
 const PROGRAM: &str = "EVERPROF_TEST_PROGRAM";
@@ -29,25 +30,31 @@ fn program() {
             std::fs::read_to_string(name).is_ok_and(|name| name.starts_with("everprof"))
         });
     println!("{} threads of ours", ours.count());
+    // Until the other end is closed.
+    let _ = std::io::stdin().read(&mut [0]);
 }
 
-/// What the program says, on stdout and on stderr.
-fn run(told: &str) -> (String, String) {
+fn command(told: &str) -> Command {
+    let own = std::env::current_exe().unwrap();
     let mut command = match std::env::var("EVERPROF_TEST_RUNNER") {
         Ok(runner) => {
             let mut words = runner.split(' ').map(str::to_owned);
             let mut command = Command::new(words.next().unwrap());
-            command.args(words).arg(std::env::current_exe().unwrap());
+            command.args(words).arg(own);
             command
         }
-        Err(_) => Command::new(std::env::current_exe().unwrap()),
+        Err(_) => Command::new(own),
     };
-    let output = command
+    command
         .args(["--exact", "program", "--nocapture"])
         .env(PROGRAM, "1")
-        .env("EVERPROF", told)
-        .output()
-        .unwrap();
+        .env("EVERPROF", told);
+    command
+}
+
+/// What the program says, on stdout and on stderr.
+fn run(told: &str) -> (String, String) {
+    let output = command(told).stdin(Stdio::null()).output().unwrap();
     let (out, told) = (output.stdout, output.stderr);
     assert!(output.status.success());
     (
@@ -73,16 +80,60 @@ fn without_the_variable_all_is_as_the_code_says() {
 }
 
 #[test]
-fn no_door_opens_and_no_thread_starts() {
+fn doors_open() {
     let (said, complaints) = run("http=127.0.0.1:0,dump=SIGUSR2");
-    assert!(said.contains("0 threads of ours"), "{said}");
+    assert!(said.contains("2 threads of ours"), "{said}");
     assert_eq!(complaints, "");
+    assert!(run("").0.contains("0 threads of ours"));
+}
+
+/// Sends a signal by its name: to do so oneself would be unsafe code.
+fn send(signal: &str, id: u32) {
+    let kill = format!("kill -{signal} {id}");
+    let sent = Command::new("sh").args(["-c", &kill]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn dump_is_written_at_its_signal() {
+    let room = std::env::temp_dir().join(format!("everprof-other-{}", std::process::id()));
+    let mut child = command(&format!("dump=SIGUSR2:{}", room.display()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().ends_with("threads of ours")));
+    send("USR2", child.id());
+    let dump = room.join(format!("{}.1", child.id()));
+    // It appears when it is whole.
+    while !dump.exists() {
+        assert_eq!(child.try_wait().unwrap(), None);
+        std::thread::yield_now();
+    }
+    assert!(dump.join("threads.txt").is_file());
+    drop(child.stdin.take());
+    said.for_each(drop);
+    assert!(child.wait().unwrap().success());
+    std::fs::remove_dir_all(room).unwrap();
 }
 
 #[test]
 fn what_cannot_be_read_is_told() {
     let (_, complaints) = run("tasks=2");
     assert!(complaints.starts_with("EVERPROF: `tasks=2`: expected on or off"));
+}
+
+#[test]
+fn period_of_the_heap_is_refused_in_one_line() {
+    let (said, complaints) = run("heap=64KiB,block=10us");
+    assert!(said.contains("block 10000"), "{said}");
+    assert_eq!(complaints.lines().count(), 1, "{complaints}");
+    assert!(
+        complaints.contains("`heap`: this program's allocator is no everprof::Alloc"),
+        "{complaints}"
+    );
+    assert_eq!(run("heap=off").1, "");
 }
 
 #[test]

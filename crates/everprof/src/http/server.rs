@@ -133,7 +133,7 @@ impl Options {
     ///
     /// As [`serve`].
     pub fn listen(self, address: &str) -> Result<Server, Error> {
-        // A program without our allocator is not asked before its `main`.
+        // Without the feature `environment` nothing has, before `main`.
         dump::heed();
         let elsewhere = match (&config::told().http, told_server()) {
             (Some(Http::Off), _) => Some("off"),

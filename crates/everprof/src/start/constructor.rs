@@ -3,12 +3,16 @@
 //! It stands in `.init_array`, and is called when the program's own objects are
 //! in place, before `main` and hence before any thread of the program. What it
 //! reads in `EVERPROF` counts from the first allocation of `main` on; what
-//! constructors before it allocated was counted by the default period. Waits and tasks are
-//! recorded whatever the allocator is, and so their settings count in every program.
+//! constructors before it allocated was counted by the default period. Waits, threads and tasks
+//! are recorded whatever the allocator is, and so their settings count in every program, and
+//! doors (the endpoint, a signal's handler) open in every program. Two settings want an
+//! [`Alloc`](crate::Alloc) and say so where there is none.
 //!
 //! Context: cold. Invariant: what this thread allocates in here is not the
 //! program's and is left out of the profile.
 
+use std::env;
+use std::ffi::OsStr;
 use std::hint::black_box;
 use std::mem::forget;
 
@@ -30,12 +34,10 @@ static CONSTRUCTOR: extern "C" fn() = on_start;
 
 /// `extern "C"`: a panic in here ends the process instead of unwinding into the
 /// loader; nothing in here is expected to panic.
-///
-/// What the recorders keep, and of what, is set in every program. Doors (the endpoint, a
-/// signal's handler) open, and files are written, only where the allocator is an
-/// [`Alloc`](crate::Alloc): a program that only reads recordings links everprof, too, and often
-/// starts with the variable that is meant for another one.
 extern "C" fn on_start() {
+    if is_the_command_line() {
+        return;
+    }
     // When it ends, so does the gap that a constructor before this one may have
     // begun.
     let _left_out = LeftOut::new();
@@ -44,25 +46,54 @@ extern "C" fn on_start() {
     let is_counting = allocations_are_counted();
     let told = config::told();
     set_what_is_told(told);
+    global::on_start();
+    if !is_counting {
+        name_what_wants_our_allocator(told);
+    }
+    http::told_server();
+    dump::heed();
     if is_counting {
-        global::on_start();
-        http::told_server();
-        dump::heed();
         // Last: what is above allocates on this thread and on those that it starts.
         trace_what_is_told(told);
-    } else if told.trace.is_some() {
-        complain(format!(
-            "{VARIABLE}: `trace`: this program's allocator is no everprof::Alloc, and only that \
-             can be traced; going on without"
-        ));
+    }
+}
+
+/// Whether this is the program `everprof`, which reads what others recorded: the variable is
+/// for the program that it runs. It is not built with the feature that brings this file, but
+/// cargo unifies features, so that in a build of the whole workspace it has it.
+fn is_the_command_line() -> bool {
+    env::current_exe().is_ok_and(|path| path.file_name() == Some(OsStr::new("everprof")))
+}
+
+/// What comes to nothing in this program, one line each.
+fn name_what_wants_our_allocator(told: &Config) {
+    // Off is what it is.
+    let heap = told.heap_period_bytes.is_some_and(|period| period != 0);
+    for (key, is_told, comes_of_it) in [
+        ("heap", heap, "the profile of its heap is empty"),
+        ("trace", told.trace.is_some(), "there is nothing to trace"),
+    ] {
+        if is_told {
+            complain(format!(
+                "{VARIABLE}: `{key}`: this program's allocator is no everprof::Alloc, so that \
+                 {comes_of_it}; going on without"
+            ));
+        }
     }
 }
 
 /// Settings alone: nothing here starts a thread or opens a file.
 fn set_what_is_told(told: &Config) {
     if let Some(limit) = told.memory_limit_bytes {
-        // It was told in time unless a constructor before this one made a sample.
-        global::store().set_memory_limit(usize::try_from(limit).unwrap_or(usize::MAX));
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        // In time, unless a constructor before this one made a sample.
+        if !global::store().set_memory_limit(limit) {
+            complain(format!(
+                "{VARIABLE}: `memory_limit`: the records were begun before it was read, with {} \
+                 bytes; going on with these",
+                global::store().memory_limit()
+            ));
+        }
     }
     if let Some(depth) = told.depth {
         everprof_core::stack::set_depth_limit(depth);
