@@ -133,18 +133,25 @@ impl Store {
         }
     }
 
-    /// Bytes that the records may take.
+    /// Bytes that the records may take: what was set, and once there is an arena, its length.
     #[must_use]
     pub fn memory_limit(&self) -> usize {
-        // Relaxed, here and below: a figure of its own.
-        self.memory_limit.load(Ordering::Relaxed) ^ DEFAULT_MEMORY_LIMIT_BYTES
+        // Relaxed, here and below: figures, each of its own.
+        match self.len.load(Ordering::Relaxed) {
+            0 => self.memory_limit.load(Ordering::Relaxed) ^ DEFAULT_MEMORY_LIMIT_BYTES,
+            agreed => agreed,
+        }
     }
 
     /// Sets how many bytes the records may take. False: too late, the arena is made or
-    /// being made.
+    /// being made, and its limit stays.
     pub fn set_memory_limit(&self, bytes: usize) -> bool {
+        if self.len.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
         self.memory_limit
             .store(bytes ^ DEFAULT_MEMORY_LIMIT_BYTES, Ordering::Relaxed);
+        // Asked again: a length that was agreed on meanwhile is in force, be it this one.
         self.len.load(Ordering::Relaxed) == 0
     }
 

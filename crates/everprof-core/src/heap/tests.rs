@@ -322,6 +322,16 @@ fn snapshots_at_once_are_each_consistent() {
     });
 }
 
+#[test]
+fn memory_limit_that_comes_too_late_is_refused_and_changes_nothing() {
+    let store = Store::new();
+    assert!(store.set_memory_limit(2 << 20));
+    assert_eq!(store.memory_limit(), 2 << 20);
+    store.prepare();
+    assert!(!store.set_memory_limit(4 << 20));
+    assert_eq!(store.memory_limit(), 2 << 20);
+}
+
 // Under Miri so many samples take hours.
 #[cfg(not(miri))]
 #[test]
