@@ -5,16 +5,27 @@
 //! tokio tells of tasks that others spawn by a hook of its builder's, `on_task_spawn`, which is
 //! part of `tokio_unstable` (tokio 1.54). What it tells without is how many there are.
 
+use std::cell::Cell;
 use std::future::Future;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use ::tokio::runtime::Handle;
+use ::tokio::runtime::{Handle, Id};
 use ::tokio::task::JoinHandle;
 
 use crate::task::root;
 
-/// The runtimes that something was spawned on, by their numbers.
+/// The runtimes that something was spawned on and that may have tasks still. A handle keeps what
+/// a runtime leaves behind from being freed, and none of tokio's does without, so that those
+/// with no task are let go when the next one is remembered, and whenever tasks are counted.
 static RUNTIMES: Mutex<Vec<Handle>> = Mutex::new(Vec::new());
+
+/// How often some were let go: what a thread remembers of before is void. Written under the
+/// lock of `RUNTIMES`.
+static LET_GO: AtomicU32 = AtomicU32::new(0);
+
+/// Whether a runtime was ever remembered.
+static ANY: AtomicBool = AtomicBool::new(false);
 
 /// Runtimes that are remembered. A program has one or two; tests may make one each.
 const MOST_RUNTIMES: usize = 64;
@@ -42,30 +53,60 @@ where
     F::Output: Send + 'static,
 {
     let handle = Handle::current();
+    let task = handle.spawn(root(future));
+    // Behind the spawn: a runtime that has a task is not let go.
     remember(&handle);
-    handle.spawn(root(future))
+    task
 }
 
 /// Tasks that the runtimes have which were spawned on by [`spawn`]; none, if there were none.
 pub(crate) fn alive() -> Option<usize> {
-    let runtimes = RUNTIMES.lock().unwrap_or_else(|e| e.into_inner());
-    let tasks = runtimes
-        .iter()
-        .map(|handle| handle.metrics().num_alive_tasks());
-    (!runtimes.is_empty()).then(|| tasks.sum())
+    // Relaxed: a hint; the lock orders the rest.
+    if !ANY.load(Ordering::Relaxed) {
+        return None;
+    }
+    let mut runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut tasks = 0;
+    let gone = take_out(&mut runtimes, |handle| {
+        let of_it = handle.metrics().num_alive_tasks();
+        tasks += of_it;
+        of_it == 0
+    });
+    drop(runtimes);
+    // Without the lock: what a runtime has to drop is not ours.
+    drop(gone);
+    Some(tasks)
 }
 
 fn remember(handle: &Handle) {
     thread_local! {
-        static LAST: std::cell::Cell<Option<::tokio::runtime::Id>> = const { std::cell::Cell::new(None) };
+        static LAST: Cell<Option<(Id, u32)>> = const { Cell::new(None) };
     }
-    let id = handle.id();
+    // Relaxed, here and below: who lets it go just now saw no task of it; the next spawn
+    // remembers it again.
+    let this = Some((handle.id(), LET_GO.load(Ordering::Relaxed)));
     // Spawned on already from this thread, last.
-    if LAST.replace(Some(id)) == Some(id) {
+    if LAST.replace(this) == this {
         return;
     }
-    let mut runtimes = RUNTIMES.lock().unwrap_or_else(|e| e.into_inner());
-    if runtimes.iter().all(|known| known.id() != id) && runtimes.len() < MOST_RUNTIMES {
+    let mut runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let gone = take_out(&mut runtimes, |known| {
+        known.id() != handle.id() && known.metrics().num_alive_tasks() == 0
+    });
+    if runtimes.iter().all(|known| known.id() != handle.id()) && runtimes.len() < MOST_RUNTIMES {
         runtimes.push(handle.clone());
+        ANY.store(true, Ordering::Relaxed);
     }
+    drop(runtimes);
+    drop(gone);
+}
+
+/// Takes out those that are to go.
+fn take_out(runtimes: &mut Vec<Handle>, mut is_to_go: impl FnMut(&Handle) -> bool) -> Vec<Handle> {
+    let gone: Vec<_> = runtimes.extract_if(.., |handle| is_to_go(handle)).collect();
+    if !gone.is_empty() {
+        // Relaxed: see `remember`.
+        LET_GO.fetch_add(1, Ordering::Relaxed);
+    }
+    gone
 }
