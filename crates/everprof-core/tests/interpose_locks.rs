@@ -12,10 +12,9 @@
 ))]
 #![allow(clippy::unwrap_used)]
 #![allow(
-    clippy::undocumented_unsafe_blocks,
     clippy::multiple_unsafe_ops_per_block,
     clippy::missing_transmute_annotations,
-    reason = "the stories are C: each operates on locks made at its begin"
+    reason = "a story is one sequence of C calls on one lock, and `Family` names each type"
 )]
 
 mod seen;
@@ -71,6 +70,7 @@ fn symbol(name: &CStr, ours: bool) -> *mut c_void {
     } else {
         c"GLIBC_2.17"
     };
+    // SAFETY: both are C strings; the loader is asked from this program's text.
     let found = unsafe {
         if ours {
             libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr())
@@ -87,6 +87,8 @@ fn symbol(name: &CStr, ours: bool) -> *mut c_void {
 
 impl Family {
     fn new(ours: bool) -> Self {
+        // SAFETY: each symbol is a function of the C type that its field has, and not null
+        // (`symbol` looks).
         unsafe {
             Self {
                 lock: transmute(symbol(c"pthread_mutex_lock", ours)),
@@ -134,6 +136,8 @@ const CLOCKS: [c_int; 3] = [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC, 99];
 /// Runs `f` in another thread while this one waits.
 fn elsewhere<R>(f: impl FnOnce() -> R) -> R {
     struct Carried<T>(T);
+    // SAFETY: this thread waits for the other one, so that what it carries is used by one at a
+    // time; pointers to C's locks may be used anywhere.
     unsafe impl<T> Send for Carried<T> {}
     impl<T> Carried<T> {
         fn out(self) -> T {
@@ -152,6 +156,7 @@ fn elsewhere<R>(f: impl FnOnce() -> R) -> R {
 
 fn mutex(kind: c_int, robust: bool, protocol: c_int) -> Box<MaybeUninit<pthread_mutex_t>> {
     let mut mutex = Box::new(MaybeUninit::uninit());
+    // SAFETY: the attributes are made first, and the mutex last, in memory that is its own.
     unsafe {
         let mut attributes = MaybeUninit::uninit();
         libc::pthread_mutexattr_init(attributes.as_mut_ptr());
@@ -180,6 +185,8 @@ fn mutexes_of_every_kind_answer_alike() {
                     let mut mutex = mutex(kind, robust, protocol);
                     let mutex = mutex.as_mut_ptr();
                     let mut said = Vec::new();
+                    // SAFETY: `mutex` was made above and outlives the story; unlocks of what is
+                    // not held are told only where its kind makes them an error.
                     unsafe {
                         said.push((family.lock)(mutex));
                         // Once more: refused, counted, or, where it would wait for ever, timed.
@@ -230,9 +237,12 @@ fn deaths_are_told() -> bool {
     let family = Family::new(false);
     let mut mutex = mutex(libc::PTHREAD_MUTEX_NORMAL, true, libc::PTHREAD_PRIO_NONE);
     let mutex = mutex.as_mut_ptr();
+    // SAFETY: made above, and robust: its holder may end.
     elsewhere(|| unsafe { (family.lock)(mutex) });
+    // SAFETY: as above.
     let error = unsafe { (family.timedlock)(mutex, &PAST) };
     if error == libc::EOWNERDEAD {
+        // SAFETY: that answer is one with the lock.
         unsafe { (family.unlock)(mutex) };
     }
     error == libc::EOWNERDEAD
@@ -249,6 +259,7 @@ fn robust_mutex_tells_of_its_dead_owner() {
                 let mut mutex = mutex(libc::PTHREAD_MUTEX_NORMAL, true, protocol);
                 let mutex = mutex.as_mut_ptr();
                 let mut said = Vec::new();
+                // SAFETY: made above, and robust; each unlock is of a lock that was got.
                 unsafe {
                     elsewhere(|| said.push((family.lock)(mutex)));
                     said.push((family.lock)(mutex));
@@ -275,6 +286,7 @@ fn locks_for_reading_and_writing_answer_alike() {
         let mut lock: pthread_rwlock_t = libc::PTHREAD_RWLOCK_INITIALIZER;
         let lock = &raw mut lock;
         let mut said = Vec::new();
+        // SAFETY: `lock` is made above and outlives the story; with no time none of these waits.
         let all_timed = |said: &mut Vec<c_int>| unsafe {
             for time in [&PAST, &NO_TIME] {
                 said.push((family.read_timed)(lock, time));
@@ -285,6 +297,8 @@ fn locks_for_reading_and_writing_answer_alike() {
                 }
             }
         };
+        // SAFETY: as above; each unlock is of a lock that its thread, or the one that waits for
+        // it, has.
         unsafe {
             // Written by us: all else is refused, or too late.
             said.push((family.write)(lock));
@@ -312,6 +326,7 @@ fn locks_for_reading_and_writing_answer_alike() {
 
 fn condition(clock: c_int) -> Box<MaybeUninit<pthread_cond_t>> {
     let mut condition = Box::new(MaybeUninit::uninit());
+    // SAFETY: the attributes are made first, and the condition last, in memory of its own.
     unsafe {
         let mut attributes = MaybeUninit::uninit();
         libc::pthread_condattr_init(attributes.as_mut_ptr());
@@ -330,6 +345,8 @@ fn conditions_answer_alike_by_either_clock() {
             let mut condition = condition(clock);
             let condition = condition.as_mut_ptr();
             let mut said = Vec::new();
+            // SAFETY: both were made above and outlive the story. The mutex checks, so that the
+            // wait without it is an error.
             unsafe {
                 // Without the mutex.
                 said.push((family.timedwait)(condition, mutex, &PAST));
@@ -361,6 +378,7 @@ fn conditions_are_those_of_today() {
     let condition = condition.as_mut_ptr();
     let (said, done) = (AtomicI32::new(-1), AtomicBool::new(false));
     elsewhere_after(
+        // SAFETY: both were made above and outlive both threads.
         || unsafe {
             let mut until = PAST;
             libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut until);
@@ -375,6 +393,7 @@ fn conditions_are_those_of_today() {
         },
         || {
             while !done.load(Ordering::Relaxed) {
+                // SAFETY: as above.
                 unsafe {
                     (family.lock)(mutex);
                     (family.broadcast)(condition);
@@ -393,6 +412,7 @@ fn semaphores_answer_alike_and_leave_errno() {
         let mut semaphore = MaybeUninit::uninit();
         let semaphore: Semaphore = semaphore.as_mut_ptr();
         let mut said = Vec::new();
+        // SAFETY: the semaphore is made first and outlives the story; `errno` is this thread's.
         unsafe {
             libc::sem_init(semaphore, 0, 1);
             let errno = libc::__errno_location();
@@ -434,6 +454,8 @@ fn who_waits_and_who_wakes_is_told() {
         }
     };
     let before = wakes();
+    // SAFETY: all five are made above or first here, and outlive both threads. A lock for
+    // writing is given back by the thread that took it, and so is the mutex.
     unsafe {
         libc::pthread_barrier_init(barrier, null(), 2);
         libc::sem_init(semaphore, 0, 0);
@@ -475,6 +497,7 @@ fn who_waits_and_who_wakes_is_told() {
 /// Runs `there` in another thread and `here` in this one.
 fn elsewhere_after(there: impl FnOnce(), here: impl FnOnce()) {
     struct Carried<T>(T);
+    // SAFETY: what the two share are atomics and pointers to C's locks, which any thread may use.
     unsafe impl<T> Send for Carried<T> {}
     impl<T: FnOnce()> Carried<T> {
         fn run(self) {
