@@ -9,6 +9,7 @@ use everprof_profile::{Filter, Profile};
 use crate::error::Error;
 use crate::input::Source;
 use crate::output::{Format, Progress, note};
+use crate::run::Library;
 
 /// Which samples of a profile, and whence their names.
 #[derive(Debug, Default, clap::Args)]
@@ -137,7 +138,13 @@ pub fn symbolize(profile: &mut Profile, binaries: &Binaries, source: &Source) {
         ));
     }
     let _progress = Progress::start("naming addresses");
-    let outcome = symbolize::full_from(profile, binaries);
+    let preloaded = Library::in_profile(profile);
+    let mut all = binaries.clone();
+    if let Some(library) = &preloaded {
+        // It was read just now; else its addresses stay what they are.
+        let _ = all.add(library.path());
+    }
+    let outcome = symbolize::full_from(profile, &all);
     // Who wrote the profile may have known no inlined functions, so that ours come to
     // light now. Of CPU time they are a part, and nowhere else.
     if begins_in_a_recorder(profile) {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use everprof_profile::trace::{Reader, What};
 use launch::{compile, compile_rust, room, run, success};
@@ -180,6 +180,38 @@ fn trace_of_a_program_that_is_killed_can_be_read() {
     assert_eq!(words[1..], ["kill"]);
     let ending = reader.ending();
     assert!(ending.to_string().starts_with("cut off"), "{ending}");
+}
+
+/// What `everprof trace` says of a trace, and what it complains of.
+fn read(trace: &Path, options: &[&str]) -> (String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_everprof"));
+    success(
+        command
+            .arg("trace")
+            .arg(trace)
+            .args(options)
+            .output()
+            .unwrap(),
+    )
+}
+
+#[test]
+fn everprofs_own_addresses_have_names_when_the_library_is_gone() {
+    let room = room();
+    let program = compile_rust(&room, "threads.rs", &[]);
+    let trace = room.path().join("events");
+    let options = ["-q", "--trace", trace.to_str().unwrap()];
+    let profiles = room.path().join("out");
+    success(run(&profiles, &options).arg(program).output().unwrap());
+    // The C library allocates for a thread, and stands above our `pthread_create`.
+    let (report, complaints) = read(&trace, &["--peak", "--limit", "0"]);
+    assert!(!complaints.contains("/proc/"), "{complaints}");
+    let names = report.lines().map(str::split_whitespace);
+    let is_named = names.flatten().any(|word| word == "pthread_create");
+    assert!(is_named, "{report}");
+    let (addresses, complaints) = read(&trace, &["--peak", "--limit", "0", "--no-symbolize"]);
+    assert!(addresses.contains("[everprof]+0x"), "{addresses}");
+    assert_eq!(complaints, "");
 }
 
 #[test]

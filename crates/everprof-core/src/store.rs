@@ -169,8 +169,8 @@ impl Store {
         self.own_text_limit.store(text.end, Ordering::Relaxed);
     }
 
-    /// What `set_own_text` was told.
-    pub(crate) fn own_text(&self) -> Range<u64> {
+    /// What `set_own_text` was told; empty if nothing.
+    pub fn own_text(&self) -> Range<u64> {
         self.own_text_start.load(Ordering::Relaxed)..self.own_text_limit.load(Ordering::Relaxed)
     }
 

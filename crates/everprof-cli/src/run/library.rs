@@ -13,6 +13,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 
+use everprof_profile::Profile;
+use everprof_profile::symbolize::Binaries;
+use everprof_profile::trace::PRELOADED;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 /// The library as built; see `build.rs`.
@@ -40,6 +43,18 @@ impl Library {
             SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW,
         )?;
         Ok(Self { file })
+    }
+
+    /// The library, if it was in the program that `profile` is of: the file that was loaded
+    /// there is gone. Another everprof's is not this one.
+    pub(crate) fn in_profile(profile: &Profile) -> Option<Self> {
+        let is_there = profile
+            .mappings()
+            .any(|(_, mapping)| mapping.file == PRELOADED);
+        let library = is_there.then(Self::unpack)?.ok()?;
+        let mut binaries = Binaries::new();
+        binaries.add(library.path()).ok()?;
+        binaries.unused(profile).is_empty().then_some(library)
     }
 
     /// The path for `LD_PRELOAD`.

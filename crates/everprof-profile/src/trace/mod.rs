@@ -48,5 +48,9 @@ pub use histogram::Histogram;
 pub use objects::Objects;
 pub use reader::{Ending, Reader};
 pub use results::View;
+/// The path of a module that `everprof run` put into the program: its file is gone when the run
+/// is. The module's build id tells which everprof that was.
+pub const PRELOADED: &str = "[everprof]";
+
 pub use tables::{Frame, Module, Program, Tables, Thread, Totals};
 pub use wanted::Wanted;

@@ -5,17 +5,21 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use everprof_core::global;
 use everprof_core::modules;
 use everprof_core::threads;
 use everprof_core::trace::buffers::Writer;
 use everprof_core::trace::{Event, GcStep, Session, StackAt, TypeAt};
+use everprof_profile::Profile;
+use everprof_profile::symbolize::{self, Binaries};
 use everprof_profile::trace::encode::{self, Events};
 use everprof_profile::trace::text::Converter;
 use everprof_profile::trace::{self, Other, Step, Table, Totals, What};
-use everprof_profile::{Profile, symbolize};
 
+use super::modules::Modules;
 use crate::trace::heaps;
 pub(crate) use head::Head;
 use head::tell_modules;
@@ -460,6 +464,22 @@ pub(crate) type Text<W> = Converter<W, fn(&mut Profile)>;
 pub(crate) fn text<W: Write>(out: W) -> Text<W> {
     Converter::new(out, |stacks| {
         // What has no name stays an address.
-        let _ = symbolize::names(stacks);
+        let _ = symbolize::names_from(stacks, preloaded());
+    })
+}
+
+/// Where the module is, while this process runs, that traces tell of without its path.
+fn preloaded() -> &'static Binaries {
+    static PRELOADED: OnceLock<Binaries> = OnceLock::new();
+    PRELOADED.get_or_init(|| {
+        let own_text = global::store().own_text();
+        let mut binaries = Binaries::new();
+        for module in Modules::of_this_process().all {
+            if (module.start..module.limit).contains(&own_text.start) {
+                // Without it its functions stay addresses.
+                let _ = binaries.add(module.file);
+            }
+        }
+        binaries
     })
 }

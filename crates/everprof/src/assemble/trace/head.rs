@@ -4,9 +4,8 @@
 //! bytes has all of these, so that a file which was cut off behind them can be read.
 
 use everprof_core::trace::Session;
-use everprof_core::{lost, modules};
-use everprof_profile::trace::encode;
-use everprof_profile::trace::{Module, Program, Table};
+use everprof_core::{global, lost, modules};
+use everprof_profile::trace::{Module, PRELOADED, Program, Table, encode};
 
 use super::unit::{rate_of, shift_of};
 use crate::assemble::modules::Modules;
@@ -53,6 +52,7 @@ impl Head {
 
 /// Tells of all modules that are loaded now.
 pub(super) fn tell_modules(out: &mut Vec<u8>) {
+    let own_text = global::store().own_text();
     let of_now = Modules::of_this_process().all;
     let told: Vec<_> = of_now
         .into_iter()
@@ -60,7 +60,11 @@ pub(super) fn tell_modules(out: &mut Vec<u8>) {
             start: module.start,
             limit: module.limit,
             offset: module.file_offset,
-            file: module.file,
+            // Of a program that links everprof nothing is its own text.
+            file: match (module.start..module.limit).contains(&own_text.start) {
+                true => PRELOADED.to_owned(),
+                false => module.file,
+            },
             build_id: bytes_of(&module.build_id),
         })
         .collect();
