@@ -10,6 +10,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 
+use everprof_profile::trace::{Reader, What};
+
 #[global_allocator]
 static ALLOC: everprof::Alloc = everprof::Alloc::system();
 
@@ -41,6 +43,11 @@ fn main() {
             // Until the other end is closed.
             let _ = std::io::stdin().read(&mut [0]);
         }
+        Ok("return") => {}
+        Ok("exit") => std::process::exit(0),
+        #[cfg(feature = "interpose")]
+        // SAFETY: it ends the process; nothing here is missed.
+        Ok("_exit") => unsafe { libc::_exit(0) },
         Ok(role) => panic!("no role {role}"),
         Err(_) => {
             drop(first);
@@ -113,6 +120,10 @@ fn run_tests() {
         (
             "a_token_from_outside_is_asked_for",
             a_token_from_outside_is_asked_for,
+        ),
+        (
+            "a_trace_is_whole_however_the_program_leaves",
+            a_trace_is_whole_however_the_program_leaves,
         ),
     ];
     for (name, test) in tests {
@@ -256,4 +267,32 @@ fn a_token_from_outside_is_asked_for() {
             .ask("Authorization: Bearer s3cret\r\n")
             .starts_with("HTTP/1.1 200 ")
     );
+}
+
+fn a_trace_is_whole_however_the_program_leaves() {
+    let file = std::env::temp_dir().join(format!("everprof-left-{}", std::process::id()));
+    let mut ways = vec!["return", "exit"];
+    // A static program has the C library's own.
+    if cfg!(feature = "interpose") && !cfg!(target_feature = "crt-static") {
+        ways.push("_exit");
+    }
+    for way in ways {
+        assert_eq!(run(way, &format!("trace={}", file.display())).1, "");
+        let mut reader = Reader::new(std::fs::File::open(&file).unwrap()).unwrap();
+        let mut first_of_main = 0;
+        while let Some(event) = reader.next_event() {
+            let what = event.what;
+            first_of_main += u32::from(matches!(
+                what,
+                What::Alloc {
+                    size_bytes: 12_345,
+                    ..
+                }
+            ));
+        }
+        let ending = reader.ending();
+        assert!(ending.to_string().starts_with("whole"), "{way}: {ending}");
+        assert_eq!(first_of_main, 1, "{way}");
+    }
+    std::fs::remove_file(file).unwrap();
 }
