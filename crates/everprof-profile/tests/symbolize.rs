@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
 use everprof_profile::proc_maps::{self, Map};
-use everprof_profile::symbolize::{self, Binaries};
+use everprof_profile::symbolize::{self, Binaries, Known, Outcome};
 use everprof_profile::{Location, LocationId, Mapping, Profile};
 
 #[inline(never)]
@@ -234,4 +234,178 @@ fn given_file_is_taken_in_place_of_the_recorded_path() {
             .unwrap_err()
             .is_io()
     );
+}
+
+/// All that a profile says of its locations and mappings.
+fn told(profile: &Profile) -> Vec<String> {
+    let lines = |location: Location<'_>| {
+        let line = |line: &everprof_profile::Line| {
+            let function = profile.function(line.function);
+            format!("{function:?} {} {}", line.line, line.column)
+        };
+        location.lines.iter().map(line).collect::<Vec<_>>()
+    };
+    let locations = profile.locations();
+    locations
+        .map(|(_, location)| format!("{:x} {:?}", location.address, lines(location)))
+        .chain(
+            profile
+                .mappings()
+                .map(|(_, mapping)| format!("{mapping:?}")),
+        )
+        .chain(profile.comments().map(str::to_owned))
+        .collect()
+}
+
+/// Addresses of this program, some of them in its own functions, as if it lay in `file`.
+fn profile_of(file: &Path) -> Profile {
+    let mut profile = profile("");
+    let at = outermost as fn(u64) -> u64 as usize as u64;
+    let own = locate(&mut profile, at);
+    let id = profile.location(own).mapping.unwrap();
+    for byte in 1..40 {
+        locate(&mut profile, at + byte);
+    }
+    for main in (0..4000).step_by(16) {
+        let start = profile.mapping(id).start;
+        locate(&mut profile, start + main);
+    }
+    let (start, limit, offset) = {
+        let mapping = profile.mapping(id);
+        (mapping.start, mapping.limit, mapping.offset)
+    };
+    let moved = Mapping {
+        start,
+        limit,
+        offset,
+        file: file.to_str().unwrap(),
+        ..Mapping::default()
+    };
+    profile.set_mapping(id, moved);
+    profile
+}
+
+type Naming = fn(&mut Known, &mut Profile) -> Outcome;
+const NAMINGS: [Naming; 2] = [Known::names, Known::full];
+
+fn copy_of_this_program(name: &str) -> PathBuf {
+    let copy = std::env::temp_dir().join(format!("everprof-{name}-{}", std::process::id()));
+    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    copy
+}
+
+#[test]
+fn what_is_known_is_told_as_the_file_told_it() {
+    let copy = copy_of_this_program("known");
+    let profiles = NAMINGS.map(|naming| {
+        let mut known = Known::new(8 << 20);
+        let mut profiles = [(); 3].map(|()| profile_of(&copy));
+        let outcomes = profiles
+            .each_mut()
+            .map(|profile| naming(&mut known, profile));
+        for (profile, outcome) in profiles.iter().zip(&outcomes) {
+            assert_eq!(told(profile), told(&profiles[0]));
+            assert_eq!(
+                (outcome.named, outcome.unnamed, &outcome.problems),
+                (
+                    outcomes[0].named,
+                    outcomes[0].unnamed,
+                    &outcomes[0].problems
+                )
+            );
+        }
+        assert!(outcomes[0].named > 40, "{outcomes:?}");
+        assert!(known.bytes() > 0);
+        profiles
+    });
+    // What names say is not taken for all that there is.
+    let mut known = Known::new(8 << 20);
+    for (naming, [expected, ..]) in NAMINGS.iter().zip(&profiles) {
+        let mut profile = profile_of(&copy);
+        naming(&mut known, &mut profile);
+        assert_eq!(told(&profile), told(expected));
+    }
+    fs::remove_file(copy).unwrap();
+}
+
+#[test]
+fn file_without_a_build_id_is_read_again_when_it_has_changed() {
+    let copy = copy_of_this_program("changed");
+    for naming in NAMINGS {
+        let mut known = Known::new(8 << 20);
+        assert!(
+            naming(&mut known, &mut profile_of(&copy))
+                .problems
+                .is_empty()
+        );
+        let program = fs::read(&copy).unwrap();
+        fs::write(&copy, "no program").unwrap();
+        let mut profile = profile_of(&copy);
+        let outcome = naming(&mut known, &mut profile);
+        assert_eq!(outcome.problems.len(), 1, "{outcome:?}");
+        // What was wrong once is asked for again.
+        fs::write(&copy, program).unwrap();
+        let outcome = naming(&mut known, &mut profile_of(&copy));
+        assert!(outcome.problems.is_empty(), "{outcome:?}");
+    }
+    fs::remove_file(copy).unwrap();
+}
+
+#[test]
+fn file_is_not_read_where_all_is_known_of_its_build_id() {
+    let copy = copy_of_this_program("gone");
+    for naming in NAMINGS {
+        let mut known = Known::new(8 << 20);
+        let with_id = |id: &str| {
+            let mut profile = profile_of(&copy);
+            let ids: Vec<_> = profile.mappings().map(|(id, _)| id).collect();
+            for of in ids {
+                let mapping = profile.mapping(of);
+                if mapping.file == copy.to_str().unwrap() {
+                    let (start, limit, offset) = (mapping.start, mapping.limit, mapping.offset);
+                    let file = mapping.file.to_owned();
+                    let mapping = Mapping {
+                        start,
+                        limit,
+                        offset,
+                        file: &file,
+                        build_id: id,
+                        ..Mapping::default()
+                    };
+                    profile.set_mapping(of, mapping);
+                }
+            }
+            profile
+        };
+        let outcome = naming(&mut known, &mut with_id("00112233"));
+        // Told by the file itself, in the complaint.
+        let own = outcome.problems[0].split('`').nth(3).unwrap().to_owned();
+        let outcome = naming(&mut known, &mut with_id(&own));
+        assert!(outcome.problems.is_empty(), "{outcome:?}");
+        let gone = copy.with_extension("elsewhere");
+        fs::rename(&copy, &gone).unwrap();
+        let mut profile = with_id(&own);
+        let again = naming(&mut known, &mut profile);
+        assert!(again.problems.is_empty() && again.named == outcome.named);
+        fs::rename(&gone, &copy).unwrap();
+    }
+    fs::remove_file(copy).unwrap();
+}
+
+#[test]
+fn no_more_is_kept_than_was_allowed_and_names_are_right_all_the_same() {
+    let exe = std::env::current_exe().unwrap();
+    for naming in NAMINGS {
+        let mut expected = profile_of(&exe);
+        naming(&mut Known::new(0), &mut expected);
+        for most in [0, 1, 1000, 10_000, 30_000] {
+            let mut known = Known::new(most);
+            for _ in 0..3 {
+                let mut profile = profile_of(&exe);
+                naming(&mut known, &mut profile);
+                assert_eq!(told(&profile), told(&expected));
+                assert!(known.bytes() <= most, "{} {most}", known.bytes());
+            }
+        }
+    }
 }

@@ -23,9 +23,11 @@ mod trace;
 mod waits;
 
 use std::path::Path;
+use std::sync::Mutex;
 
 use everprof_core::recording::Recording;
-use everprof_profile::{Filter, LocationId, Profile, symbolize};
+use everprof_profile::symbolize::Known;
+use everprof_profile::{Filter, LocationId, Profile};
 
 /// What comes of it.
 pub(crate) use everprof_profile::Profile as Assembled;
@@ -107,14 +109,29 @@ pub(crate) fn finish(profile: Profile, names: Names, labels: &[(String, String)]
 }
 
 /// Names what has no name yet.
-fn name(profile: &mut Profile, names: Names) {
+pub(crate) fn name(profile: &mut Profile, names: Names) {
+    // Not waited for: who has it may be a thread that panicked while it named, and waits for
+    // this one's dump; or, in a fork's child, nobody.
+    let mut nothing = Known::new(0);
+    let mut locked = KNOWN.try_lock();
+    let known = match &mut locked {
+        Ok(known) => &mut **known,
+        Err(_) => &mut nothing,
+    };
     // What could not be named, the profile says in its comments.
     let _ = match names {
         Names::None => return,
-        Names::Table => symbolize::names(profile),
-        Names::Full => symbolize::full(profile),
+        Names::Table => known.names(profile),
+        Names::Full => known.full(profile),
     };
 }
+
+/// What files have said of this process's addresses. After a panic within a naming nothing is
+/// kept any more.
+static KNOWN: Mutex<Known> = Mutex::new(Known::new(MOST_KNOWN_BYTES));
+
+/// Some ten thousand places with their lines. A dump of a server's threads meets some hundred.
+const MOST_KNOWN_BYTES: usize = 4 << 20;
 
 /// The names of functions at these addresses of this process.
 pub(crate) fn names_of(addresses: &[u64]) -> Vec<Option<String>> {
@@ -127,12 +144,12 @@ pub(crate) fn names_of(addresses: &[u64]) -> Vec<Option<String>> {
         .map(|address| places.location(&mut profile, *address))
         .collect();
     // Those that have no name stay without.
-    let _ = symbolize::names(&mut profile);
-    let name = |id: &LocationId| {
+    name(&mut profile, Names::Table);
+    let name_of = |id: &LocationId| {
         let line = profile.location(*id).lines.last()?;
         Some(profile.function(line.function).name.to_owned())
     };
-    ids.iter().map(name).collect()
+    ids.iter().map(name_of).collect()
 }
 
 /// The period type of a CPU profile.

@@ -10,9 +10,9 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::time::Duration;
 
-use everprof_profile::{pprof, symbolize};
+use everprof_profile::pprof;
 
-use crate::assemble::KeptTasks;
+use crate::assemble::{self, KeptTasks};
 use crate::error::{Error, Kind};
 use crate::start::LeftOut;
 use crate::{block, cpu, heap, mutex, taskblock, tasks, threadcreate, threads};
@@ -112,8 +112,7 @@ impl Profile {
                 Some(tasks) => tasks.each(self.name())?,
                 None => self.data.clone(),
             };
-            // What could not be named stays an address.
-            let _ = symbolize::full(&mut data);
+            assemble::name(&mut data, Names::Full);
             data.trim();
             return self.listing.write_text(&data, debug.into(), out);
         }

@@ -12,10 +12,12 @@ use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 
 use super::binaries::{Binaries, Mapped};
+use super::known::{Depth, Known};
 use super::{Outcome, demangle, names, origin};
 use crate::{Error, Function, Line, LocationId, MappingId, Profile};
 
-pub(super) fn run(profile: &mut Profile, binaries: &Binaries) -> Outcome {
+pub(super) fn run(profile: &mut Profile, binaries: &Binaries, known: &mut Known) -> Outcome {
+    known.begin();
     // One for all: it keeps what it has read of a file for the file's other mappings.
     let symbolizer = Symbolizer::builder()
         .enable_auto_reload(false)
@@ -39,13 +41,19 @@ pub(super) fn run(profile: &mut Profile, binaries: &Binaries) -> Outcome {
         if wanted.is_empty() {
             return Ok(());
         }
+        let new = known.fill(Depth::Full, profile, id, wanted);
+        if new.is_empty() {
+            wanted.iter().for_each(|&at| profile.set_looked_up(at));
+            set_flags(profile, id);
+            return Ok(());
+        }
         let Some(mapped) = Mapped::open(profile, id, binaries) else {
             return Ok(());
         };
         let mapped = mapped?;
-        let resolved = resolve(profile, &symbolizer, &mapped, wanted);
+        let resolved = resolve(profile, &symbolizer, &mapped, &new);
         if resolved.is_ok() {
-            wanted.iter().for_each(|&id| profile.set_looked_up(id));
+            wanted.iter().for_each(|&at| profile.set_looked_up(at));
         }
         // What it does not know the symbol table may, as it takes symbols without a type.
         let left: Vec<_> = unnamed
@@ -55,6 +63,9 @@ pub(super) fn run(profile: &mut Profile, binaries: &Binaries) -> Outcome {
             .collect();
         names::name(profile, &mapped, &left)?;
         set_flags(profile, id);
+        if resolved.is_ok() {
+            known.learn(Depth::Full, profile, id, &new);
+        }
         resolved
     })
 }

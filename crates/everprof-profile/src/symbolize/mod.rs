@@ -7,6 +7,8 @@
 //! table (10 ms, 1 MB for 5,000 addresses of a 97 MB program), [`full`] the debug
 //! information (360 ms, 60 MB) and gives inlined functions, files and lines.
 //!
+//! Who names many profiles of one process keeps what files have said ([`Known`]).
+//!
 //! A mapping whose locations are all named gets `has_functions`. Back ends then do not
 //! look for more: leave profiles unnamed for those that hold the debug information.
 
@@ -14,11 +16,13 @@ mod binaries;
 mod demangle;
 mod elf;
 mod full;
+mod known;
 mod names;
 pub(crate) mod origin;
 
 pub use binaries::Binaries;
 pub use demangle::demangle;
+pub use known::Known;
 
 use crate::Profile;
 
@@ -44,7 +48,7 @@ pub fn names(profile: &mut Profile) -> Outcome {
 
 /// [`names`], with a say in which files to read.
 pub fn names_from(profile: &mut Profile, binaries: &Binaries) -> Outcome {
-    names::run(profile, binaries)
+    names::run(profile, binaries, &mut Known::new(0))
 }
 
 /// Gives each location all its frames with files and lines, from the debug information of
@@ -60,5 +64,5 @@ pub fn full(profile: &mut Profile) -> Outcome {
 
 /// [`full`], with a say in which files to read.
 pub fn full_from(profile: &mut Profile, binaries: &Binaries) -> Outcome {
-    full::run(profile, binaries)
+    full::run(profile, binaries, &mut Known::new(0))
 }

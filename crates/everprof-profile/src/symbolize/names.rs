@@ -3,18 +3,24 @@
 //! Context: cold.
 
 use super::binaries::{Binaries, Mapped};
+use super::known::{Depth, Known};
 use super::{Outcome, demangle};
 use crate::{Error, Function, Line, LocationId, Mapping, MappingId, Profile};
 
-pub(super) fn run(profile: &mut Profile, binaries: &Binaries) -> Outcome {
+/// `known` is of no use where other files are given than those that were mapped.
+pub(super) fn run(profile: &mut Profile, binaries: &Binaries, known: &mut Known) -> Outcome {
+    known.begin();
     for_each_mapping(profile, |profile, mapping, unnamed| {
+        let unnamed = known.fill(Depth::Name, profile, mapping, unnamed);
         if unnamed.is_empty() {
             return Ok(());
         }
-        match Mapped::open(profile, mapping, binaries) {
-            None => Ok(()),
-            Some(mapped) => name(profile, &mapped?, unnamed),
-        }
+        let Some(mapped) = Mapped::open(profile, mapping, binaries) else {
+            return Ok(());
+        };
+        name(profile, &mapped?, &unnamed)?;
+        known.learn(Depth::Name, profile, mapping, &unnamed);
+        Ok(())
     })
 }
 

@@ -47,9 +47,7 @@ pub(crate) fn threads(kind: &str, ask: &Ask<'_>) -> Result<Profile, Error> {
         ));
     }
     let waits = waits(&dump);
-    // After the dump: what it shows of a deadlock is true still.
-    let findings = deadlock::find(deadlock::LEAST_WAIT);
-    Ok(assemble(kind, &dump, &waits, &findings, ask))
+    Ok(assemble(kind, &dump, &waits, ask))
 }
 
 /// How many threads and watched futures there are.
@@ -96,13 +94,7 @@ fn waits(dump: &Dump) -> HashMap<u32, RecordedWait> {
     all
 }
 
-fn assemble(
-    kind: &str,
-    dump: &Dump,
-    waits: &HashMap<u32, RecordedWait>,
-    findings: &Findings,
-    ask: &Ask<'_>,
-) -> Profile {
+fn assemble(kind: &str, dump: &Dump, waits: &HashMap<u32, RecordedWait>, ask: &Ask<'_>) -> Profile {
     let types = [(kind, "count")];
     let modules = Modules::of_this_process();
     let mut named = Named::new(&types, &modules, ask.names);
@@ -112,6 +104,9 @@ fn assemble(
         .filter_map(|t| Some((t.id, named.stack(t.creator?))))
         .collect();
     named.finish();
+    let mut kinds = Kinds::new(&named);
+    let now_nanos = everprof_core::waits::now_nanos();
+    let findings = findings(&mut kinds, dump, &stacks, waits, now_nanos);
     let (mut profile, mut places) = named.begin(&types);
     profile.set_default_sample_type(kind);
     profile.set_period_type(kind, "count");
@@ -125,12 +120,7 @@ fn assemble(
     for deadlock in &findings.found {
         profile.add_comment(&deadlock.sentence());
     }
-    let now_nanos = everprof_core::waits::now_nanos();
     let sets = LabelSets::of_this_process();
-    let mut kinds = Kinds {
-        named: &named,
-        known: HashMap::new(),
-    };
     for (thread, stack) in dump.iter().zip(&stacks) {
         let wait = waits.get(&thread.id);
         let mut state = state(&mut kinds, &thread, stack, wait, now_nanos);
@@ -161,6 +151,30 @@ fn assemble(
         profile.push_sample(&stack, &[1], &labels);
     }
     profile.filter(&Filter::new())
+}
+
+/// Who is in a deadlock, and who holds what others wait for. After the dump: what that shows of
+/// a deadlock is true still. Not looked for, as that takes longer than all else of a dump, where
+/// nobody in it has waited for a lock, without which there is none.
+fn findings<'n>(
+    kinds: &mut Kinds<'n>,
+    dump: &Dump,
+    stacks: &'n [Vec<LocationId>],
+    waits: &HashMap<u32, RecordedWait>,
+    now_nanos: u64,
+) -> Findings {
+    let mut may_be_of_lock = |(thread, stack): (Thread<'_>, &'n Vec<LocationId>)| {
+        let Some(wait) = waits.get(&thread.id) else {
+            return false;
+        };
+        let waited = Duration::from_nanos(now_nanos.saturating_sub(wait.since_nanos));
+        waited >= deadlock::LEAST_WAIT && kinds.may_be_lock(stack, wait.operation)
+    };
+    if dump.iter().zip(stacks).any(&mut may_be_of_lock) {
+        deadlock::find(deadlock::LEAST_WAIT)
+    } else {
+        Findings::default()
+    }
 }
 
 /// Where a thread was created, as lines of text: the first function of the program, or
@@ -196,14 +210,47 @@ fn is_of_creation(name: &str) -> bool {
 struct Kinds<'n> {
     named: &'n Named<'n>,
     known: HashMap<(&'n [LocationId], WaitKind), WaitKind>,
+    may_be_lock: HashMap<&'n [LocationId], bool>,
 }
 
 impl<'n> Kinds<'n> {
+    fn new(named: &'n Named<'n>) -> Self {
+        Self {
+            named,
+            known: HashMap::new(),
+            may_be_lock: HashMap::new(),
+        }
+    }
+
     fn of(&mut self, stack: &'n [LocationId], known: WaitKind) -> WaitKind {
         let kind = || self.named.kind(stack, known);
         *self.known.entry((stack, known)).or_insert_with(kind)
     }
+
+    /// Whether a thread with this stack, or an unknown one, may wait in this operation for a lock
+    /// that is held. Rather too often: a look at all threads tells who does.
+    fn may_be_lock(&mut self, stack: &'n [LocationId], operation: Operation) -> bool {
+        match operation {
+            Operation::Lock | Operation::Rwlock => return true,
+            Operation::Futex if stack.is_empty() => return true,
+            Operation::Futex => {}
+            _ => return false,
+        }
+        let kind = self.of(stack, known(Some(operation)));
+        let named = self.named;
+        let is_slow_path = || named.functions(stack).any(|name| name.contains(SLOW_PATH));
+        let may_be = || matches!(kind, WaitKind::Mutex | WaitKind::RwLock | WaitKind::Other);
+        *self
+            .may_be_lock
+            .entry(stack)
+            .or_insert_with(|| may_be() || is_slow_path())
+    }
 }
+
+/// What the functions are called in which std's locks wait. Debug information that knows
+/// lines alone has them without the lock's type, so that the kind is that of what is
+/// around them.
+const SLOW_PATH: &str = "_contended";
 
 /// `running`, `sleep`, `mutex 0x7f2a10, 3.2 s`, or why there is no stack.
 fn state<'n>(
