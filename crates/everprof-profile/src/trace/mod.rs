@@ -5,7 +5,7 @@
 //!                            └─ cursor ─→ merge ─→ events in the order of time
 //!
 //! events ─┬─→ text
-//!         └─→ objects, on wanted, live, late ─→ Findings ─→ results: Profiles
+//!         └─→ objects, on wanted, in_use, late ─→ Findings ─→ results: Profiles
 //! ```
 //!
 //! `format` has the numbers of the bytes, [`encode`] writes them, and docs/trace-format.md
@@ -25,8 +25,8 @@ mod fault;
 mod findings;
 mod format;
 mod histogram;
+mod in_use;
 mod late;
-mod live;
 mod merge;
 mod objects;
 mod places;

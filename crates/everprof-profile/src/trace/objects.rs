@@ -24,8 +24,8 @@
 
 use super::event::{Event, What};
 use super::findings::{Amount, Findings, Site};
+use super::in_use::{InUse, MOST_BYTES, Object};
 use super::late::Late;
-use super::live::{Live, MOST_BYTES, Object};
 use super::tables::Tables;
 use super::wanted::Wanted;
 
@@ -65,7 +65,7 @@ pub struct Objects {
     until: u64,
     /// That part has begun.
     is_counting: bool,
-    live: Live,
+    in_use: InUse,
     late: Late,
     /// What each thread allocated last.
     last: Vec<u64>,
@@ -98,7 +98,7 @@ impl Objects {
             from,
             until,
             is_counting: false,
-            live: Live::default(),
+            in_use: InUse::default(),
             late: Late::default(),
             last: Vec::new(),
             hot: Vec::new(),
@@ -271,7 +271,7 @@ impl Objects {
         let size_bytes = new.size_bytes.min(MOST_BYTES);
         if !self.wanted.takes(tables, thread, stack, size_bytes) {
             // An object that was there has ended all the same.
-            if let Some(old) = self.live.remove_if(address, |old| old.time <= time) {
+            if let Some(old) = self.in_use.remove_if(address, |old| old.time <= time) {
                 self.end_displaced(&old, time);
             }
             return;
@@ -281,7 +281,7 @@ impl Objects {
         if let Some(before) = before {
             object = object.after(before);
         }
-        let was_there = self.live.insert(object);
+        let was_there = self.in_use.insert(object);
         let (peak, is_counting) = (self.peak, self.is_counting);
         let hot = &mut self.hot[number as usize];
         hot.note(peak);
@@ -299,7 +299,7 @@ impl Objects {
         if let Some(old) = was_there {
             self.displace(&old, &object);
         } else if let Some(freed) = self.late.freed_at(address, time, thread) {
-            self.live.remove_if(address, |_| true);
+            self.in_use.remove_if(address, |_| true);
             self.end(&object, freed, false);
         }
     }
@@ -351,7 +351,7 @@ impl Objects {
             return None;
         }
         let is_its = |object: &Object| object.time <= time || object.thread == thread;
-        let object = self.live.remove_if(address, is_its);
+        let object = self.in_use.remove_if(address, is_its);
         // With one thread nothing comes late.
         if object.is_none() && tables.threads().len() > 1 {
             self.late.free_of_nothing(address, time, thread);
@@ -384,7 +384,7 @@ impl Objects {
         if old.time <= new.time {
             self.end_displaced(old, new.time);
         } else {
-            self.live.insert(*old);
+            self.in_use.insert(*old);
             self.end_displaced(new, old.time);
         }
     }

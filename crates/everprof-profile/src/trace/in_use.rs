@@ -1,4 +1,4 @@
-//! Live: the objects in use, by their address.
+//! In use: the objects that a trace has not seen go, by their address.
 //!
 //! Context: cold, and asked twice in the life of each object.
 //! Invariant: from an object's home to the object no slot is empty; at most three quarters
@@ -70,13 +70,13 @@ const VACANT: Object = Object {
 
 /// Objects by address.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Live {
+pub(crate) struct InUse {
     slots: Vec<Object>,
     len: usize,
     seed: Seed,
 }
 
-impl Live {
+impl InUse {
     /// How many objects are in use.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
@@ -190,22 +190,22 @@ mod tests {
         fn objects_are_those_of_a_standard_map(
             steps in prop::collection::vec((any::<bool>(), 0u64..40), 0..400),
         ) {
-            let mut live = Live::default();
+            let mut in_use = InUse::default();
             let mut model: HashMap<u64, Object> = HashMap::new();
             for (n, (inserts, address)) in steps.into_iter().enumerate() {
                 if inserts {
                     let object = Object::new(address, n as u64, 7, 1, 2);
-                    prop_assert_eq!(live.insert(object), model.insert(address, object));
+                    prop_assert_eq!(in_use.insert(object), model.insert(address, object));
                 } else {
-                    prop_assert_eq!(live.remove_if(address, |_| true), model.remove(&address));
+                    prop_assert_eq!(in_use.remove_if(address, |_| true), model.remove(&address));
                 }
-                prop_assert_eq!(live.len(), model.len());
+                prop_assert_eq!(in_use.len(), model.len());
             }
             for (address, object) in model {
-                prop_assert_eq!(live.remove_if(address, |_| false), None);
-                prop_assert_eq!(live.remove_if(address, |_| true), Some(object));
+                prop_assert_eq!(in_use.remove_if(address, |_| false), None);
+                prop_assert_eq!(in_use.remove_if(address, |_| true), Some(object));
             }
-            prop_assert_eq!(live.len(), 0);
+            prop_assert_eq!(in_use.len(), 0);
         }
     }
 }
