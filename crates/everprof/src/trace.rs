@@ -45,7 +45,7 @@ struct Opened {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// Four to six bytes an event, for `everprof trace`.
+    /// Four to seven bytes an event, for `everprof trace`.
     #[default]
     Binary,
     /// A line an event and one a frame, for people.
