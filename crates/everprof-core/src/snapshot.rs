@@ -22,7 +22,7 @@ use crate::arena::Offset;
 use crate::clock;
 use crate::ledger::Ledger;
 use crate::sys;
-use crate::table::{COUNTERS, Key, Table};
+use crate::table::{Bucket as Record, COUNTERS, Key, Table};
 use rows::Words;
 pub(crate) use rows::{Row, Rows};
 
@@ -120,8 +120,10 @@ pub(crate) fn of_ledger(ledger: Option<Ledger<'_>>, clamp: Clamp) -> Snapshot<'_
     // Somebody is still where an earlier snapshot waited in vain.
     let stuck = !epochs.settled(resting, &lock);
     snapshot.torn |= stuck;
-    for &head in heads.as_slice() {
-        for (at, record) in table.chain(head, 0) {
+    let buckets = in_order(&table, &heads);
+    snapshot.torn |= !(heads.has_room() && buckets.has_room());
+    for at in buckets.as_slice() {
+        if let Some((at, record)) = found(&table, *at) {
             snapshot.rows.push(Row::of(at, record, resting));
         }
     }
@@ -141,18 +143,40 @@ pub(crate) fn of_ledger(ledger: Option<Ledger<'_>>, clamp: Clamp) -> Snapshot<'_
         sys::pause_briefly();
     }
     for row in snapshot.rows.as_mut_slice().iter_mut().take(copied) {
-        if let Some(record) = Offset::from_raw(row.bucket).and_then(|at| table.bucket(at)) {
+        if let Some((_, record)) = found(&table, row.bucket) {
             row.add(record, flipped);
         }
     }
     // Buckets that were linked since the first look stand before it in their chain.
     for (now, &then) in table.heads().zip(heads.as_slice()) {
+        if now == then {
+            continue;
+        }
         for (at, record) in table.chain(now, then) {
             snapshot.rows.push(Row::of(at, record, flipped));
         }
     }
     snapshot.rows.clamp(clamp);
     snapshot
+}
+
+/// The buckets of all chains by their addresses: the order in which they were made.
+///
+/// Chains lead from one page to any other, and each bucket is read three times more: one
+/// side, after the flip the other, and then the stack. In this order the processor fetches
+/// ahead; and stacks that were met one after the other stand beside one another in the
+/// profile, where they compress better.
+fn in_order(table: &Table<'_>, heads: &Words) -> Words {
+    let chains = || heads.as_slice().iter().filter(|head| **head != 0);
+    let buckets = chains().flat_map(|head| table.chain(*head, 0));
+    let mut buckets = Words::with_room(table.most_buckets(), buckets.map(|(at, _)| at.raw()));
+    buckets.as_mut_slice().sort_unstable();
+    buckets
+}
+
+fn found<'a>(table: &Table<'a>, at: u32) -> Option<(Offset, &'a Record)> {
+    let at = Offset::from_raw(at)?;
+    Some((at, table.bucket(at)?))
 }
 
 /// What the buckets of another process's arena say, without asking anybody.

@@ -70,6 +70,27 @@ fn period_one_counts_exactly() {
 }
 
 #[test]
+fn snapshot_has_the_stacks_in_the_order_in_which_they_came() {
+    let (store, local) = (store(), Local::new());
+    let recorder = Recorder::of(&store);
+    recorder.set_period(1);
+    let stacks = if cfg!(miri) { 20 } else { 2000 };
+    for n in 0..stacks {
+        assert!(allocate(
+            &recorder,
+            &local,
+            8,
+            16 * (n + 1),
+            &[4096 + n as u64]
+        ));
+    }
+    let first_of = |bucket: Bucket<'_>| bucket.stack[0];
+    let came: Vec<u64> = recorder.snapshot().iter().map(first_of).collect();
+    assert_eq!(came.len(), stacks);
+    assert!(came.is_sorted(), "{came:?}");
+}
+
+#[test]
 fn dropped_ticket_and_restored_object_change_nothing() {
     let (store, local) = (store(), Local::new());
     let recorder = Recorder::of(&store);

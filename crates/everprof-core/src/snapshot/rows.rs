@@ -118,16 +118,22 @@ impl Rows {
     }
 }
 
-/// The heads of all chains at an instant.
+/// Heads of chains, or buckets.
 pub(super) struct Words {
     pages: Pages<u32>,
     pub(super) len: usize,
 }
 
 impl Words {
+    /// As many as there are.
     pub(super) fn copy(words: impl Iterator<Item = u32> + Clone) -> Self {
+        Self::with_room(words.clone().count(), words)
+    }
+
+    /// As many as there are, and no more than `most`.
+    pub(super) fn with_room(most: usize, words: impl Iterator<Item = u32>) -> Self {
         let mut copy = Self {
-            pages: Pages::new(words.clone().count()),
+            pages: Pages::new(most),
             len: 0,
         };
         for (place, word) in copy.pages.as_mut_slice().iter_mut().zip(words) {
@@ -137,7 +143,19 @@ impl Words {
         copy
     }
 
+    /// Whether there was memory for any.
+    pub(super) fn has_room(&self) -> bool {
+        !self.pages.as_slice().is_empty()
+    }
+
     pub(super) fn as_slice(&self) -> &[u32] {
         self.pages.as_slice().get(..self.len).unwrap_or(&[])
+    }
+
+    pub(super) fn as_mut_slice(&mut self) -> &mut [u32] {
+        self.pages
+            .as_mut_slice()
+            .get_mut(..self.len)
+            .unwrap_or(&mut [])
     }
 }
