@@ -42,6 +42,18 @@ impl Pool {
         number
     }
 
+    /// Makes room for this many more strings, if not for their bytes.
+    pub(crate) fn reserve(&mut self, additional: usize) {
+        self.ends.reserve_exact(additional);
+        let Pool {
+            bytes,
+            ends,
+            index,
+            seed,
+        } = self;
+        index.reserve(additional, |n| seed.bytes(slice(bytes, ends, n)));
+    }
+
     /// The number of `bytes`, if they are in the pool.
     pub(crate) fn find(&self, bytes: &[u8]) -> Option<u32> {
         self.index

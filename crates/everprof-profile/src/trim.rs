@@ -87,8 +87,12 @@ impl Profile {
                     _ => break,
                 }
             }
+            let cut = whole.max(through);
             // A stack of nothing else keeps its root, or its values would stand nowhere.
-            whole.max(through).min(stack.depth().saturating_sub(1))
+            match stack.clone().nth(cut) {
+                Some(_) => cut,
+                None => stack.depth().saturating_sub(1),
+            }
         });
         // Only a leaf can bear such a frame: these functions are called in place of the
         // allocator, and do not call the program. The clone of a waker may, where an executor's

@@ -11,7 +11,7 @@ use std::io::Write;
 use flate2::{Compression, write::GzEncoder};
 
 use super::schema::{function, line, location, mapping, profile as top, sample, value_type};
-use crate::wire::{put_bytes, put_uint, put_varint};
+use crate::wire::{BYTES, bytes_len, put_bytes, put_uint, put_varint};
 use crate::{Error, Profile, ValueType};
 
 /// Writes a profile as every pprof tool reads it: gzip'd profile.proto.
@@ -50,18 +50,23 @@ pub fn encode_plain(profile: &Profile, out: impl Write) -> Result<(), Error> {
         sink.message(top::SAMPLE_TYPE, &mut message)?;
     }
     for item in profile.samples() {
-        put_bytes(
-            &mut message,
-            sample::LOCATION_ID,
-            profile.packed_stack(item.stack_id()),
-        );
         for &value in item.values() {
             put_varint(&mut packed, value as u64);
         }
-        put_bytes(&mut message, sample::VALUE, &packed);
+        let stack = profile.packed_stack(item.stack_id());
+        let labels = profile.encoded_labels(item.label_set_id());
+        // Its length is known beforehand, so that it need not be made apart and copied.
+        let len = bytes_len(sample::LOCATION_ID, stack)
+            + bytes_len(sample::VALUE, &packed)
+            + labels.len();
+        let buffer = &mut sink.buffer;
+        put_varint(buffer, top::SAMPLE << 3 | BYTES);
+        put_varint(buffer, len as u64);
+        put_bytes(buffer, sample::LOCATION_ID, stack);
+        put_bytes(buffer, sample::VALUE, &packed);
+        buffer.extend_from_slice(labels);
         packed.clear();
-        message.extend_from_slice(profile.encoded_labels(item.label_set_id()));
-        sink.message(top::SAMPLE, &mut message)?;
+        sink.flush_if_full()?;
     }
     for (id, item) in profile.mappings() {
         put_uint(&mut message, mapping::ID, id.get().into());
@@ -175,6 +180,10 @@ impl<W: Write> Sink<W> {
     fn message(&mut self, field: u64, message: &mut Vec<u8>) -> Result<(), Error> {
         put_bytes(&mut self.buffer, field, message);
         message.clear();
+        self.flush_if_full()
+    }
+
+    fn flush_if_full(&mut self) -> Result<(), Error> {
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush()?;
         }

@@ -236,15 +236,24 @@ impl Profile {
     ///
     /// If a location is not of this profile.
     pub fn add_stack(&mut self, stack: impl IntoIterator<Item = LocationId>) -> StackId {
-        self.scratch.clear();
+        // As long as it ever was: what is behind `end` means nothing.
+        let mut packed = std::mem::take(&mut self.scratch);
+        let mut end = 0;
         for id in stack {
             assert!(
                 id.index() < self.locations.len(),
                 "{id:?} is of another profile"
             );
-            wire::put_varint(&mut self.scratch, id.get().into());
+            if packed.len() - end < size_of::<wire::Room>() {
+                packed.resize(2 * end + size_of::<wire::Room>(), 0);
+            }
+            if let Some(room) = packed[end..].first_chunk_mut() {
+                end += wire::write_varint(room, id.get());
+            }
         }
-        StackId::from_index(self.stacks.insert(&self.scratch) as usize)
+        let number = self.stacks.insert(&packed[..end]);
+        self.scratch = packed;
+        StackId::from_index(number as usize)
     }
 
     /// The set of these labels, added if it is new.
@@ -288,8 +297,10 @@ impl Profile {
         self.samples.push(SampleRecord { stack, labels });
     }
 
-    /// Makes room for this many more samples, so that their values are never moved.
+    /// Makes room for this many more samples, so that their values are never moved, and for
+    /// as many stacks.
     pub fn reserve_samples(&mut self, additional: usize) {
+        self.stacks.reserve(additional);
         self.samples.reserve_exact(additional);
         self.values
             .reserve_exact(additional * self.sample_types.len());

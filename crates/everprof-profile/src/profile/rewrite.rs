@@ -12,6 +12,7 @@ impl Profile {
     /// Leaves out the first locations of each stack, as many as `cut` says of the stack's
     /// ids, and adds up the samples that become equal.
     pub(crate) fn shorten_stacks(&mut self, cut: impl Fn(super::Stack<'_>) -> usize) {
+        let before = self.stacks.len();
         let new_numbers = self.stacks.shorten(|packed| {
             let mut rest = Reader::new(packed);
             for _ in 0..cut(super::Stack::new(packed)) {
@@ -21,6 +22,10 @@ impl Profile {
             }
             packed.len() - rest.remaining()
         });
+        if self.stacks.len() == before {
+            // No two became equal: every stack has the number that it had.
+            return;
+        }
         for sample in &mut self.samples {
             sample.stack = StackId::from_index(new_numbers[sample.stack.index()] as usize);
         }
