@@ -131,6 +131,7 @@ fn future_that_wakes_itself_yields() {
     let record = only();
     assert_eq!(record.state, TaskState::Yielding);
     assert_eq!((record.leak, record.stacks.len()), (Leak::No, 1));
+    assert_eq!(task.wakes(), 1);
     assert!(task.poll().is_ready());
 }
 
