@@ -5,7 +5,9 @@
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64"),
     not(miri),
-    not(everprof_loom)
+    not(everprof_loom),
+    // It calls handlers itself, later, and not on the signal stack.
+    not(everprof_sanitizer = "thread")
 ))]
 #![allow(clippy::unwrap_used)]
 

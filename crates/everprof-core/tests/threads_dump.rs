@@ -302,8 +302,8 @@ fn sleeping_threads_are_walked_whole_and_undisturbed() {
     }
 }
 
-// ThreadSanitizer keeps a signal until its thread comes to a function of its own: one that spins
-// never answers. So for the others that it is left out of.
+// ThreadSanitizer keeps a signal until its thread comes to a function or an atomic of its own: one
+// that spins never answers.
 #[cfg(not(everprof_sanitizer = "thread"))]
 #[test]
 fn a_running_thread_walks_itself() {
@@ -408,6 +408,7 @@ fn through(library: &Library, mut work: &mut dyn FnMut()) {
     unsafe { nest(20 as c_int, call, (&raw mut work).cast()) };
 }
 
+// ThreadSanitizer: as above.
 #[cfg(not(everprof_sanitizer = "thread"))]
 #[test]
 fn c_code_without_frame_pointers_in_a_library_that_may_go_is_walked() {
@@ -513,6 +514,7 @@ fn threads_in_one_place_have_one_stack() {
 }
 
 /// The program's own signals keep working, be it those of the kind that dumps take.
+// ThreadSanitizer hands the signal on within its own code, which cannot be walked.
 #[cfg(not(everprof_sanitizer = "thread"))]
 #[test]
 fn a_realtime_signal_that_the_program_handles_is_not_taken() {
@@ -611,6 +613,7 @@ fn busy_on_signal_stack(name: &str, bytes: usize) -> Started {
     })
 }
 
+// ThreadSanitizer: as of the one that spins.
 #[cfg(not(everprof_sanitizer = "thread"))]
 #[test]
 fn a_thread_on_a_signal_stack_is_walked_if_there_is_room() {
