@@ -12,7 +12,7 @@
 
 mod child;
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -177,12 +177,17 @@ fn on_signal_stack(bytes: usize) {
         ss_flags: 0,
         ss_size: bytes,
     };
-    // SAFETY: memory that is never freed.
-    let failed = unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
+    let mut before = std::mem::MaybeUninit::<libc::stack_t>::uninit();
+    // SAFETY: memory that is never freed; the other is written.
+    let failed = unsafe { libc::sigaltstack(&raw const stack, before.as_mut_ptr()) };
     assert_eq!(failed, 0);
     handle(libc::SIGUSR1, burn_in_handler, libc::SA_ONSTACK);
     // SAFETY: the signal is handled.
     unsafe { libc::raise(libc::SIGUSR1) };
+    // At the thread's end std, and AddressSanitizer, give back what is in force then.
+    // SAFETY: written above.
+    let failed = unsafe { libc::sigaltstack(before.as_ptr(), ptr::null_mut()) };
+    assert_eq!(failed, 0);
 }
 
 /// std's signal stacks are 8 KiB, and the kernel takes 3 twice: what is below the
@@ -241,8 +246,8 @@ fn handlers_on_large_signal_stacks_are_walked_to_what_they_interrupted() {
 #[cfg(target_arch = "x86_64")]
 unsafe extern "C" {
     #[link_name = "__sigsetjmp"]
-    fn sigsetjmp(buffer: *mut c_void, save: c_int) -> c_int;
-    fn siglongjmp(buffer: *mut c_void, value: c_int) -> !;
+    fn sigsetjmp(buffer: *mut std::ffi::c_void, save: c_int) -> c_int;
+    fn siglongjmp(buffer: *mut std::ffi::c_void, value: c_int) -> !;
 }
 
 /// Room for glibc's `sigjmp_buf`, which has 200 bytes.
