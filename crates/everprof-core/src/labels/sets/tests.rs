@@ -108,10 +108,11 @@ fn bytes_are_capped_too() {
     let sets = sets(&arena);
     let used = arena.region().used_bytes();
     let long = "x".repeat(900);
-    let lost = (0..1000)
+    let count = if cfg!(miri) { 120 } else { 1000 };
+    let lost = (0..count)
         .filter(|n| sets.extend(NONE, &[(&n.to_string(), &long)]) == LOST)
         .count();
-    assert!(lost > 900 && lost < 1000);
+    assert!(lost > count - 100 && lost < count);
     assert!(arena.region().used_bytes() - used <= (1 << 20) / 16);
 }
 
