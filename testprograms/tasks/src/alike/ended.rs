@@ -1,6 +1,6 @@
 //! Tasks that end otherwise than by being done.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::task::Poll;
 use std::time::Duration;
