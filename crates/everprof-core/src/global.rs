@@ -11,7 +11,7 @@ use crate::heap::Recorder;
 use crate::signal::Arrival;
 use crate::store::Store;
 use crate::sync::{AtomicU32, AtomicUsize, Ordering};
-use crate::tasks::Entries;
+use crate::tasks::{Entries, Places};
 use crate::trace::{self, Tracer};
 use crate::{clock, custom, labels, local, modules, sampler, spawn, sys, waits};
 
@@ -21,6 +21,7 @@ static FIRST_LABELS_AT: AtomicUsize = AtomicUsize::new(0);
 static FIRST_PROCESS: AtomicU32 = AtomicU32::new(0);
 static CPU: Profiler = Profiler::new();
 static TASKS: Entries = Entries::new();
+static TASK_PLACES: Places = Places::new();
 static TRACER: Tracer = Tracer::new();
 
 /// What all recorders of this process write to.
@@ -83,6 +84,12 @@ pub fn cpu() -> &'static Profiler {
 #[inline(always)]
 pub(crate) fn tasks() -> &'static Entries {
     &TASKS
+}
+
+/// Where watched futures have waited lately.
+#[inline(always)]
+pub(crate) fn task_places() -> &'static Places {
+    &TASK_PLACES
 }
 
 /// Begins a CPU profile of `hz` samples in a second of each thread's CPU time.

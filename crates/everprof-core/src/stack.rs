@@ -70,9 +70,9 @@ pub(crate) mod platform;
     path = "stack/capture_noop.rs"
 )]
 pub(crate) mod backend;
-#[cfg(not(everprof_loom))]
-pub(crate) use backend::capture_below;
 pub use backend::{ThreadMemory, capture};
+#[cfg(not(everprof_loom))]
+pub(crate) use backend::{capture_below, path};
 
 /// Where a walk begins.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 //!
 //! Context: sampled. No global allocator, no lock, no panic.
 //! Invariant: a linked bucket is never moved, unlinked or freed, and its stack,
-//! hash and extra key never change.
+//! hash and extra key never change; what its recorder keeps `aside` may.
 //! Source: Go runtime/mprof.go; here insertion is one compare-and-swap, no lock.
 //!
 //! ```text

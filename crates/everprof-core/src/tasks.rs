@@ -10,7 +10,8 @@
 //!      │ end ◀──────────────────────── Pending ◀─────────────┘ the frame of Watched::poll
 //!      ▼
 //!  entry.rs: stage, since when, buckets    leaf.wake() ──▶ marked woken, then the executor's
-//!  cell.rs: the executor's waker           waker.rs         waker, of cell.rs
+//!  cell.rs: the executor's waker, since    waker.rs         waker, of cell.rs
+//!           the clone (attach.rs)
 //! ```
 //!
 //! A leaf future registers the waker that it is polled with by cloning it, on the stack that
@@ -28,6 +29,8 @@
 pub mod cell;
 
 #[cfg(not(everprof_loom))]
+mod attach;
+#[cfg(not(everprof_loom))]
 mod block;
 #[cfg(not(everprof_loom))]
 mod capture;
@@ -39,6 +42,8 @@ mod entry;
 mod future;
 #[cfg(not(everprof_loom))]
 mod look;
+#[cfg(not(everprof_loom))]
+mod places;
 #[cfg(not(everprof_loom))]
 mod poll;
 #[cfg(not(everprof_loom))]
@@ -72,6 +77,8 @@ pub use self::entry::{Kind, MOST_LEAVES};
 pub use self::future::Watched;
 #[cfg(not(everprof_loom))]
 pub use self::look::{Leak, Look, Seen, Stack, State, Wakers, counts, look};
+#[cfg(not(everprof_loom))]
+pub use self::places::Places;
 #[cfg(not(everprof_loom))]
 pub use self::tally::Times;
 #[cfg(not(everprof_loom))]

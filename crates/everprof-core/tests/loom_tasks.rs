@@ -153,3 +153,31 @@ fn poll_by_another_executor_never_meets_a_waker_that_is_half_gone() {
         std::mem::forget((one, two));
     });
 }
+
+#[test]
+fn leaf_joins_the_others_references_or_finds_that_there_are_none() {
+    loom::model(|| {
+        let executor = Arc::new(Executor::default());
+        let outer = waker(&executor);
+        let cell = Arc::new(Cell::new());
+        cell.hold();
+        // SAFETY: this thread is the poller, here and below.
+        assert_eq!(unsafe { cell.attach(&outer) }, Attached::Here);
+        let other = Arc::clone(&cell);
+        let leaf = thread::spawn(move || spend(&other));
+        // The next leaf, while the first one's waker is spent.
+        if !cell.add_to_others() {
+            // SAFETY: as above.
+            assert_eq!(unsafe { cell.attach(&outer) }, Attached::Here);
+        }
+        // SAFETY: the reference that was just taken.
+        unsafe { cell.wake_by_ref() };
+        // SAFETY: as above.
+        drop(unsafe { cell.release() });
+        leaf.join().unwrap();
+        assert_eq!(executor.wakes.load(Ordering::Relaxed), 2);
+        assert_eq!(cell.counts(), (0, 1));
+        assert_eq!(executor.wakers.load(Ordering::Relaxed), 1);
+        std::mem::forget(outer);
+    });
+}

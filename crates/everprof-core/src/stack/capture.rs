@@ -22,6 +22,8 @@ use below::Below;
 mod below;
 mod lookup;
 mod outside;
+#[cfg(not(everprof_loom))]
+pub(crate) mod path;
 pub(crate) mod probe;
 
 #[cfg_attr(

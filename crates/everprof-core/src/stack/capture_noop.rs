@@ -36,6 +36,36 @@ pub(crate) fn capture_below(
     capture(registers, memory, out, &(0..0))
 }
 
+/// No stack has a path.
+#[cfg(not(everprof_loom))]
+pub(crate) mod path {
+    use super::{Registers, ThreadMemory};
+    use crate::sync::AtomicU64;
+
+    pub(crate) const fn most_words(_frames: usize) -> usize {
+        0
+    }
+
+    pub(crate) fn holds(
+        _path: &[AtomicU64],
+        _registers: &Registers,
+        _memory: &ThreadMemory,
+        _below: u64,
+    ) -> bool {
+        false
+    }
+
+    pub(crate) fn make(
+        _registers: &Registers,
+        _memory: &ThreadMemory,
+        _below: u64,
+        _stack: &[u64],
+        _out: &mut [u64],
+    ) -> Option<usize> {
+        None
+    }
+}
+
 /// Writes no stack.
 #[must_use]
 pub fn capture(

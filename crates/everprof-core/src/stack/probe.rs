@@ -55,6 +55,15 @@ impl ThreadMemory {
     }
 }
 
+impl ThreadMemory {
+    /// Whether all from `sp` up to `limit` is known to be the thread's own stack, and `sp`
+    /// aligned as the words on it are.
+    #[inline(always)]
+    pub(super) fn spans(&self, sp: u64, limit: u64) -> bool {
+        self.low.get() <= sp && limit <= self.high.get() && sp.is_multiple_of(8)
+    }
+}
+
 impl Default for ThreadMemory {
     fn default() -> Self {
         Self::new()

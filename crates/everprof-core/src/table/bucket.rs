@@ -21,7 +21,9 @@ pub struct Bucket<C = Sides> {
     pub(super) extra: AtomicU64,
     /// The label set in force; 0: none.
     pub(super) labels: AtomicU32,
-    spare: AtomicU32,
+    /// Where the recorder keeps what else it knows of the stack; 0: nowhere. The only word that
+    /// changes once the bucket is linked.
+    aside: AtomicU32,
     pub(super) kept: C,
 }
 
@@ -53,6 +55,7 @@ impl<C> Bucket<C> {
 
     /// What tells buckets of one stack apart.
     #[must_use]
+    #[inline]
     pub fn extra(&self) -> u64 {
         // Relaxed: written before the bucket was linked.
         self.extra.load(Ordering::Relaxed)
@@ -60,9 +63,16 @@ impl<C> Bucket<C> {
 
     /// The label set that was in force; 0: none.
     #[must_use]
+    #[inline]
     pub fn labels(&self) -> u32 {
         // Relaxed: written before the bucket was linked.
         self.labels.load(Ordering::Relaxed)
+    }
+
+    /// Where the recorder keeps what else it knows of the stack, or a mark of its own.
+    #[inline]
+    pub(crate) fn aside(&self) -> &AtomicU32 {
+        &self.aside
     }
 }
 
@@ -91,7 +101,7 @@ impl<C: NewRecord> NewRecord for Bucket<C> {
             hash: AtomicU64::new(0),
             extra: AtomicU64::new(0),
             labels: AtomicU32::new(0),
-            spare: AtomicU32::new(0),
+            aside: AtomicU32::new(0),
             kept: C::new_record(),
         }
     }

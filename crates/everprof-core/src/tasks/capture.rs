@@ -4,17 +4,20 @@
 //! captured only on the thread that polls the task, within that poll, and ends where the
 //! watched future begins.
 //!
-//! A leaf stands where it stood in the poll before, nearly always: its stack is compared with
-//! that one's first, which saves the hash and the look-up.
+//! A leaf stands where it or another stood before, nearly always: that is asked first, and the
+//! stack is walked only where it is not so ([`super::places`]). What was walked is compared with
+//! the stack of the poll before, which saves the hash and the look-up.
 
 use super::entry::{Entry, MOST_LEAVES};
-use crate::arena::Offset;
+use super::places::Wanted;
+use crate::arena::{Offset, Region};
 use crate::global;
 use crate::labels;
 use crate::ledger::{self, Ledger};
 use crate::local::{self, Local};
 use crate::scratch::or_no_stack;
 use crate::stack::{self, Captured, Registers, StackEnd};
+use crate::store::Store;
 use crate::sync::Ordering;
 use crate::table::{Key, Sides, Table};
 
@@ -48,13 +51,12 @@ pub(super) const WOKE_ITSELF: u32 = 1 << 31;
 const USUAL_DEPTH: usize = 24;
 
 /// A leaf of the task that this thread polls keeps a waker, or wakes.
-pub(super) fn leaf(cell: &'static Entry, how: How, registers: &Registers) {
+pub(super) fn leaf(task: &'static Entry, how: How, registers: &Registers) {
     let local = this_thread();
     let polled = local.tasks.polled.get();
-    if !cell.is(polled.cell) {
+    if !task.is(polled.task) {
         return;
     }
-    let task = cell.task();
     // Relaxed, to the end: fields of the poller, which this is within.
     let mut count = task.leaf_count.load(Ordering::Relaxed);
     if how == How::WakesItself {
@@ -67,21 +69,23 @@ pub(super) fn leaf(cell: &'static Entry, how: How, registers: &Registers) {
     };
     let at = (count & !WOKE_ITSELF) as usize;
     let place = task.leaves.get(at);
-    let before = place.and_then(|leaf| Offset::from_raw(leaf.load(Ordering::Relaxed)));
-    let labels = labels::in_force(store, local);
-    let bucket = captured_below(local, registers, polled.below, |stack| {
-        let key = Key {
-            stack,
-            extra: how as u64,
-            labels,
-        };
-        match before {
-            Some(bucket) if Table::<Sides>::is_of(region, bucket, &key) => Some(bucket),
-            _ => Ledger::open(region, ledger::Name::TASK)?.bucket(&key),
+    let wanted = Wanted {
+        registers,
+        below: polled.below,
+        kind: task.kind.load(Ordering::Relaxed),
+        how,
+        labels: labels::in_force(store, local),
+        made: store.generation().made(),
+    };
+    let bucket = match global::task_places().find(region, local, &wanted) {
+        Some(bucket) => bucket,
+        None => {
+            let before = place.and_then(|leaf| Offset::from_raw(leaf.load(Ordering::Relaxed)));
+            match walked(store, region, local, &wanted, before) {
+                Some(bucket) => bucket,
+                None => return,
+            }
         }
-    });
-    let Some(bucket) = bucket else {
-        return;
     };
     let so_far = task.leaves.iter().take(at.min(MOST_LEAVES));
     if so_far
@@ -90,20 +94,44 @@ pub(super) fn leaf(cell: &'static Entry, how: How, registers: &Registers) {
     {
         return;
     }
-    if before != Some(bucket) {
-        store.note_modules(region);
-    }
     if let Some(place) = place {
         place.store(bucket.raw(), Ordering::Relaxed);
     }
     task.leaf_count.store(count + 1, Ordering::Relaxed);
 }
 
+/// The bucket of a stack that stood at no known place; `before` is where the task stood.
+#[inline(never)]
+fn walked(
+    store: &Store,
+    region: Region<'_>,
+    local: &Local,
+    wanted: &Wanted<'_>,
+    before: Option<Offset>,
+) -> Option<Offset> {
+    captured_below(local, wanted.registers, wanted.below, |stack| {
+        let key = Key {
+            stack,
+            extra: wanted.how as u64,
+            labels: wanted.labels,
+        };
+        let bucket = match before {
+            Some(bucket) if Table::<Sides>::is_of(region, bucket, &key) => bucket,
+            _ => {
+                store.note_modules(region);
+                Ledger::open(region, ledger::Name::TASK)?.bucket(&key)?
+            }
+        };
+        global::task_places().note(region, local, wanted, (bucket, stack));
+        Some(bucket)
+    })
+}
+
 /// The bucket of who makes a task now: within the poll of another one, as far as that.
 pub(super) fn maker(ledger: &Ledger<'_>, registers: &Registers) -> Option<Offset> {
     let local = this_thread();
     let polled = local.tasks.polled.get();
-    let below = if polled.cell.is_some() {
+    let below = if polled.task.is_some() {
         polled.below
     } else {
         u64::MAX

@@ -8,7 +8,8 @@
 //! word = holds (32 bits) | references (32 bits)
 //!
 //!  holds       the task itself, and each further cell that was lent to it
-//!  references  one a waker of ours that somebody keeps, and one while the task is polled
+//!  references  one a waker of ours that somebody keeps, and of a lent cell one while the task
+//!              is polled
 //!
 //!                attach (the poller)          release (anybody)
 //!  references 0 ──────────────────▶ 1 ⇄ n ──────────────────▶ 0   and the waker is taken out
@@ -100,7 +101,7 @@ impl Cell {
         }
     }
 
-    /// Takes a reference for a poll, and the executor's waker in if there is none.
+    /// Takes a reference, and the executor's waker in if there is none.
     ///
     /// # Safety
     /// Only the task's poller calls this, on one thread at a time, of a cell that it holds or
@@ -148,7 +149,30 @@ impl Cell {
         })
     }
 
-    /// Another reference. The caller has one, or is in a poll.
+    /// Another reference, if there is any. To be asked by the poller, which knows by whose
+    /// making the waker is there.
+    #[inline]
+    pub fn add_to_others(&self) -> bool {
+        // Relaxed, all: the poller wrote the waker itself, and what it has a reference to stays.
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word & REFERENCES != 0 {
+            if word & REFERENCES >= MOST_REFERENCES {
+                return true;
+            }
+            match self.word.compare_exchange_weak(
+                word,
+                word + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Another reference. The caller has one.
     #[inline]
     pub fn add(&self) {
         // Relaxed: as `Arc` does; the reference it comes from keeps all as it is.

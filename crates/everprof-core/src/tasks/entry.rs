@@ -8,8 +8,9 @@
 //! |---|---|---|
 //! | cell | [`cell`](super::cell) | |
 //! | begun, woken_nanos | whoever wakes; `woken_nanos` also by the poller, back to 0 | the poller, looks |
-//! | stage | whoever registers, polls and ends the task | looks |
-//! | the rest | the same | the same, looks |
+//! | stage | whoever registers, polls and ends the task; `UNTRACKED` also by leaves | looks |
+//! | given, attached | the poller | whoever has the waker that is lent, within the poll |
+//! | the rest | whoever registers, polls and ends the task | the same, looks |
 //!
 //! **Is it woken?** `begun` counts wakes; each adds to it *before* it calls the executor. The
 //! poller keeps in `seen` what it found at the poll's start. If `begun` is more, somebody has
@@ -22,7 +23,7 @@
 
 use std::task::Waker;
 
-use super::cell::{Attached, Cell};
+use super::cell::Cell;
 use crate::labels::Labels;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
@@ -72,7 +73,11 @@ pub(crate) struct Entry {
     pub(crate) future_at: AtomicUsize,
     /// What is known of its type.
     pub(crate) kind: AtomicPtr<Kind>,
-    spare: [AtomicU64; 2],
+    /// What the poll under way was given to be woken by. Valid as long as what that poll lends.
+    pub(crate) given: AtomicPtr<Waker>,
+    /// The cell whose waker is that, since a leaf wanted it; null: none did in this poll. One
+    /// that is lent has a reference for the poll, and another in this entry none.
+    pub(crate) attached: AtomicPtr<Entry>,
 }
 
 /// What is known of a type of futures.
@@ -132,6 +137,17 @@ impl Word {
     pub(crate) fn has(self, flag: u64) -> bool {
         self.0 & flag != 0
     }
+
+    /// The tag of wakers, if this is within a poll.
+    fn tag(self) -> usize {
+        // A poll begins with one change and ends with another.
+        (self.0 / (2 * CHANGE)) as usize % TAGS
+    }
+
+    /// The tag of the wakers of the last poll, if this is behind one.
+    pub(crate) fn tag_of_last_poll(self) -> usize {
+        Self(self.0.wrapping_sub(CHANGE)).tag()
+    }
 }
 
 impl Entry {
@@ -165,6 +181,19 @@ impl Entry {
         // Release: fields that are written from now on are not seen with the stage of before.
         // Pairs with the fence in `is_still`.
         fence(Ordering::Release);
+    }
+
+    /// A leaf has the executor's own waker. Called within a poll, in which nobody else changes
+    /// the stage.
+    pub(crate) fn note_untracked_leaf(&self) {
+        // Relaxed: whoever ends the poll sees what was done within it.
+        self.stage.fetch_or(UNTRACKED, Ordering::Relaxed);
+    }
+
+    /// What tells wakers of the poll under way from those of the 63 before.
+    pub(crate) fn tag(&self) -> usize {
+        // Relaxed: within the poll, at whose ends alone it changes.
+        Word(self.stage.load(Ordering::Relaxed)).tag()
     }
 
     /// The task whose waker's this is. A lent cell holds the task's, so that it is not reused.
@@ -209,17 +238,9 @@ impl Entry {
         // Relaxed: written before the stage, and read between two looks at it.
         Labels::from_bits(self.labels.load(Ordering::Relaxed))
     }
-
-    /// The cell that a poll uses: this one's, unless somebody keeps another executor's waker.
-    pub(crate) fn attach(&'static self, outer: &Waker) -> Option<&'static Entry> {
-        // SAFETY: called by the poll alone, which has the future by `&mut`. The cell is its
-        // task's, which holds it until its end, or fresh from the free list and nobody
-        // else's (`attach_lent` in `poll`).
-        match unsafe { self.cell.attach(outer) } {
-            Attached::Here => Some(self),
-            Attached::Busy => None,
-        }
-    }
 }
+
+/// Bits below an entry's address, in which its wakers have a tag.
+pub(crate) const TAGS: usize = align_of::<Entry>();
 
 const _: () = assert!(size_of::<Entry>() == 192);

@@ -60,10 +60,10 @@ impl<F: Future> Future for Watched<F> {
                 let at = std::ptr::from_ref(&*future).addr();
                 let registers = Registers::here();
                 let mut polling = Polling::NOTHING;
-                let Some(cell) = polling.begin(task, context.waker(), at, &registers) else {
+                if !polling.begin(task, context.waker(), at, &registers) {
                     return future.poll(context);
-                };
-                let lent = waker::lent(cell);
+                }
+                let lent = waker::lent(task);
                 let mut lent = Context::from_waker(&lent);
                 // Behind a pointer that the compiler cannot look through, so that the future
                 // has a frame, and a name, of its own.

@@ -318,6 +318,7 @@ fn find_leaks(tasks: &mut [Seen], asker: Option<u64>) {
         .iter()
         .map(|at| reach::Asked {
             entry: tasks[*at].entry,
+            word: tasks[*at].word,
             size_bytes: tasks[*at].kind.size_bytes,
             wakers: tasks[*at].wakers(),
         })

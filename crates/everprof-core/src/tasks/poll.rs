@@ -1,13 +1,16 @@
 //! Poll: what is noted before and after the poll of a watched future.
 //!
-//! Context: sampled, but that the executor's waker may be cloned and dropped, as a leaf would
-//! have. Invariant: whatever becomes of the future's poll, the thread's state is put back, and
-//! the reference of the cell is given back.
+//! Context: sampled, but that the executor's waker may be dropped, as a leaf would have.
+//! Invariant: whatever becomes of the future's poll, the thread's state is put back, and a cell
+//! that was lent to it is given back.
 //!
 //! ```text
-//! begin: generation → clock → attach → stage "polled" → thread: task, labels
-//! end:   clock → thread as before → stage "waiting" → what is due is counted → release
+//! begin: generation → clock → stage "polled" → thread: task, labels
+//! end:   thread as before → clock → stage "waiting" → what is due is counted → detach
 //! ```
+//!
+//! The clock is read as early as the processor likes: waiting for what comes before takes longer
+//! than the reading, and no interval here is of fewer instructions than may be passed by.
 //!
 //! **Times.** Of a poll three are told: how long the task waited before it (from the end of the
 //! poll before to the first wake), how long it was ready (from there to this poll), how long
@@ -20,11 +23,13 @@
 
 use std::task::Waker;
 
+use super::attach;
 use super::capture::{self, How, WOKE_ITSELF, this_thread};
 use super::entry::{DOUBT, Entry, MOST_LEAVES, ROOT, SELF_WOKEN, Stage, UNTRACKED, Word};
 use super::thread::Polled;
 use super::{tally, waker};
 use crate::arena::Offset;
+use crate::clock::{early_nanos, now_nanos};
 use crate::global;
 use crate::labels::Labels;
 use crate::ledger::{self, Ledger};
@@ -33,15 +38,14 @@ use crate::stack::Registers;
 use crate::store::{Generation, Store};
 use crate::sync::Ordering;
 use crate::waits::chance::Threshold;
-use crate::waits::now_nanos;
 
 /// A poll under way, or none.
 ///
 /// Filled in place, not returned: copies of it were a tenth of what a poll costs.
 #[derive(Debug)]
 pub(super) struct Polling {
-    /// The task, and the cell whose waker is lent. `None`: no poll, or it is over.
-    polled: Option<(&'static Entry, &'static Entry)>,
+    /// The task. `None`: no poll, or it is over.
+    task: Option<&'static Entry>,
     /// The task in whose poll this one is, if its waker was lent for this one.
     outer: Option<&'static Entry>,
     thread_before: Polled,
@@ -76,7 +80,7 @@ pub(super) enum Outcome {
 impl Polling {
     /// No poll.
     pub(super) const NOTHING: Self = Self {
-        polled: None,
+        task: None,
         outer: None,
         thread_before: Polled::NOTHING,
         labels_before: Labels::NONE,
@@ -91,52 +95,42 @@ impl Polling {
         flags: 0,
     };
 
-    /// A poll of `task` begins, in the caller's frame; this was none. The cell whose waker is to
-    /// be lent. `None`: it cannot be seen; it is to be polled with the executor's waker.
+    /// A poll of `task` begins, in the caller's frame; this was none. False: it cannot be seen;
+    /// it is to be polled with what it was `given`, which else is used until the poll is over.
     #[inline(never)]
     pub(super) fn begin(
         &mut self,
         task: &'static Entry,
-        outer: &Waker,
+        given: &Waker,
         future_at: usize,
         registers: &Registers,
-    ) -> Option<&'static Entry> {
+    ) -> bool {
         let store = global::store();
         let Some(_) = store.own_region() else {
             note_untracked(task);
-            return None;
+            return false;
         };
         let generation = store.generation();
         // Relaxed, all fields below: this is the poller.
         if task.generation.load(Ordering::Relaxed) != generation.to_bits() + 1 {
             renew(task, generation);
         }
-        let outer_cell = waker::cell_of(outer);
-        let attached = match outer_cell {
-            // As it would be kept; what is lent is another each time it is looked at.
-            Some(cell) => {
-                let kept = waker::kept(cell);
-                attach(task, &kept)
-            }
-            None => attach(task, outer),
-        };
-        let Some(cell) = attached else {
-            note_untracked(task);
-            return None;
-        };
+        let outer = waker::lender(given);
         let local = this_thread();
-        self.polled = Some((task, cell));
-        self.outer = outer_cell;
+        self.task = Some(task);
+        self.outer = outer;
         self.thread_before = local.tasks.polled.get();
         let word = task.word();
         self.before.word = word;
         self.before.since_nanos = task.since_nanos.load(Ordering::Relaxed);
         self.before.woken_nanos = task.woken_nanos.load(Ordering::Relaxed);
-        self.before.leaf_count = task.leaf_count.load(Ordering::Relaxed) & !WOKE_ITSELF;
-        for (copy, leaf) in self.before.leaves.iter_mut().zip(&task.leaves) {
+        let leaf_count = task.leaf_count.load(Ordering::Relaxed) & !WOKE_ITSELF;
+        self.before.leaf_count = leaf_count;
+        let leaves = self.before.leaves.iter_mut().zip(&task.leaves);
+        for (copy, leaf) in leaves.take(leaf_count as usize) {
             *copy = leaf.load(Ordering::Relaxed);
         }
-        let began_nanos = now_nanos();
+        let began_nanos = early_nanos();
         self.began_nanos = began_nanos;
         self.flags = flags_at(task, word);
         task.enter(Stage::Polled, self.flags);
@@ -146,26 +140,28 @@ impl Polling {
         task.future_at.store(future_at, Ordering::Relaxed);
         task.tid
             .store(local.tasks.tid(generation.to_bits()), Ordering::Relaxed);
-        let parent = outer_cell.map_or(0, |cell| cell.task().id.load(Ordering::Relaxed));
+        let given = std::ptr::from_ref(given).cast_mut();
+        task.given.store(given, Ordering::Relaxed);
+        let parent = outer.map_or(0, |outer| outer.id.load(Ordering::Relaxed));
         task.parent.store(parent, Ordering::Relaxed);
         local.tasks.polled.set(Polled {
-            cell: Some(cell),
+            task: Some(task),
             below: registers.sp,
         });
         self.labels_before = local.labels.replace(task.labels());
-        Some(cell)
+        true
     }
 
     /// It is over, if it was under way.
     #[inline(never)]
     pub(super) fn end(&mut self, outcome: Outcome) {
-        let Some((task, cell)) = self.polled.take() else {
+        let Some(task) = self.task.take() else {
             return;
         };
         let local = this_thread();
         local.labels.set(self.labels_before);
         local.tasks.polled.set(self.thread_before);
-        let now_nanos = now_nanos();
+        let now_nanos = early_nanos();
         // Relaxed, all fields below: this is the poller.
         let count = task.leaf_count.load(Ordering::Relaxed);
         let mut waits_on = false;
@@ -173,6 +169,9 @@ impl Polling {
             Outcome::Ready => {}
             Outcome::Pending | Outcome::Unwound => {
                 let mut flags = self.flags & !SELF_WOKEN;
+                if task.word().has(UNTRACKED) {
+                    flags |= UNTRACKED;
+                }
                 if count & WOKE_ITSELF != 0 {
                     flags |= SELF_WOKEN;
                 }
@@ -195,8 +194,10 @@ impl Polling {
             capture::leaf(outer, How::Awaits, &Registers::here());
         }
         self.charge(task, now_nanos, waits_on);
-        // SAFETY: the reference that `attach` took for this poll.
-        waker::end(cell, unsafe { cell.cell.release() });
+        if let Some(cell) = attach::detach(task) {
+            // SAFETY: the poll's reference, which `detach` has given away.
+            waker::end(cell, unsafe { cell.cell.release() });
+        }
     }
 
     /// Nobody woke it, and it stands where it stood.
@@ -291,24 +292,6 @@ impl Drop for Polling {
     fn drop(&mut self) {
         self.end(Outcome::Unwound);
     }
-}
-
-/// The cell to poll with: the task's, or one that is lent to it.
-#[inline]
-fn attach(task: &'static Entry, outer: &Waker) -> Option<&'static Entry> {
-    match task.attach(outer) {
-        Some(cell) => Some(cell),
-        None => attach_lent(task, outer),
-    }
-}
-
-#[cold]
-fn attach_lent(task: &'static Entry, outer: &Waker) -> Option<&'static Entry> {
-    let limit_bytes = super::limit_bytes(global::store());
-    let cell = global::tasks().take(limit_bytes)?;
-    cell.lend(task);
-    // Nobody's word but the reference that this takes: it is free when that is given back.
-    cell.attach(outer)
 }
 
 /// The flags of a poll that begins.

@@ -22,7 +22,7 @@
 
 use std::ops::Range;
 
-use super::entry::Entry;
+use super::entry::{Entry, Word};
 use super::waker;
 use crate::global;
 use crate::stack::backend::copy;
@@ -37,6 +37,8 @@ mod sweep;
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) entry: &'static Entry,
+    /// Of it, behind its last poll.
+    pub(super) word: Word,
     pub(super) size_bytes: usize,
     pub(super) wakers: u32,
 }
@@ -59,7 +61,7 @@ pub(super) fn alone(asked: &[Asked], asker: u64) -> Option<Vec<bool>> {
             owner,
             is_all,
             found.unwrap_or_default(),
-            waker::words_of(task.entry),
+            waker::words_of(task.entry, task.word),
         );
     }
     sweep.run(asked.len())
@@ -83,7 +85,7 @@ fn look_from(task: &Asked, maps: &Maps, stacks: &[u64]) -> Option<Found> {
         return None;
     }
     let own = at..at.checked_add(size)?;
-    let pair = waker::words_of(task.entry);
+    let pair = waker::words_of(task.entry, task.word);
     let mut found = Found::default();
     let mut next: Vec<Lead> = Vec::new();
     let mut words = Words::new();

@@ -2,13 +2,14 @@
 //!
 //! Context: cold. Twin of `reach.rs`.
 
-use super::entry::Entry;
+use super::entry::{Entry, Word};
 
 /// A task that waits, with wakers that somebody keeps.
 #[derive(Debug)]
 #[allow(dead_code, reason = "nobody looks at it here")]
 pub(super) struct Asked {
     pub(super) entry: &'static Entry,
+    pub(super) word: Word,
     pub(super) size_bytes: usize,
     pub(super) wakers: u32,
 }

@@ -7,13 +7,13 @@ use super::capture;
 use super::entry::{Entry, Kind, ROOT, Stage};
 use super::limit_bytes;
 use super::poll::note_untracked;
+use crate::clock::early_nanos;
 use crate::global;
 use crate::labels;
 use crate::ledger::{self, Ledger};
 use crate::settings::Name;
 use crate::stack::Registers;
 use crate::sync::Ordering;
-use crate::waits::now_nanos;
 
 /// See the module head.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ fn begin(kind: &'static Kind, is_root: bool) -> Record {
     };
     store.note_modules(region);
     let local = capture::this_thread();
-    let now_nanos = now_nanos();
+    let now_nanos = early_nanos();
     // Relaxed, all: published by the stage.
     let set = |cell: &crate::sync::AtomicU64, value| cell.store(value, Ordering::Relaxed);
     set(&entry.id, tasks.next_id());

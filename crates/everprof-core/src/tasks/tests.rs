@@ -267,7 +267,7 @@ fn poll_that_ends_when_all_was_made_anew_counts_nothing_in_the_buckets_of_before
         polls += 1;
         if polls == 3 {
             // As if a fork's child went on here, with an arena of its own.
-            let entry = capture::this_thread().tasks.polled.get().cell.unwrap();
+            let entry = capture::this_thread().tasks.polled.get().task.unwrap();
             entry.generation.fetch_add(1 << 32, Ordering::Relaxed);
         }
         *keep.lock().unwrap() = Some(context.waker().clone());
@@ -287,6 +287,202 @@ fn poll_that_ends_when_all_was_made_anew_counts_nothing_in_the_buckets_of_before
     assert_eq!(waits(), counted);
     assert!(counted > before);
     store.set(crate::settings::Name::TaskblockPeriod, period);
+}
+
+/// Keeps its waker in each of its polls, as `keep` does that.
+fn keeps(
+    keep: impl Fn(&Waker) -> Waker + Send + 'static,
+) -> (Arc<Mutex<Vec<Waker>>>, impl Future<Output = ()> + Send) {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keeps = Arc::clone(&kept);
+    let future = poll_fn(move |context: &mut Context<'_>| {
+        keeps.lock().unwrap().push(keep(context.waker()));
+        Poll::Pending
+    });
+    (kept, future)
+}
+
+#[test]
+fn waker_that_is_cloned_on_another_thread_within_the_poll_is_one_like_the_others() {
+    let _alone = alone();
+    let (kept, future) = keeps(|waker| {
+        let clone = || waker.clone();
+        std::thread::scope(|scope| scope.spawn(clone).join().unwrap())
+    });
+    let mut task = Polled::new(Watched::root(future));
+    for _ in 0..2 {
+        assert!(task.poll().is_pending());
+    }
+    assert_eq!(only().wakers, Wakers::Kept(2));
+    let wakers = std::mem::take(&mut *kept.lock().unwrap());
+    for (wakes, waker) in (1..).zip(wakers) {
+        waker.wake();
+        assert_eq!(task.wakes(), wakes);
+        assert!(matches!(only().state, State::Woken { .. }));
+    }
+    assert_eq!(only().wakers, Wakers::Kept(0));
+    assert_eq!(Arc::strong_count(&task.woken), 1);
+}
+
+#[test]
+fn waker_of_each_poll_wakes_the_executor_that_polled_then() {
+    let _alone = alone();
+    let (kept, future) = keeps(Waker::clone);
+    let mut task = Polled::new(Watched::root(future));
+    let executors: [Arc<Woken>; 3] = Default::default();
+    for executor in &executors {
+        task.woken = Arc::clone(executor);
+        // Twice: what is lent to a poll is its own.
+        for _ in 0..2 {
+            assert!(task.poll().is_pending());
+        }
+    }
+    task.woken = Arc::default();
+    assert_eq!(only().wakers, Wakers::Kept(6));
+    let wakers = std::mem::take(&mut *kept.lock().unwrap());
+    for (number, waker) in wakers.into_iter().enumerate() {
+        waker.wake();
+        let wakes = executors.each_ref().map(|of| of.0.load(Ordering::Relaxed));
+        assert_eq!(wakes[number / 2], 1 + number % 2);
+        assert_eq!(wakes.iter().sum::<usize>(), number + 1);
+    }
+    assert_eq!(only().wakers, Wakers::Kept(0));
+    let left = executors.each_ref().map(Arc::strong_count);
+    assert_eq!(left, [1; 3], "no executor's waker is kept");
+}
+
+#[test]
+fn poll_in_which_nothing_is_kept_leaves_the_executors_waker_alone() {
+    let _alone = alone();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let woken = Arc::<Woken>::default();
+    let (count, of) = (Arc::clone(&seen), Arc::downgrade(&woken));
+    let mut task = Polled::new(Watched::new(poll_fn(move |_: &mut Context<'_>| {
+        count.store(of.strong_count(), Ordering::Relaxed);
+        Poll::<()>::Pending
+    })));
+    task.woken = woken;
+    assert!(task.poll().is_pending());
+    // The test's own, and the one that it polls with.
+    assert_eq!(seen.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn parts_in_parts_wake_the_outermost_ones_executor_from_each_leaf() {
+    let _alone = alone();
+    let (kept, leaf) = keeps(Waker::clone);
+    let (kept_too, leaf_too) = keeps(Waker::clone);
+    let both = async move {
+        let mut leaves = (Box::pin(leaf), Box::pin(leaf_too));
+        poll_fn(move |context| {
+            let is_ready = leaves.0.as_mut().poll(context).is_ready();
+            match leaves.1.as_mut().poll(context).is_ready() && is_ready {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    };
+    let part = Watched::new(both);
+    let mut task = Polled::new(Watched::root(async { Watched::new(part).await }));
+    for _ in 0..3 {
+        assert!(task.poll().is_pending());
+    }
+    let mut wakers = std::mem::take(&mut *kept.lock().unwrap());
+    wakers.append(&mut kept_too.lock().unwrap());
+    assert_eq!(wakers.len(), 6);
+    for (wakes, waker) in (1..).zip(wakers) {
+        waker.wake();
+        assert_eq!(task.wakes(), wakes);
+    }
+    let look = look(None);
+    assert_eq!(look.tasks.len(), 3);
+    for seen in &look.tasks {
+        assert_eq!(seen.wakers, Wakers::Kept(0));
+        assert!(matches!(seen.state, State::Woken { .. }));
+    }
+    assert_eq!(Arc::strong_count(&task.woken), 1);
+}
+
+/// A future that waits in one of two places that differ in nothing but where they are, and
+/// keeps its waker.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn in_turns() -> impl Future<Output = ()> + Send {
+    #[inline(never)]
+    async fn once() {
+        let (_, mut leaf) = leaf(1);
+        let mut leaf = std::pin::pin!(&mut leaf);
+        leaf.as_mut().await;
+    }
+    #[inline(never)]
+    async fn both() {
+        loop {
+            once().await;
+            once().await;
+        }
+    }
+    both()
+}
+
+/// What walks lead to at first is found without them later, whoever of the kind waits there.
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(miri)
+))]
+#[test]
+fn places_that_are_met_again_are_told_apart_without_a_walk() {
+    let _alone = alone();
+    let mut task = Polled::new(Watched::new(in_turns()));
+    let mut leaf = || {
+        assert!(task.poll().is_pending());
+        let look = look(None);
+        let [bucket] = look.tasks[0].leaves() else {
+            panic!("{look:?}");
+        };
+        let bucket = *bucket;
+        (bucket, look.stack(bucket).unwrap().addresses)
+    };
+    let walked: Vec<_> = (0..2).map(|_| leaf()).collect();
+    assert_ne!(walked[0], walked[1]);
+    for _ in 0..20 {
+        let again: Vec<_> = (0..2).map(|_| leaf()).collect();
+        assert_eq!(again, walked);
+    }
+    let paths = walked.iter().filter(|(bucket, _)| {
+        let region = crate::global::store().own_region().unwrap();
+        let at = crate::arena::Offset::from_raw(*bucket).unwrap();
+        let bucket = region.get::<crate::table::Bucket>(at).unwrap();
+        bucket.aside().load(Ordering::Relaxed) > 2
+    });
+    assert_eq!(paths.count(), 2, "both have a path by now");
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
+fn one_place_under_other_labels_is_another_bucket_however_it_is_found() {
+    let _alone = alone();
+    let store = crate::global::store();
+    let labelled = |value| {
+        let labels = crate::labels::Labels::NONE;
+        let labels = crate::labels::extend(store, labels, &[("place", value)]);
+        let before = crate::labels::enter(labels);
+        let task = Polled::new(Watched::new(in_turns()));
+        crate::labels::enter(before);
+        (task, labels.set_in(store.generation().made()))
+    };
+    let mut tasks = [labelled("here"), labelled("there")];
+    for _ in 0..10 {
+        for (task, _) in &mut tasks {
+            assert!(task.poll().is_pending());
+        }
+        let look = look(None);
+        let sets = look
+            .tasks
+            .iter()
+            .map(|seen| look.stack(seen.leaves()[0]).unwrap().labels);
+        assert!(sets.eq(tasks.iter().map(|(_, set)| *set)));
+    }
 }
 
 #[test]

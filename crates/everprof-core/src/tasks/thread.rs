@@ -22,24 +22,23 @@ pub(crate) struct ThreadState {
 /// The innermost poll of a watched future.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Polled {
-    /// The cell whose waker was lent to it.
-    pub(super) cell: Option<&'static Entry>,
+    /// Its task.
+    pub(super) task: Option<&'static Entry>,
     /// The stack pointer of whoever polls: the stack of its leaves ends there.
     pub(super) below: u64,
 }
 
 impl Polled {
     pub(super) const NOTHING: Self = Self {
-        cell: None,
+        task: None,
         below: 0,
     };
 
     /// The task that is polled; 0: none.
     pub(super) fn id(self) -> u64 {
         // Relaxed: the number of a task that is being polled does not change.
-        self.cell.map_or(0, |cell| {
-            cell.task().id.load(crate::sync::Ordering::Relaxed)
-        })
+        self.task
+            .map_or(0, |task| task.id.load(crate::sync::Ordering::Relaxed))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Context: any. A leaf clones, drops and wakes with its own lock held: nothing here
 //! allocates, locks, or calls the executor but where the leaf's own clone would have.
-//! Invariant: `data` is an entry's address, and a `COUNTED` waker has a reference of its cell.
+//! Invariant: `data` is an entry's address and a tag below it. A `CAPTURE` waker is only used
+//! while the poll that lends it is under way, and a `COUNTED` one has a reference of its cell.
 //!
 //! ```text
 //!               clone: capture, count            clone: count
@@ -10,19 +11,27 @@
 //!  lent for one poll                   kept by leaves
 //! ```
 //!
+//! A poll in which no leaf keeps anything leaves the cell alone: the executor's waker is cloned
+//! where the first leaf clones, as if it had that one.
+//!
 //! Two tables, so that a kept waker never equals the one of the next poll: `will_wake` is
 //! false, and so a leaf clones at each poll, and its stack is seen.
+//!
+//! The tag is the poll's number, as far as it has room: it tells the wakers of the last poll from
+//! words of old ones (`reach`), and nothing hangs on it besides.
 
 use std::mem::ManuallyDrop;
 use std::ptr;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
+use super::attach;
 use super::capture::{self, How};
 use super::cell::Released;
-use super::entry::Entry;
+use super::entry::{Entry, TAGS, Word};
+use crate::clock;
 use crate::global;
 use crate::stack::Registers;
-use crate::waits::now_nanos;
+use crate::sync::Ordering;
 
 /// What the future is polled with: lent, not kept.
 static CAPTURE: RawWakerVTable =
@@ -36,16 +45,16 @@ static COUNTED: RawWakerVTable = RawWakerVTable::new(
     drop_counted,
 );
 
-/// The waker to poll with, for as long as the poll has a reference of the cell.
-pub(super) fn lent(cell: &'static Entry) -> ManuallyDrop<Waker> {
-    let data = ptr::from_ref(cell).cast();
+/// The waker to poll with, for as long as what the poll was given is valid.
+pub(super) fn lent(task: &'static Entry) -> ManuallyDrop<Waker> {
+    let data = ptr::from_ref(task).cast();
     // SAFETY: the functions of the table keep the contract of `RawWaker` (module head); what
     // is lent is never dropped, and its `drop` does nothing.
     ManuallyDrop::new(unsafe { Waker::new(data, &CAPTURE) })
 }
 
-/// The cell, if a waker is one that a watched future's poll has lent.
-pub(super) fn cell_of(waker: &Waker) -> Option<&'static Entry> {
+/// The task, if a waker is one that a watched future's poll has lent.
+pub(super) fn lender(waker: &Waker) -> Option<&'static Entry> {
     if !ptr::eq(waker.vtable(), &raw const CAPTURE) {
         return None;
     }
@@ -53,50 +62,94 @@ pub(super) fn cell_of(waker: &Waker) -> Option<&'static Entry> {
     Some(unsafe { entry(waker.data()) })
 }
 
-/// A waker as leaves keep it, of a poll that is under way.
-pub(super) fn kept(cell: &'static Entry) -> Waker {
-    cell.cell.add();
-    let data = ptr::from_ref(cell).cast();
-    // SAFETY: as in `lent`; it has the reference that was just taken.
-    unsafe { Waker::new(data, &COUNTED) }
-}
-
-/// The words that a kept waker of this cell consists of, for those who look for them.
+/// The words that a waker of this cell which the last poll of its task left consists of, for
+/// those who look for them. `word` is of the task behind that poll.
 #[cfg_attr(
     not(all(target_os = "linux", not(miri))),
     allow(dead_code, reason = "nobody looks for them there")
 )]
-pub(super) fn words_of(cell: &Entry) -> (usize, usize) {
-    (ptr::from_ref(cell).addr(), (&raw const COUNTED).addr())
+pub(super) fn words_of(cell: &Entry, word: Word) -> (usize, usize) {
+    let data = ptr::from_ref(cell).addr() | word.tag_of_last_poll();
+    (data, (&raw const COUNTED).addr())
 }
 
 /// # Safety
 /// `data` is that of a waker made here.
+#[inline(always)]
 unsafe fn entry(data: *const ()) -> &'static Entry {
-    // SAFETY: an entry's address (`lent`), and entries are never unmapped (`entries`).
-    unsafe { &*data.cast() }
+    let at = data.map_addr(|at| at & !(TAGS - 1)).cast();
+    // SAFETY: an entry's address, but for the tag (`lent`, `counted`), and entries are never
+    // unmapped (`entries`).
+    unsafe { &*at }
+}
+
+/// What stands for a reference of this cell.
+#[inline]
+fn counted(cell: &'static Entry, tag: usize) -> RawWaker {
+    let data = ptr::from_ref(cell).map_addr(|at| at | tag).cast();
+    RawWaker::new(data, &COUNTED)
+}
+
+/// A waker as leaves keep it.
+///
+/// # Safety
+/// The waker that the poll under way of `task` has lent is there: whoever calls has it.
+unsafe fn kept(task: &'static Entry, tag: usize) -> RawWaker {
+    // SAFETY: `begin` stored it, and it is valid as long as what is lent; on another thread,
+    // too, which has that from this one.
+    let given = unsafe { &*task.given.load(Ordering::Relaxed) };
+    let is_pollers = attach::is_pollers_thread(task);
+    if is_pollers && let Some(cell) = attach::again(task) {
+        return counted(cell, tag);
+    }
+    let Some(outer) = lender(given) else {
+        return kept_of(task, given, is_pollers, tag);
+    };
+    // As it would be kept; what is lent is another each time it is looked at. Without a tag:
+    // the next poll's is the same.
+    // SAFETY: what `task`'s poll was given is there, as it is under way.
+    let given = unsafe { kept(outer, 0) };
+    // SAFETY: from our table, or the executor's.
+    let given = unsafe { Waker::from_raw(given) };
+    kept_of(task, &given, is_pollers, tag)
+}
+
+#[inline]
+fn kept_of(task: &'static Entry, given: &Waker, is_pollers: bool, tag: usize) -> RawWaker {
+    let cell = if is_pollers {
+        attach::first(task, given)
+    } else {
+        attach::elsewhere(task, given)
+    };
+    if let Some(cell) = cell {
+        return counted(cell, tag);
+    }
+    task.note_untracked_leaf();
+    let own = ManuallyDrop::new(given.clone());
+    RawWaker::new(own.data(), own.vtable())
 }
 
 /// # Safety
 /// As of all functions of these tables: `RawWakerVTable`'s contract.
 unsafe fn clone_capture(data: *const ()) -> RawWaker {
     // SAFETY: the caller's promise.
-    let cell = unsafe { entry(data) };
-    // What is lent is used within the poll, which has a reference.
-    cell.cell.add();
-    capture::leaf(cell, How::Awaits, &Registers::here());
-    RawWaker::new(data, &COUNTED)
+    let task = unsafe { entry(data) };
+    // SAFETY: it has this waker.
+    let kept = unsafe { kept(task, task.tag()) };
+    capture::leaf(task, How::Awaits, &Registers::here());
+    kept
 }
 
 /// # Safety
 /// As above.
 unsafe fn wake_lent(data: *const ()) {
     // SAFETY: the caller's promise.
-    let cell = unsafe { entry(data) };
-    cell.task().mark_woken(now_nanos);
-    capture::leaf(cell, How::WakesItself, &Registers::here());
-    // SAFETY: the poll's reference.
-    unsafe { cell.cell.wake_by_ref() };
+    let task = unsafe { entry(data) };
+    mark(task);
+    capture::leaf(task, How::WakesItself, &Registers::here());
+    // SAFETY: as in `kept`.
+    let given = unsafe { &*task.given.load(Ordering::Relaxed) };
+    given.wake_by_ref();
 }
 
 /// # Safety
@@ -154,7 +207,7 @@ unsafe fn drop_counted(data: *const ()) {
 
 #[inline]
 fn mark(cell: &'static Entry) {
-    cell.task().mark_woken(now_nanos);
+    cell.task().mark_woken(clock::early_nanos);
 }
 
 /// What is left when a reference was given back: the executor's waker is dropped here, as the
