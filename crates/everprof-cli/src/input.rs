@@ -67,6 +67,15 @@ impl Source {
                 "`{self}` is empty: expected a profile in pprof's format"
             )));
         }
+        if bytes.starts_with(TRACE) {
+            return Err(Error::new(format!(
+                "`{self}` is a trace of every allocation: expected a profile"
+            ))
+            .hint(match self {
+                Source::File(path) => format!("everprof trace {} --peak", path.display()),
+                _ => "everprof trace - --peak".to_owned(),
+            }));
+        }
         let mut limits = pprof::Limits::default();
         if most_bytes > limits.max_bytes {
             // Who raises the limit trusts the profile, however well it was compressed.
@@ -267,6 +276,8 @@ fn is_address(given: &str) -> bool {
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
+/// What a trace begins with (docs/trace-format.md).
+const TRACE: &[u8] = b"everprof-trace\n";
 /// A server that does not take the connection in this time will not.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Besides the seconds that were asked for: naming a large program's addresses for the

@@ -241,6 +241,12 @@ fn trace_file(told: Option<&Path>) -> Result<Option<PathBuf>, Error> {
             told.display()
         )));
     }
+    if path.is_dir() {
+        return Err(Error::plain(format!(
+            "--trace `{}` is a directory: expected the path of a file",
+            told.display()
+        )));
+    }
     // Tried now, as there is somebody to tell. What is no file (/dev/null, a pipe) stays.
     let is_file = path.metadata().map_or(true, |there| there.is_file());
     if is_file {

@@ -221,6 +221,11 @@ fn options_that_cannot_be_read_say_what_was_expected() {
             "no function matches `nobody`",
         ),
         (
+            &["peek", "heap.pb.gz", "nobody"],
+            "cannot read `nobody`: No such file or directory (os error 2)\n  try: everprof peek \
+             'nobody' heap.pb.gz",
+        ),
+        (
             &["top", "heap.pb.gz", "--binary", "missing"],
             "--binary `missing`: expected the ELF file",
         ),

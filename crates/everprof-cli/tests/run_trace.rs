@@ -68,18 +68,23 @@ fn every_object_of_ten_threads_comes_and_goes_in_the_trace() {
 #[test]
 fn a_trace_that_cannot_be_written_is_told_before_the_program_starts() {
     let room = room();
-    let profiles = room.path().join("out");
-    let output = run(&profiles, &["--trace", "/nowhere/at/all"])
-        .args(["sh", "-c", "echo started"])
-        .output()
-        .unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(125), "{told}");
-    assert!(output.stdout.is_empty());
-    assert!(
-        told.contains("cannot write a trace to `/nowhere/at/all`"),
-        "{told}"
-    );
+    let here = room.path().to_str().unwrap();
+    for (path, expected) in [
+        (
+            "/nowhere/at/all",
+            "cannot write a trace to `/nowhere/at/all`",
+        ),
+        (here, "is a directory: expected the path of a file"),
+    ] {
+        let output = run(&room.path().join("out"), &["--trace", path])
+            .args(["sh", "-c", "echo started"])
+            .output()
+            .unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(125), "{told}");
+        assert!(output.stdout.is_empty());
+        assert!(told.contains(expected), "{told}");
+    }
 }
 
 #[test]

@@ -430,6 +430,18 @@ fn what_is_wrong_is_said_in_one_line() {
             "--heap `lua`: expected one of script",
         ),
         (
+            &["trace", "app.trace", "--thread", "wroker"],
+            "--thread `wroker`: expected a thread's number, or one of main, worker",
+        ),
+        (
+            &["trace", "app.trace", "--events", "--thread", "1"],
+            "one of main, worker",
+        ),
+        (
+            &["top", "app.trace"],
+            "expected a profile\n  try: everprof trace app.trace --peak",
+        ),
+        (
             &["trace", "app.trace", "--binary", "none"],
             "--binary `none`",
         ),

@@ -1,6 +1,7 @@
 //! `everprof peek`: who called a function, and what it called.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use everprof_profile::errorbars::Estimate;
 use everprof_profile::report::Selection;
@@ -35,7 +36,12 @@ pub struct PeekArgs {
 /// Reports.
 pub fn main(args: &PeekArgs) -> Result<(), Error> {
     let pattern = Pattern::new(&args.pattern)?;
-    let selection = args.report.select.selection(&args.source)?;
+    let read = args.report.select.selection(&args.source);
+    let selection = read.map_err(|error| match Path::new(&args.pattern).is_file() {
+        // The other way round, as every other command has it.
+        true => error.hint(format!("everprof peek '{}' {}", args.source, args.pattern)),
+        false => error,
+    })?;
     let limit = if args.limit == 0 {
         usize::MAX
     } else {

@@ -187,7 +187,8 @@ pub fn main(args: &TraceArgs) -> Result<(), Error> {
     let mut reader = bytes.reader("reading")?;
     if args.view.events {
         let ending = events::write(&mut reader, &wanted, &shown, args)?;
-        return told(&args.source, &ending);
+        told(&args.source, &ending)?;
+        return thread_is_there(args, reader.tables());
     }
     let Some(name) = &args.heap else {
         let objects = Objects::new(wanted, reader.tables());
@@ -225,6 +226,7 @@ fn report(args: &TraceArgs, mut reader: source::Trace, mut objects: Objects) -> 
     // Its bar has come to its end.
     drop(reader);
     let findings = objects.finish(&tables);
+    thread_is_there(args, &tables)?;
     let input = args.source.to_string();
     if findings.counts.events == 0 {
         note(&format!("`{input}`: no event in this part of the trace"));
@@ -288,6 +290,32 @@ fn told(source: &Source, ending: &Ending) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// An error where there is no thread of the name that was given.
+fn thread_is_there(args: &TraceArgs, tables: &Tables) -> Result<(), Error> {
+    let wanted = Wanted {
+        thread: args.thread.clone(),
+        ..Wanted::default()
+    };
+    let (Some(name), false) = (&args.thread, wanted.has_thread(tables)) else {
+        return Ok(());
+    };
+    let mut names: Vec<&str> = tables.threads().iter().map(|of| &*of.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    let more = match names.len() {
+        0..=MOST_NAMES => String::new(),
+        all => format!(" and {} more", all - MOST_NAMES),
+    };
+    names.truncate(MOST_NAMES);
+    Err(Error::new(format!(
+        "--thread `{name}`: expected a thread's number, or one of {}{more}",
+        names.join(", ")
+    )))
+}
+
+/// Names that are told to who gave another one.
+const MOST_NAMES: usize = 20;
 
 fn heap(tables: &Tables, name: &str) -> Option<u32> {
     let mut names = tables.names(Table::Heaps);

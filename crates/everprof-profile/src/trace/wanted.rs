@@ -64,6 +64,12 @@ impl Wanted {
             }
     }
 
+    /// Whether the threads that are known so far have one that is wanted.
+    pub fn has_thread(&self, tables: &Tables) -> bool {
+        let is_wanted = |name: &String| tables.threads().iter().any(|of| is_called(of, name));
+        self.thread.as_ref().is_none_or(is_wanted)
+    }
+
     fn takes_stack(&self, stack: u32) -> bool {
         let known = self.stacks.as_ref();
         known.is_none_or(|stacks| stacks.get(stack as usize).is_none_or(|&is| is))
