@@ -41,6 +41,7 @@
 
 mod added;
 mod alloc;
+#[doc(hidden)]
 pub mod assemble;
 #[cfg(feature = "axum")]
 pub mod axum;
