@@ -9,13 +9,13 @@
 //! 1. The loader calls `start` before any other initialiser. No settings in
 //!    the environment: the library stays dormant for good. Otherwise it makes
 //!    the recorder's shared memory, hands a descriptor of it to the command
-//!    line through [`announce`], and takes its own traces out of the
+//!    line through [`announce`], and takes its own variables out of the
 //!    environment ([`environment`]), so that the program sees what its user
 //!    gave it.
 //! 2. [`malloc`] counts bytes and records samples; [`real`] holds what it
 //!    displaced.
 //! 3. [`libc_main`] starts the endpoint ([`serve`]), once the C library is ready.
-//! 4. [`exec`] puts the traces back when this very process replaces itself,
+//! 4. [`exec`] puts them back when this very process replaces itself,
 //!    and [`fork`] keeps a child from writing to its parent's memory.
 //!
 //! Nothing is written at exit. The tables live in memory that the command line
