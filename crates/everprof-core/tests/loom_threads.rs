@@ -18,7 +18,7 @@ const BIRTH: Birth = Birth {
 
 fn begin(pool: &Pool<'_>, tid: u32) -> Entry {
     let entry = pool.acquire(&BIRTH).unwrap();
-    pool.start(pool.address(entry.at), tid, 0).unwrap().0
+    pool.start(pool.address(entry.at), tid, 0).unwrap().entry
 }
 
 /// A thread ends while somebody looks at its clock: together they count all of its time,
