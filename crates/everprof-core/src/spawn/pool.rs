@@ -6,8 +6,6 @@
 //! each beginning, and no time of a thread twice.
 //!
 //! ```text
-//! life = microseconds counted so far (52 bits) | tag (12 bits)
-//!
 //!          acquire                started            retire
 //! even tag ───────▶ odd, tid 0 ───────────▶ odd, tid ──────▶ even, on the free list
 //!                       │  create failed: retire       ▲
@@ -18,7 +16,7 @@
 //! |---|---|---|
 //! | bucket, labels, routine, argument | the creator, before the tag is odd | the thread, cold walks |
 //! | tid, labels_at | 0 by the creator; the thread, when it begins | cold walks |
-//! | life | the creator (odd), the thread's end or a walk that finds it gone (even), walks (time) | all |
+//! | life ([`life`]) | the creator (odd), the thread's end or a walk that finds it gone (even), walks (time) | all |
 //!
 //! **Ends that nobody tells.** A thread whose end was not seen stays on record until a
 //! walk finds its number gone, or taken by another record's thread. Walks are part of
@@ -33,6 +31,12 @@ use crate::arena::{NewRecord, Offset, Region, Root, records};
 use crate::labels::Labels;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
+// By its path: the model takes this file from elsewhere.
+#[path = "pool/life.rs"]
+mod life;
+
+use life::Life;
+
 /// One thread.
 #[repr(C)]
 #[derive(Debug)]
@@ -41,6 +45,7 @@ pub struct Record {
     next: AtomicU32,
     /// The next free record, while this one is free.
     next_free: AtomicU32,
+    /// A [`Life`].
     life: AtomicU64,
     /// The thread's number; 0: it has not begun.
     tid: AtomicU32,
@@ -208,7 +213,7 @@ impl<'a> Pool<'a> {
         };
         let record = self.record(at)?;
         // Relaxed, to the next comment: free, so that nobody else writes it.
-        let tag = tag_of(record.life.load(Ordering::Relaxed)).wrapping_add(1) & TAG_MASK;
+        let life = Life::of(record.life.load(Ordering::Relaxed)).next();
         let bucket = birth.bucket.map_or(0, Offset::raw);
         record.tid.store(0, Ordering::Relaxed);
         record.labels_at.store(0, Ordering::Relaxed);
@@ -222,8 +227,11 @@ impl<'a> Pool<'a> {
         // Relaxed: read by those who then wait a little.
         self.root.starting.fetch_add(1, Ordering::Relaxed);
         // Release: publishes the above. Pairs with the Acquire in `for_each`.
-        record.life.store(u64::from(tag), Ordering::Release);
-        Some(Entry { at, tag })
+        record.life.store(life.word(), Ordering::Release);
+        Some(Entry {
+            at,
+            tag: life.tag(),
+        })
     }
 
     /// The thread of the record at `address` begins, as number `tid`: what its creator
@@ -234,7 +242,7 @@ impl<'a> Pool<'a> {
         let at = self.region.offset_of(address)?;
         let record = self.record(at)?;
         // Relaxed: thread creation published what the creator wrote.
-        let tag = tag_of(record.life.load(Ordering::Relaxed));
+        let tag = Life::of(record.life.load(Ordering::Relaxed)).tag();
         let labels = Labels::from_bits(record.labels.load(Ordering::Relaxed));
         let bucket = Offset::from_raw(record.bucket.load(Ordering::Relaxed));
         if let Some(place) = self.place(tid) {
@@ -267,32 +275,36 @@ impl<'a> Pool<'a> {
     /// another's by now, or a walk was faster.
     pub fn retire(&self, entry: Entry) -> Option<u64> {
         let record = self.record(entry.at)?;
-        let next = u64::from(entry.tag.wrapping_add(1) & TAG_MASK);
         // AcqRel: whoever takes the record next finds us done with it.
         let before = record
             .life
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |life| {
-                (tag_of(life) == entry.tag).then_some(next)
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+                let life = Life::of(word);
+                (life.tag() == entry.tag).then_some(life.next().word())
             })
             .ok()?;
         self.push(entry.at, record);
-        Some(micros_of(before) * NANOS_A_MICRO)
+        Some(Life::of(before).counted_nanos())
     }
 
     /// Takes up to `cpu_nanos` of a thread as counted. How many of them were not yet.
     pub fn claim(&self, entry: Entry, cpu_nanos: u64) -> u64 {
-        let micros = cpu_nanos / NANOS_A_MICRO;
         let Some(record) = self.record(entry.at) else {
             return 0;
         };
+        let mut more_nanos = 0;
         // Relaxed, both: the number is all there is to it.
-        let before = record
+        let claimed = record
             .life
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |life| {
-                let is_more = tag_of(life) == entry.tag && micros > micros_of(life);
-                is_more.then_some(micros << TAG_BITS | u64::from(entry.tag))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+                let life = Life::of(word);
+                let after = life
+                    .counted_up_to(cpu_nanos)
+                    .filter(|_| life.tag() == entry.tag)?;
+                more_nanos = after.counted_nanos() - life.counted_nanos();
+                Some(after.word())
             });
-        before.map_or(0, |before| (micros - micros_of(before)) * NANOS_A_MICRO)
+        claimed.map_or(0, |_| more_nanos)
     }
 
     /// Calls `visit` with every thread that has begun and not ended. Cold.
@@ -346,13 +358,16 @@ impl<'a> Pool<'a> {
     pub fn known(&self, at: Offset) -> Option<Known> {
         let record = self.record(at)?;
         // Acquire: pairs with the Release in `acquire`; the fields are this life's.
-        let tag = tag_of(record.life.load(Ordering::Acquire));
+        let life = Life::of(record.life.load(Ordering::Acquire));
         // Relaxed, all: written before the tag, or the thread's own a little later.
         let tid = record.tid.load(Ordering::Relaxed);
         let bucket = Offset::from_raw(record.bucket.load(Ordering::Relaxed));
         let labels_at = record.labels_at.load(Ordering::Relaxed);
-        (tag % 2 == 1 && tid != 0).then_some(Known {
-            entry: Entry { at, tag },
+        (life.is_taken() && tid != 0).then_some(Known {
+            entry: Entry {
+                at,
+                tag: life.tag(),
+            },
             tid,
             bucket,
             labels_at,
@@ -377,9 +392,10 @@ impl<'a> Pool<'a> {
             let Some(record) = self.record(here) else {
                 return;
             };
-            let tag = tag_of(record.life.load(Ordering::Relaxed));
-            let even = tag.wrapping_add(tag % 2) & TAG_MASK;
-            record.life.store(u64::from(even), Ordering::Relaxed);
+            let life = Life::of(record.life.load(Ordering::Relaxed));
+            if life.is_taken() {
+                record.life.store(life.next().word(), Ordering::Relaxed);
+            }
             at = record.next.load(Ordering::Relaxed);
             self.push(here, record);
         }
@@ -478,20 +494,6 @@ pub unsafe fn routine_at(record: *const Record) -> (usize, usize) {
         record.argument.load(Ordering::Relaxed) as usize,
     )
 }
-
-fn tag_of(life: u64) -> u32 {
-    life as u32 & TAG_MASK
-}
-
-fn micros_of(life: u64) -> u64 {
-    life >> TAG_BITS
-}
-
-/// A record used again 2,048 times between two instructions of a walk would be taken
-/// for the same life. 52 bits of microseconds are 142 years of a thread's time.
-const TAG_BITS: u32 = 12;
-const TAG_MASK: u32 = (1 << TAG_BITS) - 1;
-const NANOS_A_MICRO: u64 = 1000;
 
 /// A place of eight bytes for each 4 KiB: 16,384 at the default limit. Untouched places
 /// cost nothing.

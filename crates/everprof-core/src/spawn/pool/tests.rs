@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use super::life::TAG_BITS;
 use super::*;
 use crate::arena::Arena;
 
