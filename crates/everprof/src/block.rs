@@ -34,6 +34,11 @@ pub fn period() -> u64 {
 ///
 /// What is recorded already keeps its weight. `EVERPROF=block=…` overrides the
 /// code: this then does nothing.
+///
+/// ```
+/// everprof::block::set_period(100_000); // all waits of 100 µs and more, of shorter ones some
+/// assert_eq!(everprof::block::period(), 100_000);
+/// ```
 pub fn set_period(nanos: u64) {
     if config::told().block_period_nanos.is_none() {
         waits::set_period_nanos(Whose::Waiters, nanos);

@@ -39,6 +39,16 @@ pub fn period() -> u64 {
 /// that it starts from now on, go by the new period at once; others from their
 /// next sample on, or when they have allocated 64 MiB. `EVERPROF=heap=…`
 /// overrides the code: this then does nothing.
+///
+/// # Overhead
+///
+/// In proportion to the samples: one, with the free of its object, takes 0.3 µs where
+/// stacks are 32 deep (x86_64, `cargo xtask bench sample`).
+///
+/// ```
+/// everprof::heap::set_period(64 << 10); // eight times as many samples as at first
+/// assert_eq!(everprof::heap::period(), 64 << 10);
+/// ```
 pub fn set_period(bytes: u64) {
     if config::told().heap_period_bytes.is_none() {
         global::heap().set_period(bytes);
@@ -174,6 +184,15 @@ pub fn records(freed: IncludeFreed) -> Vec<HeapRecord<'static>> {
 /// # Overhead
 ///
 /// As [`records`], without the copies of stacks.
+///
+/// ```
+/// let (mut stacks, mut bytes) = (0, 0);
+/// everprof::heap::for_each(|record| {
+///     stacks += 1;
+///     bytes += record.in_use_bytes();
+/// });
+/// println!("{bytes} bytes in use, in {stacks} records");
+/// ```
 pub fn for_each(mut visit: impl FnMut(&HeapRecord<'_>)) {
     let snapshot = global::heap().snapshot();
     for bucket in snapshot.iter() {

@@ -55,8 +55,14 @@ pub fn lookup(name: &str) -> Option<Profile> {
 }
 
 /// Takes every profile there is, in the order of their names: each as
-/// [`lookup`] does, one after the other. Those that cover a time, as that of CPU
-/// time, are left out.
+/// [`lookup`] does, one after the other, and at the same cost. Those that cover a time,
+/// as that of CPU time, are left out.
+///
+/// ```
+/// for profile in everprof::profile::all() {
+///     println!("{}: {}", profile.name(), profile.description());
+/// }
+/// ```
 #[must_use]
 pub fn all() -> Vec<Profile> {
     let _left_out = LeftOut::new();
