@@ -142,6 +142,10 @@ const BUSY_NANOS: u64 = 200_000;
 /// usual. Where this thread was held up meanwhile, the other one may sleep by now.
 const FRESH_NANOS: u64 = 20_000;
 
+/// How long answers are looked for without a pause. Far more than a signal and a walk take, far
+/// less than a pause.
+const SOON_NANOS: u64 = 20_000;
+
 /// Lists of threads until one brings nothing new. Each brings what was born during the
 /// one before; a program that outruns sixteen of them never stands still.
 const MOST_LISTS: u32 = 16;
@@ -160,6 +164,8 @@ struct Collection {
     signal: Option<i32>,
     /// The number of its first question.
     first: u64,
+    /// How many it has asked.
+    asked: u64,
     pending: Vec<Pending>,
     out: Box<[u64; MAX_DEPTH]>,
 }
@@ -215,6 +221,7 @@ impl Collection {
             pool: process.pool.as_ref(),
             signal: asked::install(),
             first: asked::next_number(),
+            asked: 0,
             pending: Vec::new(),
             out: Box::new([0; MAX_DEPTH]),
         };
@@ -368,8 +375,12 @@ impl Collection {
         let mut pending = std::mem::take(&mut self.pending);
         let start = sys::monotonic_nanos();
         loop {
+            let asked_before = self.asked;
             for thread in &mut pending {
                 self.go_on(thread);
+            }
+            if self.asked != asked_before {
+                self.hear_soon(&mut pending);
             }
             pending.retain(|thread| !matches!(thread.phase, Phase::Over));
             let now = sys::monotonic_nanos();
@@ -383,6 +394,25 @@ impl Collection {
         }
         for thread in &mut pending {
             self.give_up(thread);
+        }
+    }
+
+    /// For those that were just asked: whoever has a processor answers in a few microseconds, and
+    /// a pause takes a hundred.
+    fn hear_soon(&mut self, pending: &mut [Pending]) {
+        let start = sys::monotonic_nanos();
+        loop {
+            let mut is_any = false;
+            for thread in &mut *pending {
+                if let Phase::Asked(question) = thread.phase {
+                    thread.phase = self.hear(thread, question);
+                    is_any |= matches!(thread.phase, Phase::Asked(_));
+                }
+            }
+            if !is_any || sys::monotonic_nanos() - start >= SOON_NANOS {
+                return;
+            }
+            core::hint::spin_loop();
         }
     }
 
@@ -419,7 +449,10 @@ impl Collection {
             return thread.phase;
         };
         match pool.ask(thread.id, signal, self.first) {
-            Ok(question) => Phase::Asked(question),
+            Ok(question) => {
+                self.asked += 1;
+                Phase::Asked(question)
+            }
             // All places are taken by threads that have not answered yet.
             Err(asked::Refused::Busy) => thread.phase,
             Err(asked::Refused::Gone) => self.miss(thread, Missing::Exited),
