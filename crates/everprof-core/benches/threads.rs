@@ -7,15 +7,17 @@
 //!
 //! Printed: milliseconds of the first dump and of the median of the next nine (names and
 //! all), the processor time that the median took, how many stacks came from outside, how many
-//! of those were known from a recorded wait, how long a running thread was held, and the longest gap that a busy thread saw, with and
-//! without a dump. The machine's other work is in all of them, least in the processor time.
+//! of those were known from a recorded wait, and the longest gap that a busy thread saw, with and
+//! without a dump; how long a running thread was held, beside a handler that does nothing. The
+//! machine's other work is in all of them, least in the processor time.
 
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use everprof_core::clock;
 use everprof_core::stack::StackEnd;
 use everprof_core::threads::{Dump, Source, collect};
 
@@ -137,12 +139,17 @@ fn cpu_nanos() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// How long the handler holds a thread that runs.
+/// How long the handler holds a thread that runs, and, taken in turns with it, how long one does
+/// that reads the clock twice and does nothing: what the machine's other work makes of both.
 fn held() {
     let run = AtomicBool::new(true);
+    let tids = [const { AtomicU32::new(0) }; 2];
+    install_nothing();
     thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
+        for tid in &tids {
+            let run = &run;
+            scope.spawn(move || {
+                tid.store(own_tid(), Ordering::Release);
                 nest(12, &mut || {
                     while run.load(Ordering::Relaxed) {
                         black_box(nest(8, &mut || ()));
@@ -150,7 +157,10 @@ fn held() {
                 })
             });
         }
-        let mut held = Vec::new();
+        while tids.iter().any(|tid| tid.load(Ordering::Acquire) == 0) {
+            thread::yield_now();
+        }
+        let (mut held, mut nothing) = (Vec::new(), Vec::new());
         for _ in 0..1000 {
             held.extend(
                 collect(PATIENCE)
@@ -160,22 +170,65 @@ fn held() {
                         _ => None,
                     }),
             );
+            nothing.extend(tids.iter().filter_map(|tid| hold_with_nothing(tid)));
         }
         run.store(false, Ordering::Relaxed);
-        held.sort_unstable();
-        let at = |share: usize| {
-            held.get(held.len() * share / 100)
-                .copied()
-                .unwrap_or_default()
-        };
-        println!(
-            "\nheld by the handler, {} times: median {} ns, 99 % {} ns, longest {} ns",
-            held.len(),
-            at(50),
-            at(99),
-            held.last().copied().unwrap_or_default(),
-        );
+        println!();
+        print_held("the handler", held);
+        print_held("one that does nothing", nothing);
     });
+}
+
+fn print_held(by: &str, mut nanos: Vec<u64>) {
+    nanos.sort_unstable();
+    let at = |share: usize| {
+        let at = nanos.get(nanos.len() * share / 100);
+        at.copied().unwrap_or_default()
+    };
+    println!(
+        "held by {by}, {} times: median {} ns, 99 % {} ns, longest {} ns",
+        nanos.len(),
+        at(50),
+        at(99),
+        nanos.last().copied().unwrap_or_default(),
+    );
+}
+
+/// Of the last thread that was signalled; `u64::MAX`: not yet.
+static NOTHING_NANOS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn nothing(_: libc::c_int) {
+    let start_nanos = clock::early_nanos();
+    let nanos = clock::early_nanos().saturating_sub(start_nanos);
+    NOTHING_NANOS.store(nanos, Ordering::Release);
+}
+
+/// Dumps take their signal from the other end.
+fn install_nothing() {
+    let handler = nothing as extern "C" fn(libc::c_int);
+    // SAFETY: the handler reads a clock and stores a number.
+    unsafe { libc::signal(libc::SIGRTMIN(), handler as libc::sighandler_t) };
+}
+
+/// Nothing: it did not come within ten milliseconds.
+fn hold_with_nothing(tid: &AtomicU32) -> Option<u64> {
+    NOTHING_NANOS.store(u64::MAX, Ordering::Release);
+    let (process, tid) = (std::process::id(), tid.load(Ordering::Acquire));
+    // SAFETY: the signal has a handler.
+    unsafe { libc::syscall(libc::SYS_tgkill, process, tid, libc::SIGRTMIN()) };
+    for _ in 0..100 {
+        let nanos = NOTHING_NANOS.load(Ordering::Acquire);
+        if nanos != u64::MAX {
+            return Some(nanos);
+        }
+        thread::sleep(Duration::from_micros(50));
+    }
+    None
+}
+
+fn own_tid() -> u32 {
+    // SAFETY: takes no argument.
+    unsafe { libc::gettid() }.cast_unsigned()
 }
 
 #[inline(never)]
