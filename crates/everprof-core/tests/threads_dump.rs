@@ -285,7 +285,7 @@ fn sleeping_threads_are_walked_whole_and_undisturbed() {
                         wait.since_nanos < everprof_core::waits::now_nanos(),
                         "{name}"
                     );
-                    assert_ne!(wait.address, 0, "{name}");
+                    assert_ne!(wait.address.get(), 0, "{name}");
                 }
                 None => {
                     assert_eq!(thread.source, Source::Outside, "{name} {:?}", thread.end);

@@ -10,6 +10,8 @@
 ))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::{Arc, Barrier, Condvar, Mutex, RwLock};
 use std::thread;
@@ -84,6 +86,26 @@ fn until_found() -> Vec<Deadlock> {
     let mut out = Vec::new();
     text.write_text(&mut out, 2).unwrap();
     eprintln!("none was found:\n{}", String::from_utf8_lossy(&out));
+    std::process::exit(NOT_FOUND);
+}
+
+/// Asks the endpoint for all threads until it tells of a deadlock, or the program is given up. Its
+/// own thread, which has seen the locks' addresses, is none that may hold them.
+fn until_told() -> String {
+    let server = everprof::serve("127.0.0.1:0").unwrap();
+    let mut text = String::new();
+    for _ in 0..100 {
+        text.clear();
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        let request = "GET /debug/pprof/threads?debug=2 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.read_to_string(&mut text).unwrap();
+        if text.contains("\ndeadlock: ") {
+            return text;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    eprintln!("not told:\n{text}");
     std::process::exit(NOT_FOUND);
 }
 
@@ -162,6 +184,18 @@ fn two_threads_that_take_two_locks_in_turn_are_found() {
                 thread.stack.iter().any(|name| name.contains("ring")),
                 "{thread:?}"
             );
+        }
+    });
+}
+
+#[test]
+fn dump_tells_of_threads_that_wait_for_locks_in_turn() {
+    alone("dump_tells_of_threads_that_wait_for_locks_in_turn", || {
+        elsewhere(|| ring(2));
+        let text = until_told();
+        assert!(text.contains("\ndeadlock: 2 threads wait for one another\n"));
+        for thread in ["ring-0", "ring-1"] {
+            assert!(text.contains(&format!("\"{thread}\" [mutex 0x")), "{text}");
         }
     });
 }

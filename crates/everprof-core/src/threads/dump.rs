@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::lock_address::LockAddress;
 use crate::stack::StackEnd;
 use crate::waits::{Blocked, Operation};
 
@@ -143,8 +144,8 @@ pub struct RecordedWait {
     pub since_nanos: u64,
     /// What is waited in.
     pub operation: Operation,
-    /// Address of the lock or word that is waited for; 0: none.
-    pub address: usize,
+    /// Address of the lock or word that is waited for; the one of 0: none.
+    pub address: LockAddress,
     /// The set of labels in force when it began; 0: none.
     pub labels: u32,
 }
@@ -154,7 +155,7 @@ impl From<&Blocked> for RecordedWait {
         Self {
             since_nanos: blocked.since_nanos,
             operation: blocked.operation,
-            address: blocked.address,
+            address: LockAddress::new(blocked.address as u64),
             labels: blocked.labels,
         }
     }

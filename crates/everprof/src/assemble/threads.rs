@@ -154,8 +154,7 @@ fn assemble(kind: &str, dump: &Dump, waits: &HashMap<u32, RecordedWait>, ask: &A
 }
 
 /// Who is in a deadlock, and who holds what others wait for. After the dump: what that shows of
-/// a deadlock is true still. Not looked for, as that takes longer than all else of a dump, where
-/// nobody in it has waited for a lock, without which there is none.
+/// a deadlock is true still.
 fn findings<'n>(
     kinds: &mut Kinds<'n>,
     dump: &Dump,
@@ -163,18 +162,32 @@ fn findings<'n>(
     waits: &HashMap<u32, RecordedWait>,
     now_nanos: u64,
 ) -> Findings {
-    let mut may_be_of_lock = |(thread, stack): (Thread<'_>, &'n Vec<LocationId>)| {
-        let Some(wait) = waits.get(&thread.id) else {
-            return false;
-        };
-        let waited = Duration::from_nanos(now_nanos.saturating_sub(wait.since_nanos));
-        waited >= deadlock::LEAST_WAIT && kinds.may_be_lock(stack, wait.operation)
-    };
-    if dump.iter().zip(stacks).any(&mut may_be_of_lock) {
+    if may_be_deadlocked(kinds, dump, stacks, waits, now_nanos) {
         deadlock::find(deadlock::LEAST_WAIT)
     } else {
         Findings::default()
     }
+}
+
+/// Whether anybody in the dump has waited for a lock, without which there is no deadlock. To look
+/// for one takes longer than all else of a dump.
+///
+/// In a frame of its own, which is gone by then: it has had the locks' addresses, and whoever has
+/// those may hold the locks.
+#[inline(never)]
+fn may_be_deadlocked<'n>(
+    kinds: &mut Kinds<'n>,
+    dump: &Dump,
+    stacks: &'n [Vec<LocationId>],
+    waits: &HashMap<u32, RecordedWait>,
+    now_nanos: u64,
+) -> bool {
+    dump.iter().zip(stacks).any(|(thread, stack)| {
+        waits.get(&thread.id).is_some_and(|wait| {
+            let waited = Duration::from_nanos(now_nanos.saturating_sub(wait.since_nanos));
+            waited >= deadlock::LEAST_WAIT && kinds.may_be_lock(stack, wait.operation)
+        })
+    })
 }
 
 /// Where a thread was created, as lines of text: the first function of the program, or
@@ -278,7 +291,7 @@ fn state<'n>(
     };
     let since = now_nanos.saturating_sub(wait.since_nanos);
     let since = units::format(as_value(since), "nanoseconds");
-    match wait.address {
+    match wait.address.get() {
         0 => format!("{what}, {since}"),
         address => format!("{what} {address:#x}, {since}"),
     }
