@@ -235,6 +235,26 @@ fn unsampled_objects_skip_the_filter_where_their_mark_is_clear() {
 }
 
 #[test]
+fn unsampled_objects_of_any_layout_are_asked_for_as_they_are() {
+    for align in [1, 2, 8, 16, 32, 4096] {
+        for size in [1, 7, 8, 16, 17, 100] {
+            for zeroed in [false, true] {
+                let alloc = fussy(0);
+                let layout = layout(size, align);
+                // SAFETY: not empty.
+                let object = unsafe { alloc.allocate::<Script>(layout, zeroed) };
+                let byte = if zeroed { 0 } else { 0xA5 };
+                assert!(bytes_of(object, size).iter().all(|b| *b == byte));
+                assert_eq!(alloc.inner.0.borrow().blocks[&object.addr()].0, layout);
+                // SAFETY: came from there with that layout.
+                unsafe { alloc.free::<Script>(object, layout) };
+                alloc.inner.assert_sound();
+            }
+        }
+    }
+}
+
+#[test]
 fn marks_tell_every_alignment() {
     for align in (0..usize::BITS).map(|bit| 1 << bit) {
         assert_eq!(align_of_marks(marks(align)), align);
