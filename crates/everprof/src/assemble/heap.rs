@@ -3,6 +3,8 @@
 //! Context: cold. Invariant: every sample has all four values, and never more
 //! freed than allocated.
 
+use std::collections::HashMap;
+
 use everprof_core::global;
 use everprof_core::heap::{Bucket, Snapshot, Tally};
 use everprof_core::modules;
@@ -101,15 +103,24 @@ fn assemble(
     places.add_program(&mut profile);
     profile.reserve_samples(snapshot.len());
     let (mut stack, mut labels) = (Vec::new(), Vec::new());
+    let mut of_size_alone = HashMap::new();
     for bucket in snapshot.iter() {
         stack.clear();
         stack.extend(places.of_stack(&mut profile, bucket.stack));
-        labels.clear();
-        let size = as_value(bucket.size_class_bytes);
-        labels.push(Label::number("bytes", size, "bytes"));
+        let size = Label::number("bytes", as_value(bucket.size_class_bytes), "bytes");
         let set = bucket.labels;
-        sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);
-        profile.push_sample(&stack, &values(&bucket), &labels);
+        // Most samples have no more labels, and many have the same size.
+        let labels = if set == 0 {
+            let id = of_size_alone.entry(bucket.size_class_bytes);
+            *id.or_insert_with(|| profile.add_label_set(&[size]))
+        } else {
+            labels.clear();
+            labels.push(size);
+            sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);
+            profile.add_label_set(&labels)
+        };
+        let stack = profile.add_stack(stack.iter().copied());
+        profile.push_sample_of(stack, &values(&bucket), labels);
     }
     profile
 }
