@@ -24,7 +24,8 @@
 //!
 //! Times are compared in pairs that run right after one another, in turning
 //! order (AB BA AB …), and a pair yields one ratio: a machine that slows down
-//! for a minute then bends two runs, not one. The first pair is thrown away.
+//! for a minute then bends two runs, not one. The first pair is thrown away. The few
+//! percent that `w` is about take more: see `program::Ratio`.
 
 mod locks;
 mod managed;
@@ -43,7 +44,7 @@ use std::path::{Path, PathBuf};
 use crate::report::{Outcome, Report};
 use crate::{tools, workspace};
 use peers::{JEMALLOC_ON, Pair, library, on_path};
-use program::{Figures, Program, Spread};
+use program::{Figures, Program, Ratio, Spread};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -109,6 +110,9 @@ fn options(arguments: &[String]) -> Result<(Bench, Vec<String>)> {
     Ok((bench, parts))
 }
 
+/// How many times as many pairs of runs the rows of `w` have that a bar is set for.
+const OWN_ROUNDS: usize = 3;
+
 /// Makes a program into the same under a profiler.
 type Way = Box<dyn Fn(&Program) -> Program>;
 
@@ -121,7 +125,8 @@ struct Bench {
     /// Only the rows whose name contains this.
     only: String,
     write: bool,
-    /// Compares CPU time: for a machine on which other things run, too.
+    /// Compares CPU time in `trace`, too, as `w` always does: for a machine on which other
+    /// things run.
     cpu: bool,
 }
 
@@ -183,39 +188,35 @@ impl Bench {
             .into_iter()
             .filter(|pair| pair.name.contains(&self.only))
             .collect();
+        let (few, many) = (self.rounds, self.rounds * OWN_ROUNDS);
         let mut table = format!(
-            "Profiled ÷ not profiled: median [least..greatest] of {} pairs of runs by {}, \
-             and the median ratio of peak resident memory.\n\n\
+            "Profiled ÷ not profiled, by CPU time: of the least of either side; then median and \
+             middle half of {few} pairs of runs, where everprof is in it of {many}; and the \
+             median ratio of peak resident memory.\n\n\
              | | w1 | w2 | w3 | w4 | memory w1 | w2 | w3 | w4 |\n|---|---|---|---|---|---|---|---|---|\n",
-            self.rounds,
-            if self.cpu { "CPU time" } else { "the clock" }
         );
         for pair in pairs {
+            let is_own = pair.name.contains("everprof") || pair.name.contains("noise");
+            let rounds = if is_own { many } else { few };
             let (mut times, mut memories) = (String::new(), String::new());
             for workload in ["w1", "w2", "w3", "w4"] {
                 eprintln!("{workload} {}", pair.name);
-                let (time, memory) = self.compare(&pair, workload)?;
+                let runs = self.runs(&pair, workload, rounds)?;
+                let memory = of_each(&runs, |figures| figures.peak_kib);
+                let time = Ratio::of(&of_each(&runs, |figures| figures.cpu_seconds));
                 write!(times, " {time} |")?;
-                write!(memories, " {:.2} |", memory.0[0])?;
+                write!(memories, " {:.2} |", Ratio::of(&memory).median)?;
             }
             writeln!(table, "| {} |{times}{memories}", pair.name)?;
         }
         Ok(table)
     }
 
-    fn compare(&self, pair: &Pair, workload: &str) -> Result<(Spread, Spread)> {
+    /// A workload with and without, in turns.
+    fn runs(&self, pair: &Pair, workload: &str, rounds: usize) -> Result<Vec<(Figures, Figures)>> {
         let scale = (self.scale * pair.shorter).to_string();
         let figures = |program: &Program| program.with(&[workload, &scale]).figures();
-        let pairs = in_turns(self.rounds, || figures(&pair.on), || figures(&pair.off))?;
-        let ratios = |of: fn(&Figures) -> f64| {
-            Spread::of(pairs.iter().map(|(on, off)| of(on) / of(off)).collect())
-        };
-        let seconds: fn(&Figures) -> f64 = if self.cpu {
-            |figures| figures.cpu_seconds
-        } else {
-            |figures| figures.wall_seconds
-        };
-        Ok((ratios(seconds), ratios(|figures| figures.peak_kib)))
+        in_turns(rounds, || figures(&pair.on), || figures(&pair.off))
     }
 
     // ---- instructions ----
@@ -324,8 +325,8 @@ impl Bench {
             .env("EVERPROF", "memory_limit=512MiB");
         let text = program.with(&["100000"]).output()?;
         let mut table = String::from(
-            "| 100,000 stacks of depth 32, names only | snapshot and assembly, ms | encoding, ms \
-             | together | peak above idle, MiB | bytes |\n|---|---|---|---|---|---|\n",
+            "| 100,000 stacks of depth 32, names only | snapshot and assembly, ms of CPU time \
+             | encoding | together | peak above idle, MiB | bytes |\n|---|---|---|---|---|---|\n",
         );
         for (index, line) in text.lines().enumerate() {
             let figures: Vec<f64> = line
@@ -420,6 +421,13 @@ impl Bench {
         }
         Ok(programs)
     }
+}
+
+/// One of the figures of each run.
+fn of_each(runs: &[(Figures, Figures)], figure: fn(&Figures) -> f64) -> Vec<(f64, f64)> {
+    runs.iter()
+        .map(|(on, off)| (figure(on), figure(off)))
+        .collect()
 }
 
 /// Runs both, `rounds` times after one that is thrown away, AB BA AB ….

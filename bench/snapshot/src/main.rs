@@ -1,14 +1,14 @@
 //! Time and memory of one heap profile of N stacks of depth 32.
 //!
 //! `snapshot N` prints, for each of five profiles taken one after the other,
-//! milliseconds of the snapshot with its assembly, milliseconds of the
+//! milliseconds of CPU time of the snapshot with its assembly, the same of the
 //! encoding, KiB of peak resident memory above what the process had before,
-//! and bytes of the result. Give the recorder room: `EVERPROF=memory_limit=512MiB`.
+//! and bytes of the result. One thread does it all. Give the recorder room: `EVERPROF=memory_limit=512MiB`.
 
 use std::fs;
 use std::io::{self, Write};
-use std::time::Instant;
 
+use workloads::cpu_seconds;
 use workloads::depth::descend;
 
 #[global_allocator]
@@ -32,18 +32,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Sets the peak back to what is resident now: proc(5).
         fs::write("/proc/self/clear_refs", "5")?;
         let before = status_kib("VmRSS:");
-        let start = Instant::now();
+        let start = cpu_seconds();
         let profile = everprof::profile::lookup("heap").ok_or("no heap profile")?;
-        let assembled = start.elapsed();
+        let assembled = cpu_seconds();
         let mut bytes = Counter(0);
         profile.write_to(&mut bytes)?;
-        let encoded = start.elapsed() - assembled;
+        let encoded = cpu_seconds();
         drop(profile);
         let above = status_kib("VmHWM:").saturating_sub(before);
         println!(
             "{:.1} {:.1} {above} {}",
-            assembled.as_secs_f64() * 1e3,
-            encoded.as_secs_f64() * 1e3,
+            (assembled - start) * 1e3,
+            (encoded - assembled) * 1e3,
             bytes.0
         );
     }

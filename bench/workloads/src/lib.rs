@@ -174,7 +174,8 @@ impl Random {
     }
 }
 
-fn cpu_seconds() -> f64 {
+/// CPU time that this process has taken.
+pub fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }

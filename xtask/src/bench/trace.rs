@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::peers::{Pair, on_path};
 use super::program::Spread;
-use super::{Bench, Result};
+use super::{Bench, Result, of_each};
 
 /// w1 has no share of work of its own, and w4 is w2 on threads.
 const WORKLOADS: [&str; 2] = ["w2", "w3"];
@@ -32,7 +32,13 @@ impl Bench {
             for workload in WORKLOADS {
                 eprintln!("trace {workload} {}", pair.name);
                 let _ = fs::remove_file(&file);
-                let (time, _): (Spread, Spread) = self.compare(&pair, workload)?;
+                let runs = self.runs(&pair, workload, self.rounds)?;
+                let seconds = if self.cpu {
+                    of_each(&runs, |figures| figures.cpu_seconds)
+                } else {
+                    of_each(&runs, |figures| figures.wall_seconds)
+                };
+                let time = Spread::of(seconds.iter().map(|(on, off)| on / off).collect());
                 write!(times, " {time} |")?;
                 match bytes_an_event(Path::new(&file)) {
                     Some(each) => write!(bytes, " {each:.1} |")?,
