@@ -36,7 +36,8 @@ static PROCESS: AtomicI32 = AtomicI32::new(0);
 static TRACES: AtomicPtr<Traces> = AtomicPtr::new(ptr::null_mut());
 
 unsafe extern "C" {
-    static environ: Strings;
+    // `mut`, as `setenv` changes it.
+    static mut environ: Strings;
 }
 
 /// From now on an `exec` by this very process takes `traces` along.
