@@ -110,11 +110,16 @@ impl<'m> Sweep<'m> {
             };
             let start = from.map_or(map.start, |from| from & !(PAGE - 1));
             let mut present = Present::new(&pagemap);
-            for page in (start..map.limit).step_by(PAGE as usize) {
-                if !present.is(page) {
-                    reserved = reserved.checked_sub(1)?;
+            let mut next = start;
+            while next < map.limit {
+                let page = next;
+                let absent = present.absent_from(page).min((map.limit - page) / PAGE);
+                if absent > 0 {
+                    reserved = reserved.checked_sub(absent)?;
+                    next += absent * PAGE;
                     continue;
                 }
+                next += PAGE;
                 if own.iter().any(|own| own.contains(&page)) {
                     continue;
                 }
@@ -198,6 +203,8 @@ struct Present<'f> {
     /// What was read last: from which page on.
     first: u64,
     entries: Vec<u8>,
+    /// None of these is there.
+    is_absent: bool,
 }
 
 impl<'f> Present<'f> {
@@ -206,28 +213,35 @@ impl<'f> Present<'f> {
             pagemap,
             first: 0,
             entries: Vec::new(),
+            is_absent: true,
         }
     }
 
-    fn is(&mut self, page: u64) -> bool {
+    /// How many pages from this one on are not there, as far as was read; 0: it is there.
+    fn absent_from(&mut self, page: u64) -> u64 {
         let number = page / PAGE;
         let known = self.first..self.first + (self.entries.len() / 8) as u64;
         if !known.contains(&number) {
-            self.entries.resize(4096, 0);
+            self.entries.resize(ENTRIES_BYTES, 0);
             let read = self
                 .pagemap
                 .read_at(&mut self.entries, number * 8)
                 .unwrap_or(0);
             self.entries.truncate(read & !7);
             self.first = number;
+            self.is_absent = self
+                .entries
+                .chunks_exact(8)
+                .all(|entry| entry[7] & THERE == 0);
         }
-        let at = ((number - self.first) * 8) as usize;
-        let entry = self
-            .entries
-            .get(at..at + 8)
-            .and_then(|entry| entry.try_into().ok());
-        // In memory, or swapped out; where nobody tells, it is there.
-        entry.is_none_or(|entry| u64::from_le_bytes(entry) >> 62 != 0)
+        let at = number - self.first;
+        let all = (self.entries.len() / 8) as u64;
+        if self.is_absent {
+            // None, where nobody tells.
+            return all - at;
+        }
+        let last = self.entries.get((at * 8) as usize + 7);
+        u64::from(last.is_some_and(|last| last & THERE == 0))
     }
 }
 
@@ -244,6 +258,10 @@ fn sleeping_stack_ends() -> Vec<u64> {
 }
 
 const PAGE: u64 = 4096;
+/// Bytes of the kernel's words that are read at once.
+const ENTRIES_BYTES: usize = 4096;
+/// In the last byte of such a word: in memory, or swapped out.
+const THERE: u8 = 0xc0;
 const PART_BYTES: u64 = super::BLOCK_BYTES;
 /// A quarter of a second's work.
 const MOST_BYTES: u64 = 256 << 20;
