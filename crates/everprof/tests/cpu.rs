@@ -5,6 +5,7 @@
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 #![allow(clippy::unwrap_used)]
+#![cfg_attr(everprof_sanitizer = "thread", allow(dead_code, unused_imports))]
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,6 +68,8 @@ fn with(profile: &Profile, name: &str) -> (i64, i64) {
         })
 }
 
+// ThreadSanitizer hands the signal on within its own code, which cannot be walked.
+#[cfg(not(everprof_sanitizer = "thread"))]
 #[test]
 fn busy_function_is_named_with_its_time() {
     let _alone = alone();
@@ -131,6 +134,8 @@ fn works_for_nobody() {
 /// As Go's TestLabelRace: labels are set and dropped all the while, on several threads and on
 /// some that are born under them. A sample has the labels that were in force where its stack
 /// says that the thread was: not those of a moment before or after, nor another thread's.
+// ThreadSanitizer hands the signal on within its own code, which cannot be walked.
+#[cfg(not(everprof_sanitizer = "thread"))]
 #[test]
 fn labels_that_change_while_a_profile_is_taken_are_those_of_the_work() {
     let _alone = alone();
@@ -186,6 +191,8 @@ fn allocate_visibly() {
 
 /// Every allocation walks its stack, and the timer's walk comes over that. Nothing
 /// breaks, and each profile is what it is without the other.
+// ThreadSanitizer hands the signal on within its own code, which cannot be walked.
+#[cfg(not(everprof_sanitizer = "thread"))]
 #[test]
 fn heap_at_period_one_and_cpu_at_1000_hz_go_together() {
     let _alone = alone();
