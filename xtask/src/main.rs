@@ -87,17 +87,17 @@ const CHORES: &[Chore] = &[
     ),
     (
         "miri",
-        "run what Miri can run, under several seeds (nightly)",
+        "what Miri can run of core, under several seeds [ROOM…] (nightly)",
         miri::run,
     ),
     (
         "asan",
-        "the integration tests under AddressSanitizer (nightly)",
+        "the tests and the hostile programs under AddressSanitizer (nightly)",
         sanitize::address,
     ),
     (
         "tsan",
-        "the integration tests under ThreadSanitizer (nightly)",
+        "the tests under ThreadSanitizer (nightly)",
         sanitize::thread,
     ),
     (

@@ -1,48 +1,58 @@
-//! `cargo xtask asan`, `cargo xtask tsan`: the integration tests, instrumented.
+//! `cargo xtask asan`, `cargo xtask tsan`: the tests, instrumented.
 //!
 //! ThreadSanitizer wants std instrumented too, or it takes std's own
 //! synchronisation for races: hence `-Zbuild-std`. A target is named although
 //! it is the host's, so that build scripts and macros stay plain.
 //!
 //! `cfg(sanitize)` is not stable: tests that cannot run under one of them ask for
-//! `everprof_sanitizer` and say why.
+//! `everprof_sanitizer` and say why. docs/checkers.md counts them.
+//!
+//! All is built without `interpose`: a sanitizer sees joins and reads by definitions of
+//! its own in the same executable, which ours would displace and not go on to.
 
 use crate::report::{Outcome, Report};
 use crate::{tools, workspace};
 
-/// Runs the tests under AddressSanitizer.
+/// What cargo is told to test: a package, its features, and which of its targets.
+type Part = (&'static str, Option<&'static str>, &'static [&'static str]);
+
+const TESTS: &[Part] = &[
+    ("everprof-core", None, &["--lib", "--tests"]),
+    ("everprof", Some("environment"), &["--lib", "--tests"]),
+];
+const HOSTILE: Part = ("testprograms", Some("linked"), &["--test", "hostile"]);
+
+/// Runs the tests, and the hostile programs, under AddressSanitizer.
 pub fn address(report: &mut Report, _: &[String]) -> Outcome {
     tools::need_rust("nightly", &["rust-src"], &[])?;
-    run(
-        report,
-        "address",
-        &[],
-        &[("ASAN_OPTIONS", "detect_stack_use_after_return=1")],
-    )
+    let options = [("ASAN_OPTIONS", "detect_stack_use_after_return=1")];
+    let parts = TESTS.iter().chain([&HOSTILE]);
+    run(report, "address", parts, &[], &options)
 }
 
 /// Runs the tests under ThreadSanitizer.
 pub fn thread(report: &mut Report, _: &[String]) -> Outcome {
     tools::need_rust("nightly", &["rust-src"], &[])?;
-    run(
-        report,
-        "thread",
-        &["-Zbuild-std"],
-        // Tests start threads in a fork's child.
-        &[("TSAN_OPTIONS", "halt_on_error=1:die_after_fork=0")],
-    )
+    // Tests start threads in a fork's child.
+    let options = [("TSAN_OPTIONS", "halt_on_error=1:die_after_fork=0")];
+    run(report, "thread", TESTS, &["-Zbuild-std"], &options)
 }
 
-fn run(report: &mut Report, name: &str, extra: &[&str], options: &[(&str, &str)]) -> Outcome {
+fn run<'p>(
+    report: &mut Report,
+    name: &str,
+    parts: impl IntoIterator<Item = &'p Part>,
+    extra: &[&str],
+    options: &[(&str, &str)],
+) -> Outcome {
     let go = tools::go()?;
     let host = workspace::host()?;
-    for package in ["everprof-core", "everprof"] {
+    for (package, features, targets) in parts {
         let mut cargo = workspace::cargo_of("nightly");
-        cargo.args(["test", "--no-fail-fast", "-p", package, "--lib", "--tests"]);
-        if package == "everprof" {
-            // Without `interpose`: a sanitizer sees joins and reads by definitions of its own
-            // in the same executable, which ours would displace and not go on to.
-            cargo.args(["--no-default-features", "--features=environment"]);
+        cargo.args(["test", "--no-fail-fast", "-p", package]);
+        cargo.args(*targets);
+        if let Some(features) = features {
+            cargo.args(["--no-default-features", "--features", features]);
         }
         cargo.args(["--target", &host]).args(extra);
         cargo
