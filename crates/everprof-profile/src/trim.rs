@@ -214,6 +214,7 @@ fn is_profiler_frame(name: &str) -> bool {
     };
     allocates(shim)
         || name.starts_with("__everprof_")
+        || watches(name)
         || strip_crate(path, "std").is_some_and(|rest| {
             [
                 "alloc::System as ",
@@ -236,6 +237,13 @@ fn is_clone_of_waker(name: &str) -> bool {
         None => name.strip_prefix("core::task::wake::").unwrap_or_default(),
     };
     matches!(path, "clone" | "clone_from")
+}
+
+/// `.watched()`, which v0 names by the future that is watched, and legacy by its trait alone.
+fn watches(name: &str) -> bool {
+    name.rsplit_once(" as ")
+        .and_then(|(_, path)| strip_crate(path, "everprof"))
+        .is_some_and(|rest| rest.starts_with("task::Watch>::watched"))
 }
 
 /// What follows `name::` or, with a crate's hash shown, `name[0123456789abcdef]::`.

@@ -31,6 +31,9 @@ fn our_frames_and_the_shims_are_known_in_every_spelling() {
         "std::alloc::__rdl_alloc",
         "<std::thread::local::LocalKey<everprof_core::local::Local>>::with::<u8>",
         "__everprof_slow",
+        "everprof::task::Watch::watched",
+        "<app::serve::{closure#0} as everprof::task::Watch>::watched",
+        "<app::Or<app::A as app::B> as everprof[1f]::task::Watch>::watched",
     ] {
         assert!(is_profiler_frame(name), "{name}");
     }
@@ -44,6 +47,7 @@ fn names_that_look_alike_are_the_programs() {
         "my::everprof::alloc",
         "<my::Alloc as core::alloc::global::GlobalAlloc>::alloc",
         "<my::Type as everprof::Thing>::call",
+        "<my::Type as my::everprof::task::Watch>::watched",
         "__rustc::rust_begin_unwind",
         "__rust_alloc_error_handler",
         "__rust_begin_short_backtrace",
