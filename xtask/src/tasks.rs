@@ -4,17 +4,21 @@
 //! watched and unwatched, loses nothing while dumps are taken, and leaks in the ways that
 //! programs do. Await stacks depend on what the compiler has inlined, and their names on what
 //! debug information there is: so those are looked at in each build that people make.
+//!
+//! `testprograms/schedules` has watched futures polled and woken in thousands of orders, which
+//! shuttle chooses.
 
 use crate::report::{Outcome, Report};
 use crate::workspace;
 
 /// Cargo's profile, and whether it has lines.
-const BUILDS: [(&str, bool); 5] = [
+const BUILDS: [(&str, bool); 6] = [
     ("dev", true),
     ("release", true),
     ("stripped", false),
     ("thin", true),
     ("fat", false),
+    ("fat-lines", true),
 ];
 
 /// `cargo xtask tasks --here`: what `cargo xtask ci` runs.
@@ -35,6 +39,15 @@ pub fn run(report: &mut Report, words: &[String]) -> Outcome {
     }
     let rest = ["--test", "alike", "--test", "flood", "--test", "leaks"];
     report.test("tasks are as they were unwatched", &mut cargo("dev", &rest));
+    if !is_short {
+        let mut flood = cargo("release", &["--test", "flood"]);
+        report.test("nothing is lost: release", &mut flood);
+    }
+    let mut schedules = workspace::cargo_of("stable");
+    schedules.args(["test", "--quiet", "--manifest-path"]);
+    schedules.arg(workspace::root().join("testprograms/schedules/Cargo.toml"));
+    schedules.env("CARGO_TARGET_DIR", workspace::target_for("schedules"));
+    report.test("tasks are as they were in every order", &mut schedules);
     Ok(())
 }
 
