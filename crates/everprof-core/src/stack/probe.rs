@@ -60,7 +60,8 @@ impl ThreadMemory {
     /// aligned as the words on it are.
     #[inline(always)]
     pub(super) fn spans(&self, sp: u64, limit: u64) -> bool {
-        self.low.get() <= sp && limit <= self.high.get() && sp.is_multiple_of(8)
+        let (low, high) = (self.low.get(), self.high.get());
+        low <= sp && sp <= limit && limit <= high && sp.is_multiple_of(8)
     }
 }
 

@@ -8,7 +8,7 @@
 //! stack is walked only where it is not so ([`super::places`]). What was walked is compared with
 //! the stack of the poll before, which saves the hash and the look-up.
 
-use super::entry::{Entry, MOST_LEAVES};
+use super::entry::{Entry, Kind, MOST_LEAVES};
 use super::places::Wanted;
 use crate::arena::{Offset, Region};
 use crate::global;
@@ -128,22 +128,28 @@ fn walked(
 }
 
 /// The bucket of who makes a task now: within the poll of another one, as far as that.
-pub(super) fn maker(ledger: &Ledger<'_>, registers: &Registers) -> Option<Offset> {
+pub(super) fn maker(
+    store: &Store,
+    region: Region<'_>,
+    kind: *const Kind,
+    registers: &Registers,
+) -> Option<Offset> {
     let local = this_thread();
     let polled = local.tasks.polled.get();
-    let below = if polled.task.is_some() {
-        polled.below
-    } else {
-        u64::MAX
+    let wanted = Wanted {
+        registers,
+        below: polled.task.map_or(u64::MAX, |_| polled.below),
+        kind,
+        how: How::Makes,
+        labels: labels::in_force(store, local),
+        made: store.generation().made(),
     };
-    let labels = labels::in_force(global::store(), local);
-    captured_below(local, registers, below, |stack| {
-        ledger.bucket(&Key {
-            stack,
-            extra: How::Makes as u64,
-            labels,
-        })
-    })
+    if polled.task.is_some()
+        && let Some(bucket) = global::task_places().find(region, local, &wanted)
+    {
+        return Some(bucket);
+    }
+    walked(store, region, local, &wanted, None)
 }
 
 /// Gives `take` the stack that `registers` stand in, without the frame that they are of, up

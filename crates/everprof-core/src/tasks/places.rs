@@ -62,8 +62,7 @@ impl Places {
         })
     }
 
-    /// The bucket at `at` is what a walk has led to, over `stack`. `again`: not for the first
-    /// time.
+    /// The bucket at `at` is what a walk has led to, over `stack`.
     #[cold]
     #[inline(never)]
     pub(super) fn note(

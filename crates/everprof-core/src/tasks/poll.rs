@@ -289,8 +289,11 @@ impl Polling {
 
 /// A poll that unwinds.
 impl Drop for Polling {
+    #[inline]
     fn drop(&mut self) {
-        self.end(Outcome::Unwound);
+        if self.task.is_some() {
+            self.end(Outcome::Unwound);
+        }
     }
 }
 

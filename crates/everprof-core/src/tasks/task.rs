@@ -10,7 +10,6 @@ use super::poll::note_untracked;
 use crate::clock::early_nanos;
 use crate::global;
 use crate::labels;
-use crate::ledger::{self, Ledger};
 use crate::settings::Name;
 use crate::stack::Registers;
 use crate::sync::Ordering;
@@ -99,11 +98,7 @@ fn begin(kind: &'static Kind, is_root: bool) -> Record {
     entry.cell.hold();
     // Not in a closure: its frame would be another.
     let registers = Registers::here();
-    let made_by = match Ledger::open(region, ledger::Name::TASK) {
-        Some(ledger) => capture::maker(&ledger, &registers),
-        None => None,
-    };
-    store.note_modules(region);
+    let made_by = capture::maker(store, region, kind, &registers);
     let local = capture::this_thread();
     let now_nanos = early_nanos();
     // Relaxed, all: published by the stage.
