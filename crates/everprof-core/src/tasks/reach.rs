@@ -14,8 +14,14 @@
 //!    and do not stand in either.
 //!
 //! If a word of the second kind is anywhere, somebody else may wake the task, and nothing is
-//! suspected. Old words that mean nothing any more do the same: they hide a leak, and
-//! make none up.
+//! suspected; unless it stands in what another such task leads to. Then it counts if that one is
+//! not suspected itself: tasks that wait for one another in a circle, and that nobody else can
+//! get at, are suspected all together.
+//!
+//! Old words that mean nothing any more hide a leak, and make none up. Old *wakers* do neither:
+//! a tag tells those of the last poll, and where all that exist are of that one, others are words.
+//! A block that does not begin with the counts of an `Arc` may be the inside of one: it is taken
+//! from where the future has one nearby, so that whoever has that one is seen.
 //!
 //! To be called on a thread that has no business with the tasks, since its stack is left out.
 //! What this itself notes of addresses is kept [`shifted`], so that it is not found.
@@ -99,7 +105,9 @@ fn look_from(task: &Asked, maps: &Maps, stacks: &[u64]) -> Option<Found> {
         }));
     }
     found.places.push(shifted(own.start)..shifted(own.end));
-    for _ in 0..DEPTH {
+    // Where the future's own words lead to what is counted; in the order of addresses.
+    let mut counted: Option<u64> = None;
+    for depth in 0..DEPTH {
         next.sort_by_key(|lead| lead.block);
         next.dedup();
         let mut further = Vec::new();
@@ -118,6 +126,12 @@ fn look_from(task: &Asked, maps: &Maps, stacks: &[u64]) -> Option<Found> {
             let Some(part) = words.read(start, bytes) else {
                 continue;
             };
+            let is_counted = matches!(part, [strong, weak, ..]
+                if COUNTS.contains(strong) && COUNTS.contains(weak));
+            if depth == 0 && is_counted {
+                counted = Some(lead.block);
+            }
+            let outer = counted.filter(|at| depth == 0 && lead.block - at < MOST_OBJECT_BYTES);
             let wakers = wakers_in(part, pair);
             if wakers == 0 && !part.iter().any(|word| own.contains(word)) {
                 further.extend(pointers_in(part, &own).map(|(index, word)| {
@@ -137,9 +151,8 @@ fn look_from(task: &Asked, maps: &Maps, stacks: &[u64]) -> Option<Found> {
             let is_of_it = |word: &u64| own.contains(word) || *word == pair.0 as u64;
             let last = part.iter().rposition(is_of_it).unwrap_or(0) as u64;
             // A waker's other word may follow.
-            found
-                .places
-                .push(lead.block..lead.block + (last + 2) * WORD);
+            let begin = outer.unwrap_or(lead.block);
+            found.places.push(begin..lead.block + (last + 2) * WORD);
             // What leads there is the task's, too, or its words are somebody's.
             found.places.extend(lead.path.iter().cloned());
         }
@@ -230,5 +243,9 @@ const BLOCK_BYTES: u64 = 512;
 const DEPTH: usize = 3;
 /// Blocks looked at, a step.
 const MOST_BLOCKS: usize = 256;
+/// An object that has another's counts in front of it is no longer.
+const MOST_OBJECT_BYTES: u64 = 4096;
+/// What looks like the counts of an `Arc`.
+const COUNTS: Range<u64> = 1..1 << 20;
 const LEAST_ADDRESS: u64 = 1 << 16;
 const MOST_ADDRESS: u64 = 1 << 47;

@@ -352,6 +352,25 @@ fn waker_of_each_poll_wakes_the_executor_that_polled_then() {
 }
 
 #[test]
+fn wakers_of_the_last_poll_are_told_from_older_ones_by_their_words() {
+    let _alone = alone();
+    let (kept, future) = keeps(Waker::clone);
+    let mut task = Polled::new(Watched::new(future));
+    for _ in 0..3 {
+        assert!(task.poll().is_pending());
+        let seen = only();
+        let words = waker::words_of(seen.entry, seen.word);
+        let kept = kept.lock().unwrap();
+        let (last, older) = kept.split_last().unwrap();
+        let words_in = |of: &Waker| (of.data().addr(), std::ptr::from_ref(of.vtable()).addr());
+        assert_eq!(words_in(last), words);
+        assert!(older.iter().all(|older| words_in(older) != words));
+    }
+    kept.lock().unwrap().clear();
+    assert_eq!(only().wakers, Wakers::Kept(0));
+}
+
+#[test]
 fn poll_in_which_nothing_is_kept_leaves_the_executors_waker_alone() {
     let _alone = alone();
     let seen = Arc::new(AtomicUsize::new(0));

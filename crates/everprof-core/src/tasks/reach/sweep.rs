@@ -35,6 +35,44 @@ pub(super) struct Sweep<'m> {
     table: u64,
 }
 
+/// What a sweep has found so far.
+struct Verdict {
+    /// Of each task: nobody but such tasks points to its places.
+    alone: Vec<bool>,
+    /// Tasks to whose places another's point, each with that one.
+    held: Vec<(usize, usize)>,
+}
+
+impl Verdict {
+    /// Somebody at `holders`, none of them: anybody, points to what is of `owner`.
+    fn held(&mut self, owner: usize, holders: impl Iterator<Item = usize> + Clone) {
+        if holders.clone().any(|holder| holder == owner) {
+            return;
+        }
+        if holders.clone().next().is_none() {
+            self.alone[owner] = false;
+        }
+        self.held.extend(holders.map(|holder| (owner, holder)));
+    }
+
+    /// Whoever can get at the holder can get at what that one holds.
+    fn settled(mut self) -> Vec<bool> {
+        self.held.sort_unstable();
+        self.held.dedup();
+        loop {
+            let alone = &mut self.alone;
+            let before = self.held.len();
+            self.held.retain(|&(owner, holder)| {
+                alone[owner] &= alone[holder];
+                alone[owner]
+            });
+            if self.held.len() == before {
+                return self.alone;
+            }
+        }
+    }
+}
+
 impl<'m> Sweep<'m> {
     pub(super) fn new(maps: &'m Maps, asker: u64) -> Self {
         Self {
@@ -77,12 +115,15 @@ impl<'m> Sweep<'m> {
 
     /// Looks at all memory, and tells of each of `count` tasks whether it is alone.
     pub(super) fn run(mut self, count: usize) -> Option<Vec<bool>> {
-        let mut alone = vec![true; count];
+        let mut verdict = Verdict {
+            alone: vec![true; count],
+            held: Vec::new(),
+        };
         for &other in &self.others {
-            alone[other] = false;
+            verdict.alone[other] = false;
         }
         if self.places.is_empty() {
-            return Some(alone);
+            return Some(verdict.alone);
         }
         self.places.sort_unstable_by_key(|(place, _)| place.start);
         self.wakers.sort_unstable();
@@ -127,12 +168,12 @@ impl<'m> Sweep<'m> {
                 for part in (page..page + PAGE).step_by(PART_BYTES as usize) {
                     // What is freed meanwhile leads nowhere.
                     if let Some(read) = words.read(part, PART_BYTES) {
-                        self.look_at(part, read, &buffer, from.unwrap_or(0), &mut alone);
+                        self.look_at(part, read, &buffer, from.unwrap_or(0), &mut verdict);
                     }
                 }
             }
         }
-        Some(alone)
+        Some(verdict.settled())
     }
 
     fn look_at(
@@ -141,7 +182,7 @@ impl<'m> Sweep<'m> {
         words: &[u64],
         buffer: &Range<u64>,
         from: u64,
-        alone: &mut [bool],
+        verdict: &mut Verdict,
     ) {
         let (Some((first, _)), Some((last, _))) = (self.places.first(), self.places.last()) else {
             return;
@@ -156,9 +197,8 @@ impl<'m> Sweep<'m> {
                 }
                 for owner in self.owners(noted) {
                     // The future's own address is its executor's business.
-                    let is_future = self.is_start_of_future(noted, owner);
-                    if !is_future && !self.owners(shifted(at)).any(|of| of == owner) {
-                        alone[owner] = false;
+                    if !self.is_start_of_future(noted, owner) {
+                        verdict.held(owner, self.owners(shifted(at)));
                     }
                 }
             }
@@ -171,15 +211,15 @@ impl<'m> Sweep<'m> {
                 });
                 let (_, owner) = self.wakers[known];
                 let is_counted = at >= from && !buffer.contains(&at);
-                if is_waker && is_counted && !self.owners(shifted(at)).any(|of| of == owner) {
-                    alone[owner] = false;
+                if is_waker && is_counted {
+                    verdict.held(owner, self.owners(shifted(at)));
                 }
             }
         }
     }
 
     /// Whose places an address is in.
-    fn owners(&self, noted: u64) -> impl Iterator<Item = usize> + '_ {
+    fn owners(&self, noted: u64) -> impl Iterator<Item = usize> + Clone + '_ {
         let next = self
             .places
             .partition_point(|(place, _)| place.start <= noted);
@@ -268,3 +308,34 @@ const MOST_BYTES: u64 = 256 << 20;
 /// As much work again, in words of the kernel's about pages that are not there.
 /// AddressSanitizer reserves 14 TiB, and a sweep of that took minutes.
 const MOST_RESERVED_BYTES: u64 = 256 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict;
+
+    fn settled(count: usize, held: &[(usize, &[usize])]) -> Vec<bool> {
+        let mut verdict = Verdict {
+            alone: vec![true; count],
+            held: Vec::new(),
+        };
+        for (owner, holders) in held {
+            verdict.held(*owner, holders.iter().copied());
+        }
+        verdict.settled()
+    }
+
+    #[test]
+    fn circle_that_nobody_else_can_get_at_is_alone_as_a_whole() {
+        assert_eq!(settled(3, &[(0, &[1]), (1, &[2]), (2, &[0])]), [true; 3]);
+        assert_eq!(settled(1, &[(0, &[0])]), [true]);
+    }
+
+    #[test]
+    fn whoever_can_get_at_one_can_get_at_all_that_it_holds() {
+        let chain: &[(usize, &[usize])] = &[(0, &[1]), (1, &[2]), (2, &[])];
+        assert_eq!(settled(4, chain), [false, false, false, true]);
+        // One of several holders is enough, and a word of its own is none.
+        let several: &[(usize, &[usize])] = &[(0, &[1, 2]), (2, &[]), (1, &[1, 2])];
+        assert_eq!(settled(3, several), [false, true, false]);
+    }
+}
