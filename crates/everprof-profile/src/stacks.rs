@@ -20,6 +20,7 @@
 //! was written to a file gives the same paragraphs as the process itself. Profiles
 //! without these labels, as those of Go's goroutines, give a paragraph a sample.
 
+mod about;
 mod frames;
 mod groups;
 
@@ -29,10 +30,11 @@ use std::fmt::{self, Write};
 pub use frames::Frames;
 pub use groups::{Group, groups};
 
+use self::about::About;
 use self::frames::{Known, Told};
 use crate::report::nameless;
 use crate::text::{clean, quoted};
-use crate::{LabelValue, LocationId, Profile, Sample};
+use crate::{LocationId, Profile, Sample};
 
 /// The label that holds a thread's number, as the kernel counts them.
 pub const ID_LABEL: &str = "thread_id";
@@ -140,18 +142,17 @@ impl Stacks {
         let (mut places, mut further) = (HashMap::new(), Vec::new());
         for sample in profile.samples() {
             let count = sample.values().first().copied().unwrap_or(0);
-            let task = sample
-                .number_label(TASK_ID_LABEL)
-                .or_else(|| sample.number_label(TASK_GROUP_LABEL));
+            let about = About::of(&sample);
+            let task = about.task_id.or(about.task_group);
             // A further stack counts for nothing, and has the number of its task or of the
             // first of its tasks.
             if let (0, Some(task)) = (count, task) {
-                further.push((task, known.stack(&sample, is_of_task(&sample)).frames));
+                further.push((task, known.stack(&sample, about.is_of_task()).frames));
             } else if count > 0 {
                 if let Some(task) = task {
                     places.insert(task, threads.len());
                 }
-                threads.push(paragraph(&sample, kind, &mut known));
+                threads.push(paragraph(&sample, about, kind, &mut known));
             }
         }
         for (task, frames) in further {
@@ -280,68 +281,66 @@ fn write_labels(labels: &[(String, String)], out: &mut impl Write) -> fmt::Resul
     out.write_char('}')
 }
 
-fn is_of_task(sample: &Sample<'_>) -> bool {
-    sample.string_label(TASK_STATE_LABEL).is_some()
-}
-
-fn paragraph(sample: &Sample<'_>, kind: &str, known: &mut Known<'_>) -> ThreadParagraph {
-    let text = |key| sample.string_label(key).unwrap_or_default().to_owned();
-    let labels = sample.labels().filter_map(|label| match label.value {
-        LabelValue::String(value) if !is_of_thread(label.key) => {
-            Some((label.key.to_owned(), value.to_owned()))
-        }
-        _ => None,
-    });
-    if is_of_task(sample) {
-        return task(sample, labels.collect(), known.stack(sample, true));
+fn paragraph(
+    sample: &Sample<'_>,
+    about: About<'_>,
+    kind: &str,
+    known: &mut Known<'_>,
+) -> ThreadParagraph {
+    let told = known.stack(sample, about.is_of_task());
+    let count = u64::try_from(sample.values()[0]).unwrap_or(0);
+    if about.is_of_task() {
+        return task(count, about, told);
     }
-    let id = sample.number_label(ID_LABEL);
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     ThreadParagraph {
         // What has a number of the kernel's is a thread, by whatever name it was asked for.
-        kind: if id.is_some() { "thread" } else { kind }.to_owned(),
-        count: u64::try_from(sample.values()[0]).unwrap_or(0),
-        id: id.and_then(|id| u64::try_from(id).ok()).unwrap_or(0),
-        name: text(NAME_LABEL),
-        state: text(STATE_LABEL),
-        labels: labels.collect(),
-        frames: known.stack(sample, false).frames,
+        kind: about.id.map_or(kind, |_| "thread").to_owned(),
+        count,
+        id: number(about.id),
+        name: text(about.name),
+        state: text(about.state),
+        labels: about.labels,
+        frames: told.frames,
         also: Vec::new(),
-        created_by: text(CREATOR_LABEL),
+        created_by: text(about.creator),
     }
 }
 
 /// A task, whose stack ends in the one that made it.
-fn task(sample: &Sample<'_>, labels: Vec<(String, String)>, told: Told) -> ThreadParagraph {
-    let text = |key| sample.string_label(key).unwrap_or_default();
-    let number = |key| {
-        let number = sample.number_label(key).unwrap_or(0);
-        u64::try_from(number).unwrap_or(0)
-    };
+fn task(count: u64, about: About<'_>, told: Told) -> ThreadParagraph {
     let mut created_by = String::from(&*told.maker);
-    let maker = number(TASK_MAKER_LABEL);
+    let maker = number(about.task_maker);
     if maker != 0 && !created_by.is_empty() {
         let maker = format!(" in task {maker}");
         created_by.insert_str(created_by.find('\n').unwrap_or(created_by.len()), &maker);
     }
-    let mut state = text(TASK_STATE_LABEL).to_owned();
-    let parent = number(TASK_PARENT_LABEL);
+    let mut state = about.task_state.unwrap_or_default().to_owned();
+    let parent = number(about.task_parent);
     if parent != 0 {
         let _ = write!(state, ", part of task {parent}");
     }
-    if !text(TASK_LEAK_LABEL).is_empty() {
-        let _ = write!(state, ", leak {}", text(TASK_LEAK_LABEL));
+    if let Some(leak) = about.task_leak.filter(|leak| !leak.is_empty()) {
+        let _ = write!(state, ", leak {leak}");
     }
     ThreadParagraph {
         kind: "task".to_owned(),
-        count: u64::try_from(sample.values()[0]).unwrap_or(0),
-        id: number(TASK_ID_LABEL),
-        name: text(TASK_LABEL).to_owned(),
+        count,
+        id: number(about.task_id),
+        name: about.task.unwrap_or_default().to_owned(),
         state,
-        labels,
+        labels: about.labels,
         frames: told.frames,
         also: Vec::new(),
         created_by,
     }
+}
+
+/// A number that counts something; 0, where there is none.
+fn number(label: Option<i64>) -> u64 {
+    label
+        .and_then(|label| u64::try_from(label).ok())
+        .unwrap_or(0)
 }
 
 /// The functions of a location, innermost first.

@@ -312,10 +312,12 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// Text that stays on its line.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    match text.contains(char::is_control) {
-        true => Cow::Owned(text.replace(char::is_control, "\u{fffd}")),
-        false => Cow::Borrowed(text),
+    // Most text is plain ASCII, which all bytes together tell sooner than one after another.
+    let is_plain = |all: bool, byte: &u8| all & (b' '..0x7f).contains(byte);
+    if text.as_bytes().iter().fold(true, is_plain) || !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
     }
+    Cow::Owned(text.replace(char::is_control, "\u{fffd}"))
 }
 
 #[cfg(test)]

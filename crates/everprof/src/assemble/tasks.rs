@@ -22,7 +22,7 @@ use everprof_profile::stacks::{
     TASK_GROUP_LABEL, TASK_ID_LABEL, TASK_LABEL, TASK_LEAK_LABEL, TASK_MAKER_LABEL,
     TASK_PARENT_LABEL, TASK_STATE_LABEL,
 };
-use everprof_profile::{Filter, Label, LocationId, Profile, is_own_frame};
+use everprof_profile::{Filter, Label, LocationId, Profile, StackId, is_own_frame};
 
 use super::as_value;
 use super::labels::LabelSets;
@@ -290,10 +290,15 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
             leak: leak_word(task),
             id: if ask.each { task.id } else { 0 },
         };
-        let known = *numbers.entry(group).or_insert_with(|| {
+        let next = groups.len();
+        // One that is told by itself is like no other.
+        let known = match ask.each {
+            true => next,
+            false => *numbers.entry(group).or_insert(next),
+        };
+        if known == next {
             groups.push((group, at, 0, 0));
-            groups.len() - 1
-        });
+        }
         *recent.of(task) = Some((task, known));
         let (_, _, count, waited_nanos) = &mut groups[known];
         *count += 1;
@@ -307,6 +312,7 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
         profile,
         places,
         names: Names::default(),
+        known: HashMap::new(),
     };
     for (group, at, count, waited_nanos) in &groups {
         if let Some(task) = look.tasks.get(*at) {
@@ -370,28 +376,12 @@ struct Assembly<'a> {
     profile: Profile,
     places: Places<'a>,
     names: Names,
+    /// Stacks by what they are of: a leaf, a maker, and whether labels are lost.
+    known: HashMap<(u32, u32, bool), StackId>,
 }
 
 impl Assembly<'_> {
     fn push(&mut self, group: &Group<'_>, task: &Seen, count: i64, waited_nanos: u64) {
-        let (places, profile) = (&mut self.places, &mut self.profile);
-        let made: Vec<LocationId> = self
-            .look
-            .stack(group.made_by)
-            .map(|stack| {
-                let skipped = self.stacks.get(&group.made_by).map_or(0, |stack| {
-                    let is_ours = |id: &&LocationId| {
-                        let mut functions =
-                            self.named.functions(std::slice::from_ref(*id)).peekable();
-                        functions.peek().is_some() && functions.all(is_own_frame)
-                    };
-                    stack.iter().take_while(is_ours).count()
-                });
-                let addresses = stack.addresses.get(skipped..).unwrap_or(&[]);
-                places.of_stack(profile, addresses).collect()
-            })
-            .unwrap_or_default();
-        let marker = places.of_return(profile, TASK_MADE);
         let parts = group.leaves.len().max(1);
         let is_told_apart = group.id != 0 || (parts > 1 && count == 1);
         let text = if is_told_apart {
@@ -399,18 +389,11 @@ impl Assembly<'_> {
         } else {
             group.state.to_owned()
         };
-        let name = self.names.of(task.kind);
         for part in 0..parts {
-            let mut stack: Vec<LocationId> = group
-                .leaves
-                .get(part)
-                .and_then(|leaf| self.look.stack(*leaf))
-                .map(|stack| places.of_stack(profile, stack.addresses).collect())
-                .unwrap_or_default();
-            stack.push(marker);
-            stack.extend(&made);
+            let leaf = group.leaves.get(part).copied().unwrap_or(0);
+            let stack = self.stack(leaf, group.made_by, group.set == LOST);
             let mut labels = vec![
-                Label::string(TASK_LABEL, name),
+                Label::string(TASK_LABEL, self.names.of(task.kind)),
                 Label::string(TASK_STATE_LABEL, &text),
             ];
             if parts > 1 && !is_told_apart {
@@ -428,19 +411,53 @@ impl Assembly<'_> {
             if !group.leak.is_empty() {
                 labels.push(Label::string(TASK_LEAK_LABEL, group.leak));
             }
-            if group.set == LOST {
-                stack.push(places.of_return(profile, Lost::Labels.pc()));
-            } else {
+            if group.set != LOST {
+                // Nothing comes to the stack of a set that is there.
+                let (places, profile) = (&mut self.places, &mut self.profile);
                 self.sets
-                    .add(group.set, &mut labels, &mut stack, places, profile);
+                    .add(group.set, &mut labels, &mut Vec::new(), places, profile);
             }
             let values = match part {
                 0 => [count, as_value(waited_nanos)],
                 _ => [0, 0],
             };
-            let types = profile.sample_types().len();
-            profile.push_sample(&stack, &values[..types], &labels);
+            let types = self.profile.sample_types().len();
+            let labels = self.profile.add_label_set(&labels);
+            self.profile.push_sample_of(stack, &values[..types], labels);
         }
+    }
+
+    /// The stack of tasks that wait at `leaf`, made at `made_by`; made once, however many tasks
+    /// each are told by themselves.
+    fn stack(&mut self, leaf: u32, made_by: u32, has_lost_labels: bool) -> StackId {
+        let key = (leaf, made_by, has_lost_labels);
+        if let Some(stack) = self.known.get(&key) {
+            return *stack;
+        }
+        let (places, profile) = (&mut self.places, &mut self.profile);
+        let mut stack: Vec<LocationId> = self
+            .look
+            .stack(leaf)
+            .map(|stack| places.of_stack(profile, stack.addresses).collect())
+            .unwrap_or_default();
+        stack.push(places.of_return(profile, TASK_MADE));
+        if let Some(made) = self.look.stack(made_by) {
+            let skipped = self.stacks.get(&made_by).map_or(0, |stack| {
+                let is_ours = |id: &&LocationId| {
+                    let mut functions = self.named.functions(std::slice::from_ref(*id)).peekable();
+                    functions.peek().is_some() && functions.all(is_own_frame)
+                };
+                stack.iter().take_while(is_ours).count()
+            });
+            let addresses = made.addresses.get(skipped..).unwrap_or(&[]);
+            stack.extend(places.of_stack(profile, addresses));
+        }
+        if has_lost_labels {
+            stack.push(places.of_return(profile, Lost::Labels.pc()));
+        }
+        let stack = self.profile.add_stack(stack);
+        self.known.insert(key, stack);
+        stack
     }
 }
 
