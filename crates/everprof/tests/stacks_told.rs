@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -32,17 +32,53 @@ fn stderr_of(child: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
+/// The same of a part that goes on until all of `awaited` is in it.
+fn stderr_until(child: &str, awaited: &[&str]) -> String {
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", child])
+        .env(PART, child)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut text = String::new();
+    for line in BufReader::new(process.stderr.take().unwrap()).lines() {
+        text += &line.unwrap();
+        text.push('\n');
+        if awaited.iter().all(|word| text.contains(word)) {
+            drop(process.stdin.take());
+        }
+    }
+    assert!(process.wait().unwrap().success(), "{text}");
+    text
+}
+
+/// Until stdin is closed, or longer than a dump takes on any machine of ours.
+fn until_all_is_told() {
+    let (tell, told) = channel();
+    thread::spawn(move || {
+        let _ = std::io::stdin().read(&mut [0]);
+        let _ = tell.send(());
+    });
+    let _ = told.recv_timeout(Duration::from_secs(100));
+}
+
 #[inline(never)]
-fn bystander_waits_here(told: &Receiver<()>) {
+fn bystander_waits_here(here: &Sender<()>, told: &Receiver<()>) {
+    here.send(()).unwrap();
     assert!(told.recv().is_err());
     std::hint::black_box(());
 }
 
 /// Runs `then` while a thread named `bystander` waits in `bystander_waits_here`.
 fn beside_bystander(then: impl FnOnce()) {
-    let (go, told) = channel::<()>();
+    let ((go, told), (here, arrived)) = (channel::<()>(), channel());
     let thread = thread::Builder::new().name("bystander".to_owned());
-    let bystander = thread.spawn(move || bystander_waits_here(&told)).unwrap();
+    let waits = move || bystander_waits_here(&here, &told);
+    let bystander = thread.spawn(waits).unwrap();
+    // Else it may have yet to begin when the stacks are told.
+    arrived.recv().unwrap();
     then();
     drop(go);
     bystander.join().unwrap();
@@ -50,7 +86,7 @@ fn beside_bystander(then: impl FnOnce()) {
 
 #[test]
 fn the_first_panic_tells_all_threads_and_later_ones_do_not() {
-    let text = stderr_of("child_that_panics_twice");
+    let text = stderr_until("child_that_panics_twice", &["bystander_waits_here"]);
     assert_eq!(text.matches("on purpose").count(), 2, "{text}");
     assert_eq!(text.matches("panicked; all threads:").count(), 1, "{text}");
     let stacks = &text[text.find("panicked; all threads:").unwrap()..];
@@ -72,6 +108,8 @@ fn child_that_panics_twice() {
             let thread = thread::Builder::new().name(name.to_owned());
             assert!(thread.spawn(panics_here).unwrap().join().is_err());
         }
+        // A panic waits ten seconds for the stacks; a busy machine may need more.
+        until_all_is_told();
     });
 }
 
@@ -105,24 +143,10 @@ fn child_that_panics_with_stderr_locked() {
 
 #[test]
 fn a_watchdog_that_is_not_fed_tells_all_threads_with_its_owner_first() {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", "child_that_does_not_feed"])
-        .env(PART, "child_that_does_not_feed")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It hangs until its stdin is closed: until all is told.
-    let mut text = String::new();
-    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
-        text += &line.unwrap();
-        text.push('\n');
-        if text.contains("bystander_waits_here") && text.contains("hangs_here") {
-            drop(child.stdin.take());
-        }
-    }
-    assert!(child.wait().unwrap().success(), "{text}");
+    let text = stderr_until(
+        "child_that_does_not_feed",
+        &["bystander_waits_here", "hangs_here"],
+    );
     let stacks = &text[text.find("was not fed; all threads:").unwrap()..];
     let first = stacks.split("\n\n").nth(1).unwrap();
     assert!(first.contains("hangs_here"), "{stacks}");
@@ -134,20 +158,13 @@ fn child_that_does_not_feed() {
     if !plays("child_that_does_not_feed") {
         return;
     }
-    beside_bystander(|| {
-        let watchdog = stacks::watchdog(Duration::from_millis(50)).unwrap();
-        watchdog.feed();
-        hangs_here();
-    });
+    beside_bystander(hangs_here);
 }
 
-/// Until stdin is closed, or longer than a dump takes on any machine of ours.
 #[inline(never)]
 fn hangs_here() {
-    let (tell, told) = channel();
-    thread::spawn(move || {
-        let _ = std::io::stdin().read(&mut [0]);
-        let _ = tell.send(());
-    });
-    let _ = told.recv_timeout(Duration::from_secs(100));
+    // Here: a thread that gets no processor for as long may be told of before it has got here.
+    let watchdog = stacks::watchdog(Duration::from_millis(50)).unwrap();
+    watchdog.feed();
+    until_all_is_told();
 }
