@@ -344,17 +344,19 @@ fn the_thread_that_asks_is_in_its_own_dump() {
 
 #[test]
 fn a_thread_that_runs_with_all_signals_blocked_is_explained_at_once() {
-    let started = start("blocks", || {
+    let (has_blocked, blocked) = channel();
+    let started = start("blocks", move || {
         let mut all = mem::MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: fills the set.
         unsafe { libc::sigfillset(all.as_mut_ptr()) };
         // SAFETY: a set that was filled.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut()) };
+        has_blocked.send(()).unwrap();
         loop {
             std::hint::spin_loop();
         }
     });
-    thread::sleep(Duration::from_millis(20));
+    blocked.recv().unwrap();
     let dump = collect(PATIENCE);
     let thread = of(&dump, "blocks");
     assert_eq!(thread.id, started.id);
