@@ -121,6 +121,27 @@ impl Waiter {
         await_blocked(&self.tid);
     }
 
+    /// For how long it was seen to wait, until it did no more: less than it waited. Nothing,
+    /// where this thread got no turn meanwhile.
+    pub fn watch(&self) -> Duration {
+        let (mut since, mut seen) = (None::<Instant>, Duration::ZERO);
+        loop {
+            // Before a look that finds it waiting, and since behind the first one.
+            let now = Instant::now();
+            match since {
+                Some(since) if self.is_blocked() => seen = now - since,
+                None if self.is_blocked() => since = Some(Instant::now()),
+                Some(_) => return seen,
+                None if self.thread.is_finished() => return seen,
+                None => std::hint::spin_loop(),
+            }
+        }
+    }
+
+    fn is_blocked(&self) -> bool {
+        is_blocked(self.tid.load(Ordering::Relaxed))
+    }
+
     /// How long its call took.
     pub fn join(self) -> Duration {
         let took = self.thread.join().unwrap();
