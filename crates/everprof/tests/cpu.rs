@@ -27,6 +27,15 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Ends those who look at it, also where an assertion fails.
+struct SetOnDrop<'s>(&'s AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs `work` over and over on another thread while `then` runs here.
 fn beside<T>(work: fn(), then: impl FnOnce() -> T) -> T {
     let stop = AtomicBool::new(false);
@@ -68,6 +77,12 @@ fn with(profile: &Profile, name: &str) -> (i64, i64) {
         })
 }
 
+/// All samples but those for time that was not seen, of which there is some where the machine is
+/// busy (`core/cpu/weight.rs`).
+fn seen(profile: &Profile) -> i64 {
+    profile.totals()[0] - with(profile, "everprof::lost::cpu_unseen").0
+}
+
 // ThreadSanitizer hands the signal on within its own code, which cannot be walked.
 #[cfg(not(everprof_sanitizer = "thread"))]
 #[test]
@@ -89,7 +104,7 @@ fn busy_function_is_named_with_its_time() {
     // However busy the machine is, some of it was this thread's.
     assert!(samples > 0);
     assert_eq!(nanos, samples * 10_000_000);
-    assert!(samples * 10 > profile.totals()[0] * 9);
+    assert!(samples * 10 > seen(&profile) * 9);
     assert_eq!(profile.drop_frames(), "");
 }
 
@@ -140,7 +155,9 @@ fn works_for_nobody() {
 fn labels_that_change_while_a_profile_is_taken_are_those_of_the_work() {
     let _alone = alone();
     let stop = AtomicBool::new(false);
-    let taken = thread::scope(|scope| {
+    let mut met = [0; 3];
+    thread::scope(|scope| {
+        let _stop = SetOnDrop(&stop);
         for _ in 0..3 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
@@ -160,27 +177,33 @@ fn labels_that_change_while_a_profile_is_taken_are_those_of_the_work() {
                 }
             });
         }
-        let taken = profile_at(1000, Duration::from_secs(2)).unwrap();
-        stop.store(true, Ordering::Relaxed);
-        taken
-    });
-    let profile = read(&taken);
-    for (work, expected) in [
-        ("works_for_one", Some("one")),
-        ("works_for_two", Some("two")),
-        ("works_for_nobody", None),
-    ] {
-        let mut seen = 0;
-        for sample in profile.samples() {
-            let mut lines = sample.stack().flat_map(|at| profile.location(at).lines);
-            if lines.any(|line| profile.function(line.function).name.contains(work)) {
-                assert_eq!(sample.string_label("for"), expected, "{work}");
-                seen += sample.values()[0];
+        // Until each was met often enough, however busy the machine is.
+        while met.iter().any(|&met| met < 20) {
+            let profile = read(&profile_at(1000, Duration::from_secs(1)).unwrap());
+            for (met, (work, expected)) in met.iter_mut().zip(EXPECTED) {
+                *met += assert_labels(&profile, work, expected);
             }
         }
-        // However busy the machine is, some of two seconds was each of theirs.
-        assert!(seen > 0, "{work}");
+    });
+}
+
+const EXPECTED: [(&str, Option<&str>); 3] = [
+    ("works_for_one", Some("one")),
+    ("works_for_two", Some("two")),
+    ("works_for_nobody", None),
+];
+
+/// How many samples there are of the function; all have the label.
+fn assert_labels(profile: &Profile, work: &str, expected: Option<&str>) -> i64 {
+    let mut samples = 0;
+    for sample in profile.samples() {
+        let mut lines = sample.stack().flat_map(|at| profile.location(at).lines);
+        if lines.any(|line| profile.function(line.function).name.contains(work)) {
+            assert_eq!(sample.string_label("for"), expected, "{work}");
+            samples += sample.values()[0];
+        }
     }
+    samples
 }
 
 #[inline(never)]
@@ -216,9 +239,9 @@ fn heap_at_period_one_and_cpu_at_1000_hz_go_together() {
     let (samples, _) = with(&cpu, "allocate_visibly");
     // Walks that end at once, in code without tables, are the rest.
     assert!(
-        samples * 100 > cpu.totals()[0] * 95,
+        samples * 100 > seen(&cpu) * 95,
         "{samples} of {}",
-        cpu.totals()[0]
+        seen(&cpu)
     );
     assert!(samples > 20);
     // The profiler's own work is seen, and not hidden.
