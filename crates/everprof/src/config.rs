@@ -56,6 +56,7 @@ mod dump;
 mod units;
 
 pub use dump::Dump;
+pub(crate) use dump::is_realtime;
 use dump::parse_dump;
 pub(crate) use units::parse_duration;
 pub use units::parse_period;

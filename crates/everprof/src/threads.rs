@@ -12,10 +12,10 @@
 use everprof_profile::LabelValue;
 use everprof_profile::stacks::{CREATOR_LABEL, ID_LABEL, NAME_LABEL, STATE_LABEL};
 
-use crate::assemble;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::profile::{Ask, LongText, Names, Source, Time};
 use crate::start::LeftOut;
+use crate::{assemble, config};
 
 /// A thread, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,34 @@ pub fn records() -> Result<Vec<ThreadRecord>, Error> {
         }
     });
     Ok(records.collect())
+}
+
+/// Chooses the signal that running threads are asked for their stacks with, from the next
+/// dump on.
+///
+/// At first it is a realtime signal that nobody handles or ignores, the last such one. A
+/// handler that the program has for the chosen one keeps getting what is not everprof's.
+///
+/// # Errors
+///
+/// Where it is no realtime signal ([`Error::is_invalid`]): others are merged, and carry no word
+/// by which an answer is told from one to an earlier question.
+///
+/// ```
+/// assert!(everprof::threads::set_signal(10).is_err(), "SIGUSR1 on Linux");
+/// ```
+pub fn set_signal(signal: i32) -> Result<(), Error> {
+    if !config::is_realtime(signal) {
+        return Err(Error::new(
+            Kind::Invalid,
+            format!(
+                "cannot ask threads with signal {signal}: expected a realtime signal, such as \
+                 libc::SIGRTMIN() + 5"
+            ),
+        ));
+    }
+    everprof_core::threads::set_signal(signal);
+    Ok(())
 }
 
 /// What the profile says of each thread as labels, and the program did not set.

@@ -53,13 +53,15 @@ fn parse_signal(text: &str) -> Option<i32> {
     found.map(|&(_, number)| number)
 }
 
+/// Whether a signal queues, and carries a word.
 #[cfg(target_os = "linux")]
-fn is_realtime(number: i32) -> bool {
+pub(crate) fn is_realtime(number: i32) -> bool {
     (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number)
 }
 
+/// As its twin: there are none.
 #[cfg(not(target_os = "linux"))]
-fn is_realtime(_: i32) -> bool {
+pub(crate) fn is_realtime(_: i32) -> bool {
     false
 }
 
