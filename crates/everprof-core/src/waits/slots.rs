@@ -21,6 +21,7 @@ mod slot;
 
 use slot::{BUSY, FILLING, Slot, state};
 pub use slot::{Claimed, Entry, Place, Seen};
+#[cfg(not(everprof_loom))]
 pub(super) use slot::{TIMED, what};
 
 /// The slots' own record.
