@@ -81,9 +81,9 @@ pub use lock_address::{LockAddress, StandingWait};
 ///
 /// # Overhead
 ///
-/// About 12 µs a sleeping thread on a shared x86_64 machine, 10 where its wait is recorded, none
-/// of it in that thread;
-/// a running thread is held for some microseconds (`cargo bench -p everprof-core
+/// About 12 µs a sleeping thread on a shared x86_64 machine, 6 where its wait is recorded, none
+/// of it in that thread, and 5 more in a first dump or if it has run since the last one, to read its
+/// name; a running thread is held for about a microsecond (`cargo bench -p everprof-core
 /// --bench threads`).
 #[must_use]
 pub fn collect(patience: Duration) -> Dump {

@@ -43,8 +43,8 @@ pub use watchdog::{Watchdog, watchdog};
 /// # Overhead
 ///
 /// That of [`threads::records`](crate::threads::records), and that of reading the debug
-/// information of the program: a large one's takes hundreds of milliseconds and tens of
-/// MiB.
+/// information of the program, where threads stand at places that no dump had before: a
+/// large one's takes hundreds of milliseconds and tens of MiB. What it said of a place is kept.
 ///
 /// ```
 /// let mut text = String::new();

@@ -44,8 +44,9 @@ pub struct ThreadRecord {
 ///
 /// # Overhead
 ///
-/// About 12 µs a sleeping thread, on the calling one; a running thread is held for some
-/// microseconds (the bench `threads` of `everprof-core`). Symbol tables are read, too.
+/// About 6 to 12 µs a sleeping thread, on the calling one, and 5 more where its name has to be
+/// read; a running thread is held for about a microsecond (the bench `threads` of
+/// `everprof-core`). Symbol tables are read, too, for places that no profile had before.
 ///
 /// ```
 /// for thread in everprof::threads::records()? {
