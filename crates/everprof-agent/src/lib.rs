@@ -16,7 +16,8 @@
 //!    displaced.
 //! 3. [`libc_main`] starts the endpoint ([`serve`]), once the C library is ready.
 //! 4. [`exec`] puts them back when this very process replaces itself,
-//!    and [`fork`] keeps a child from writing to its parent's memory.
+//!    [`fork`] keeps a child from writing to its parent's memory, and [`last`] ends a process
+//!    that has no thread left but ours.
 //!
 //! Nothing is written at exit. The tables live in memory that the command line
 //! holds open, so `_exit`, a fatal signal and SIGKILL lose nothing.
@@ -32,6 +33,7 @@ mod environment;
 mod errno;
 mod exec;
 mod fork;
+mod last;
 mod libc_main;
 mod malloc;
 mod own_alloc;

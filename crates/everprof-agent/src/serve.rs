@@ -14,6 +14,7 @@ use std::path::Path;
 use everprof::trace;
 use everprof_core::global;
 
+use crate::last;
 use crate::start::{self, Run};
 
 /// Starts what this process was asked for.
@@ -24,6 +25,7 @@ pub(crate) fn begin() {
     if run.http.is_none() && run.dump.is_none() && run.trace.is_none() {
         return;
     }
+    last::has_own_threads();
     // What the C library allocates for these threads is not the program's.
     global::exclude_this_thread(true);
     if let Some(address) = &run.http {

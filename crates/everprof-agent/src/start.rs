@@ -33,7 +33,7 @@ use everprof_core::{global, local};
 use crate::announce::Socket;
 use crate::environment::{self, Traces};
 use crate::settings::Settings;
-use crate::{exec, fork, real, recorder};
+use crate::{exec, fork, last, real, recorder};
 
 /// Written by `start` and `in_forked_child`, read by every sampled path.
 static STATE: AtomicU8 = AtomicU8::new(STARTING);
@@ -99,6 +99,7 @@ pub(crate) fn in_forked_child() {
 unsafe fn start(environment: *mut *mut c_char) {
     real::resolve();
     exec::resolve();
+    last::resolve();
     // SAFETY: the caller's promise.
     let recording = unsafe { begin(environment) }.is_some();
     enter(if recording { RECORDING } else { DORMANT });

@@ -172,6 +172,25 @@ fn however_a_program_leaves_its_trace_is_whole() {
     }
 }
 
+/// Threads of everprof's own, which stay, do not keep it alive.
+#[test]
+fn a_program_that_ends_with_its_last_thread_does_so() {
+    let room = room();
+    let program = compile(&room, "last.c", &[]);
+    let (profiles, trace) = (room.path().join("out"), room.path().join("events"));
+    let (path, address) = (trace.to_str().unwrap(), "127.0.0.1:0");
+    let options = ["-q", "--trace", path, "--http", address];
+    success(run(&profiles, &options).arg(&program).output().unwrap());
+    let mut reader = Reader::new(File::open(&trace).unwrap()).unwrap();
+    let mut objects = 0;
+    while let Some(event) = reader.next_event() {
+        objects += u32::from(matches!(event.what, What::Alloc { size_bytes: 77, .. }));
+    }
+    assert_eq!(objects, 1000);
+    let ending = reader.ending();
+    assert!(ending.to_string().starts_with("whole"), "{ending}");
+}
+
 #[test]
 fn trace_of_a_program_that_is_killed_can_be_read() {
     let room = room();

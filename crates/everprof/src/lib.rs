@@ -76,4 +76,6 @@ pub use error::Error;
 pub use everprof_macros::watched;
 pub use http::{Options, Request, Response, Server, handle, serve, serve_insecurely};
 pub use label::WithLabels;
+#[doc(hidden)]
+pub use start::spawn as own_thread;
 pub use task::Watch;

@@ -49,10 +49,11 @@ impl Drop for LeftOut {
 }
 
 /// Starts a thread of ours: named, left out of the profiles, all signals blocked.
-pub(crate) fn spawn(
-    name: &str,
-    body: impl FnOnce() + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
+///
+/// # Errors
+///
+/// Where the system has none to give.
+pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let blocked = BlockedSignals::new();
     // What starts it is not the program.
     let _left_out = LeftOut::new();
