@@ -178,6 +178,7 @@ pub fn main(args: &TraceArgs) -> Result<(), Error> {
     if args.needs_names_first() {
         let mut reader = bytes.reader("reading the stacks of")?;
         reader.skip_events();
+        thread_is_there(args, reader.tables())?;
         let named = args.name_stacks(reader.tables())?;
         if !filter.is_empty() {
             wanted.stacks = Some(stacks::kept(&named, &filter));
@@ -187,8 +188,7 @@ pub fn main(args: &TraceArgs) -> Result<(), Error> {
     let mut reader = bytes.reader("reading")?;
     if args.view.events {
         let ending = events::write(&mut reader, &wanted, &shown, args)?;
-        told(&args.source, &ending)?;
-        return thread_is_there(args, reader.tables());
+        return told(&args.source, &ending);
     }
     let Some(name) = &args.heap else {
         let objects = Objects::new(wanted, reader.tables());
