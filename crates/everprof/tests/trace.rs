@@ -340,19 +340,32 @@ fn objects_outlive_their_trace_and_the_next() {
 struct Packing(RefCell<Packed>);
 
 struct Packed {
+    base: *mut u8,
     next: *mut u8,
     blocks: HashMap<usize, Layout>,
     faults: Vec<String>,
 }
 
-const PACKED_BYTES: usize = 1 << 20;
+impl Packed {
+    fn layout() -> Layout {
+        Layout::from_size_align(1 << 20, 4096).unwrap()
+    }
+}
+
+impl Drop for Packed {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`; whoever has a block of it has no allocator any more.
+        unsafe { System.dealloc(self.base, Self::layout()) };
+    }
+}
 
 impl Packing {
     fn new() -> Self {
-        let all = Layout::from_size_align(PACKED_BYTES, 4096).unwrap();
+        // SAFETY: the size is not 0.
+        let base = unsafe { System.alloc(Packed::layout()) };
         Self(RefCell::new(Packed {
-            // SAFETY: the size is not 0.
-            next: unsafe { System.alloc(all) },
+            base,
+            next: base,
             blocks: HashMap::with_capacity(10_000),
             faults: Vec::new(),
         }))
