@@ -11,10 +11,9 @@ use everprof_profile::{LocationId, Profile};
 use tasks::executors::{Kind, Running};
 use tasks::leaves::{BUDGET, Case, Here, NEVER_AT_REST, Start, all};
 
-/// Everything waits long before, or never does. Minutes, for machines that are slow.
-const NEVER: Duration = Duration::from_secs(NEVER_SECONDS);
-
-const NEVER_SECONDS: u64 = 30;
+/// Everything waits long before, or never does. Minutes, for machines that are slow: those that
+/// are never at rest are seen when a look happens to find them so.
+const NEVER: Duration = Duration::from_secs(600);
 
 /// The frame between where a task waits and who has made it.
 const MADE_BY: &str = "everprof::spawn::task";
