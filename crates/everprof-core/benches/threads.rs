@@ -170,7 +170,7 @@ fn held() {
                         _ => None,
                     }),
             );
-            nothing.extend(tids.iter().filter_map(|tid| hold_with_nothing(tid)));
+            nothing.extend(tids.iter().filter_map(hold_with_nothing));
         }
         run.store(false, Ordering::Relaxed);
         println!();
