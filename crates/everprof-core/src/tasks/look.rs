@@ -94,7 +94,7 @@ pub struct Seen {
     /// Whether it can run again.
     pub leak: Leak,
     pub(super) entry: &'static Entry,
-    word: Word,
+    pub(super) word: Word,
 }
 
 impl Seen {

@@ -260,9 +260,6 @@ impl Polling {
         if begun_in >> 32 != u64::from(store.generation().made()) {
             return;
         }
-        let Some(ledger) = Ledger::open(region, ledger::Name::TASK) else {
-            return;
-        };
         let before = &self.before;
         let made_by = [task.made_by.load(Ordering::Relaxed)];
         let kept = (before.leaf_count as usize).min(MOST_LEAVES);
@@ -279,7 +276,7 @@ impl Polling {
         });
         for (part, stack) in (0..parts).zip(stacks) {
             if let Some(bucket) = Offset::from_raw(*stack) {
-                ledger.count(bucket, |cells| {
+                Ledger::count_of(region, ledger::Name::TASK, bucket, |cells| {
                     tally::add(cells, (part, parts), wait, ready, polled);
                 });
             }

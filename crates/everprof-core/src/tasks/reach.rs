@@ -122,7 +122,16 @@ fn look_from(task: &Asked, maps: &Maps, stacks: &[u64]) -> Option<Found> {
                 found.places.extend(lead.path.iter().cloned());
                 continue;
             }
-            let bytes = (map.limit - start).min(BLOCK_BYTES);
+            let is_stack = |sp: &u64| (map.start..map.limit).contains(sp);
+            // What these lead to is not the task's alone.
+            let is_shared =
+                map.is_static || map.is_first_stack || map.is_shared || stacks.iter().any(is_stack);
+            let mut bytes = (map.limit - start).min(BLOCK_BYTES);
+            // In front of the future stands what its executor knows of it.
+            if start < own.start {
+                bytes = bytes.min(own.start - start);
+            }
+            let bytes = words.allocated(start, bytes);
             let Some(part) = words.read(start, bytes) else {
                 continue;
             };
@@ -134,6 +143,9 @@ fn look_from(task: &Asked, maps: &Maps, stacks: &[u64]) -> Option<Found> {
             let outer = counted.filter(|at| depth == 0 && lead.block - at < MOST_OBJECT_BYTES);
             let wakers = wakers_in(part, pair);
             if wakers == 0 && !part.iter().any(|word| own.contains(word)) {
+                if is_shared {
+                    continue;
+                }
                 further.extend(pointers_in(part, &own).map(|(index, word)| {
                     let mut path = lead.path.clone();
                     path.push(lead.block..lead.block + (index as u64 + 1) * WORD);
@@ -142,8 +154,7 @@ fn look_from(task: &Asked, maps: &Maps, stacks: &[u64]) -> Option<Found> {
                 }));
                 continue;
             }
-            let is_stack = |sp: &u64| (map.start..map.limit).contains(sp);
-            if map.is_static || map.is_first_stack || map.is_shared || stacks.iter().any(is_stack) {
+            if is_shared {
                 return None;
             }
             found.wakers += wakers;
@@ -210,6 +221,25 @@ impl Words {
         }
     }
 
+    /// How many of the bytes from `start` on are of the block there, as far as can be seen: glibc's
+    /// `malloc` keeps a block's size in front of it, with three flags. Other words there say
+    /// nothing. A block that is taken for shorter than it is hides a leak at worst, or
+    /// who points to its end.
+    fn allocated(&mut self, start: u64, bytes: u64) -> u64 {
+        let Some([word]) = self.read(start - WORD, WORD) else {
+            return bytes;
+        };
+        let size = word & !7;
+        let is_size = start.is_multiple_of(16)
+            && size.is_multiple_of(16)
+            && (LEAST_CHUNK_BYTES..=BLOCK_BYTES).contains(&size);
+        if is_size {
+            bytes.min(size - WORD)
+        } else {
+            bytes
+        }
+    }
+
     /// The words from `start` on.
     fn read(&mut self, start: u64, bytes: u64) -> Option<&[u64]> {
         let words = self.words.get_mut(..bytes.div_ceil(WORD) as usize)?;
@@ -239,6 +269,8 @@ const SHIFT: u64 = 1 << 60;
 const MOST_FUTURE_BYTES: u64 = 64 << 10;
 /// Of a block: what stands in front in channels and locks of tokio's and futures' kind.
 const BLOCK_BYTES: u64 = 512;
+/// The smallest that glibc allocates, with what it keeps of it.
+const LEAST_CHUNK_BYTES: u64 = 32;
 /// From the future to an `Arc`, and on to a node that it has.
 const DEPTH: usize = 3;
 /// Blocks looked at, a step.
