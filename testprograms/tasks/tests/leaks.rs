@@ -36,6 +36,8 @@ fn what_is_found_is_what_the_page_says_and_no_healthy_task_is_certain() {
         );
         let (found, alarm) = (worst(&leaky.at_the_end), worst(&mended.halfway));
         assert_ne!(alarm, Some(0), "{}: a healthy task is certain", shape.name);
+        let suspects = mended.halfway.contains(&Leak::Suspected);
+        assert!(!suspects, "{}: a healthy task is suspected", shape.name);
         let found_words = found.map_or("not found", |at| FOUND[at].1);
         let alarm_words = match alarm {
             Some(at) if FOUND[at].0 != Leak::No => FOUND[at].1,
@@ -67,11 +69,20 @@ fn what_is_found_is_what_the_page_says_and_no_healthy_task_is_certain() {
     if std::env::var_os(WRITE).is_some() {
         std::fs::write(&path, format!("{before}{open}{table}{close}{after}")).unwrap();
     } else {
+        let [is, found] = [is, &table].map(without_suspicion);
         assert_eq!(
-            is, table,
+            is, found,
             "run again with {WRITE}=1 if this is how it is to be"
         );
     }
+}
+
+/// The rows as they are if nothing is suspected: words that mean nothing any more may hide in one
+/// run what is suspected in another. What they sum up to is left out.
+fn without_suspicion(table: &str) -> String {
+    let rows = table.lines().filter(|line| line.starts_with('|'));
+    let plain = rows.map(|row| row.replace("| suspected |", "| by time |"));
+    plain.collect::<Vec<_>>().join("\n")
 }
 
 /// The most certain of some verdicts, as its place in [`FOUND`].
