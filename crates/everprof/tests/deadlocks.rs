@@ -6,7 +6,9 @@
 #![cfg(all(
     target_os = "linux",
     feature = "interpose",
-    not(target_feature = "crt-static")
+    not(target_feature = "crt-static"),
+    // qemu's user emulation has no `process_vm_readv` to read stacks by.
+    not(everprof_emulated)
 ))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
