@@ -171,14 +171,14 @@ extern "C" fn burn_in_handler(_signal: c_int) {
 
 /// Gives this thread a signal stack and runs a handler on it that takes its time.
 fn on_signal_stack(bytes: usize) {
-    let memory = vec![0_u8; bytes].leak();
+    let mut memory = vec![0_u8; bytes];
     let stack = libc::stack_t {
         ss_sp: memory.as_mut_ptr().cast(),
         ss_flags: 0,
         ss_size: bytes,
     };
     let mut before = std::mem::MaybeUninit::<libc::stack_t>::uninit();
-    // SAFETY: memory that is never freed; the other is written.
+    // SAFETY: the memory outlives its use, as it is taken off below; the other is written.
     let failed = unsafe { libc::sigaltstack(&raw const stack, before.as_mut_ptr()) };
     assert_eq!(failed, 0);
     handle(libc::SIGUSR1, burn_in_handler, libc::SA_ONSTACK);
