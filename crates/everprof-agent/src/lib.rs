@@ -15,7 +15,7 @@
 //! 2. [`malloc`] counts bytes and records samples; [`real`] holds what it
 //!    displaced.
 //! 3. [`libc_main`] starts the endpoint ([`serve`]), once the C library is ready.
-//! 4. [`exec`] puts them back when this very process replaces itself,
+//! 4. [`exec`] puts the variables back when this very process replaces itself,
 //!    [`fork`] keeps a child from writing to its parent's memory, and [`last`] ends a process
 //!    that has no thread left but ours.
 //!
