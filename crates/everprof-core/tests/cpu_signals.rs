@@ -171,18 +171,26 @@ extern "C" fn burn_in_handler(_signal: c_int) {
 
 /// Gives this thread a signal stack and runs a handler on it that takes its time.
 fn on_signal_stack(bytes: usize) {
-    // Kept where LeakSanitizer finds it.
-    static KEPT: Mutex<Vec<&'static [u8]>> = Mutex::new(Vec::new());
-    let memory = vec![0_u8; bytes].leak();
-    let start = memory.as_mut_ptr();
-    KEPT.lock().unwrap().push(memory);
+    let page = 4096;
+    let (kind, access) = (
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        libc::PROT_READ | libc::PROT_WRITE,
+    );
+    // SAFETY: a mapping of its own.
+    let guard = unsafe { libc::mmap(ptr::null_mut(), bytes + page, access, kind, -1, 0) };
+    assert_ne!(guard, libc::MAP_FAILED);
+    // What is below the stack cannot be written.
+    // SAFETY: the first page of the above, which nobody has used.
+    let failed = unsafe { libc::mprotect(guard, page, libc::PROT_NONE) };
+    assert_eq!(failed, 0);
+    let start = guard.wrapping_byte_add(page);
     let stack = libc::stack_t {
-        ss_sp: start.cast(),
+        ss_sp: start,
         ss_flags: 0,
         ss_size: bytes,
     };
     let mut before = std::mem::MaybeUninit::<libc::stack_t>::uninit();
-    // SAFETY: memory that is never freed nor read by others; the other is written.
+    // SAFETY: memory that is never given back nor read by others; the other is written.
     let failed = unsafe { libc::sigaltstack(&raw const stack, before.as_mut_ptr()) };
     assert_eq!(failed, 0);
     handle(libc::SIGUSR1, burn_in_handler, libc::SA_ONSTACK);
