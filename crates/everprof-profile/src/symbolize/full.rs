@@ -42,7 +42,7 @@ pub(super) fn run(profile: &mut Profile, binaries: &Binaries, known: &mut Known)
             return Ok(());
         }
         let new = known.fill(Depth::Full, profile, id, wanted);
-        if new.is_empty() {
+        if new.locations.is_empty() {
             wanted.iter().for_each(|&at| profile.set_looked_up(at));
             set_flags(profile, id);
             return Ok(());
@@ -51,7 +51,7 @@ pub(super) fn run(profile: &mut Profile, binaries: &Binaries, known: &mut Known)
             return Ok(());
         };
         let mapped = mapped?;
-        let resolved = resolve(profile, &symbolizer, &mapped, &new);
+        let resolved = resolve(profile, &symbolizer, &mapped, &new.locations);
         if resolved.is_ok() {
             wanted.iter().for_each(|&at| profile.set_looked_up(at));
         }
@@ -64,7 +64,7 @@ pub(super) fn run(profile: &mut Profile, binaries: &Binaries, known: &mut Known)
         names::name(profile, &mapped, &left)?;
         set_flags(profile, id);
         if resolved.is_ok() {
-            known.learn(Depth::Full, profile, id, &new);
+            known.learn(Depth::Full, profile, id, new);
         }
         resolved
     })

@@ -50,6 +50,15 @@ struct KnownFile {
     places: HashMap<u64, Place>,
 }
 
+/// What nothing is known of, to be asked of the file.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) locations: Vec<LocationId>,
+    /// Which file that is, as it was before it is opened: if another comes in its place
+    /// meanwhile, that one is not known by what this one says. `None`: nothing is to be kept.
+    file: Option<FileId>,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum FileId {
     BuildId(String),
@@ -109,22 +118,30 @@ impl Known {
         self.naming += 1;
     }
 
-    /// Gives these locations of a mapping the lines that are known. Returns those of which nothing is.
+    /// Gives these locations of a mapping the lines that are known. What is left is what nothing
+    /// is known of.
     pub(super) fn fill(
         &mut self,
         depth: Depth,
         profile: &mut Profile,
         id: MappingId,
         wanted: &[LocationId],
-    ) -> Vec<LocationId> {
+    ) -> Left {
         let naming = self.naming;
-        let Some(known) = self.file(depth, &profile.mapping(id)) else {
-            return wanted.to_vec();
+        let file = match self.most_bytes {
+            0 => None,
+            _ => FileId::of(&profile.mapping(id)),
+        };
+        let known = file.as_ref().and_then(|file| self.position(depth, file));
+        let Some(known) = known.and_then(|n| self.files.get_mut(n)) else {
+            let locations = wanted.to_vec();
+            return Left { locations, file };
         };
         let mut left = Vec::new();
         let mut lines = Vec::new();
         for &at in wanted {
-            let place = offset_of(profile, id, at).and_then(|offset| known.get_mut(&offset));
+            let offset = offset_of(profile, id, at);
+            let place = offset.and_then(|offset| known.places.get_mut(&offset));
             let Some(place) = place else {
                 left.push(at);
                 continue;
@@ -146,25 +163,20 @@ impl Known {
                 profile.set_lines(at, &lines);
             }
         }
-        left
+        Left {
+            locations: left,
+            file,
+        }
     }
 
-    /// Keeps what the mapping's file has just said of these locations.
-    pub(super) fn learn(
-        &mut self,
-        depth: Depth,
-        profile: &Profile,
-        id: MappingId,
-        found: &[LocationId],
-    ) {
-        if found.is_empty() || self.most_bytes == 0 {
-            return;
-        }
-        let Some(file) = FileId::of(&profile.mapping(id)) else {
+    /// Keeps what the mapping's file has just said of what was left.
+    pub(super) fn learn(&mut self, depth: Depth, profile: &Profile, id: MappingId, left: Left) {
+        let Some(file) = left.file else {
             return;
         };
-        let mut places = HashMap::with_capacity(found.len());
-        for &at in found {
+        // Not with room for all that was left, which may be more than is kept.
+        let mut places = HashMap::new();
+        for at in left.locations {
             let Some(offset) = offset_of(profile, id, at) else {
                 continue;
             };
@@ -186,20 +198,13 @@ impl Known {
                     self.bytes -= before.map_or(0, |before| place_bytes(before.lines.len()));
                 }
             }
+            None if places.is_empty() => {}
             None => self.files.push(KnownFile {
                 file,
                 depth,
                 places,
             }),
         }
-    }
-
-    fn file(&mut self, depth: Depth, mapping: &Mapping<'_>) -> Option<&mut HashMap<u64, Place>> {
-        if self.files.is_empty() {
-            return None;
-        }
-        let n = self.position(depth, &FileId::of(mapping)?)?;
-        Some(&mut self.files[n].places)
     }
 
     fn position(&self, depth: Depth, file: &FileId) -> Option<usize> {
@@ -306,3 +311,85 @@ fn text_bytes(profile: &Profile, lines: &[Line]) -> usize {
 /// Of a text beside its bytes: two counts, and what points to it in a tree that is two thirds
 /// full.
 const TEXT_BYTES: usize = 2 * size_of::<usize>() + 3 * size_of::<Arc<str>>() / 2;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+
+    use super::*;
+
+    /// A profile of so many places in one file, which all have a name.
+    fn named(file: &str, build_id: &str, count: u64) -> (Profile, MappingId, Vec<LocationId>) {
+        let mut profile = Profile::new(&[("heap", "count")]);
+        let id = profile.add_mapping(Mapping {
+            start: 0x1000,
+            limit: 0x1000 + count,
+            file,
+            build_id,
+            ..Mapping::default()
+        });
+        let function = profile.add_function(Function {
+            name: "name",
+            ..Function::default()
+        });
+        let line = Line {
+            function,
+            line: 0,
+            column: 0,
+        };
+        let add = |at| {
+            let location = profile.add_location(0x1000 + at, Some(id));
+            profile.set_lines(location, &[line]);
+            location
+        };
+        let places = (0..count).map(add).collect();
+        (profile, id, places)
+    }
+
+    fn room(known: &Known) -> usize {
+        let rooms = known.files.iter().map(|file| file.places.capacity());
+        rooms.sum()
+    }
+
+    #[test]
+    fn more_places_than_are_kept_take_no_room_either() {
+        let most_bytes = 10_000;
+        let mut known = Known::new(most_bytes);
+        let (mut profile, id, places) = named("/program", "ab", 10_000);
+        known.begin();
+        let left = known.fill(Depth::Name, &mut profile, id, &places);
+        known.learn(Depth::Name, &profile, id, left);
+        let left = known.fill(Depth::Name, &mut profile, id, &places);
+        let kept = places.len() - left.locations.len();
+        assert!(kept > 50 && known.bytes() <= most_bytes);
+        assert!(room(&known) <= 2 * kept, "{} for {kept}", room(&known));
+    }
+
+    #[test]
+    fn file_for_which_there_is_no_room_is_not_on_the_list() {
+        let mut known = Known::new(1);
+        let (mut profile, id, places) = named("/program", "ab", 10);
+        known.begin();
+        let left = known.fill(Depth::Name, &mut profile, id, &places);
+        known.learn(Depth::Name, &profile, id, left);
+        assert!(known.files.is_empty());
+    }
+
+    #[test]
+    fn file_that_comes_in_anothers_place_is_not_known_by_what_that_one_said() {
+        let name = format!("everprof-known-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, "one").unwrap();
+        let mut known = Known::new(10_000);
+        let (mut profile, id, places) = named(path.to_str().unwrap(), "", 1);
+        known.begin();
+        let left = known.fill(Depth::Name, &mut profile, id, &places);
+        // It was opened, and read, as it was.
+        fs::write(&path, "another").unwrap();
+        known.learn(Depth::Name, &profile, id, left);
+        let left = known.fill(Depth::Name, &mut profile, id, &places);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(left.locations, places);
+    }
+}

@@ -11,15 +11,15 @@ use crate::{Error, Function, Line, LocationId, Mapping, MappingId, Profile};
 pub(super) fn run(profile: &mut Profile, binaries: &Binaries, known: &mut Known) -> Outcome {
     known.begin();
     for_each_mapping(profile, |profile, mapping, unnamed| {
-        let unnamed = known.fill(Depth::Name, profile, mapping, unnamed);
-        if unnamed.is_empty() {
+        let left = known.fill(Depth::Name, profile, mapping, unnamed);
+        if left.locations.is_empty() {
             return Ok(());
         }
         let Some(mapped) = Mapped::open(profile, mapping, binaries) else {
             return Ok(());
         };
-        name(profile, &mapped?, &unnamed)?;
-        known.learn(Depth::Name, profile, mapping, &unnamed);
+        name(profile, &mapped?, &left.locations)?;
+        known.learn(Depth::Name, profile, mapping, left);
         Ok(())
     })
 }
