@@ -54,7 +54,8 @@ impl Places {
         wanted: &Wanted<'_>,
     ) -> Option<Offset> {
         self.set(wanted).iter().find_map(|place| {
-            // Relaxed: the bucket is found by its offset alone, and its path behind an Acquire.
+            // Relaxed: the bucket is found by its offset alone, and all that is read of it behind
+            // the Acquire in `holds`.
             let word = place.load(Ordering::Relaxed);
             let at = Offset::from_raw(word as u32)?;
             let is_it = (word >> 32) as u32 == wanted.made && holds(region, at, local, wanted);
@@ -107,14 +108,16 @@ fn holds(region: Region<'_>, at: Offset, local: &Local, wanted: &Wanted<'_>) -> 
     let Some(bucket) = region.get::<Bucket<Sides>>(at) else {
         return false;
     };
-    if bucket.labels() != wanted.labels || bucket.extra() != wanted.how as u64 {
-        return false;
-    }
-    // Acquire: pairs with the Release in `make`; the path is whole.
+    // Acquire: pairs with the Release in `make`, whose caller had found the bucket: the path is
+    // whole, and so is the key, which `find` comes to by a place that orders nothing. Without it
+    // labels could still read as none.
     let aside = bucket.aside().load(Ordering::Acquire);
     let (Some(path), true) = (Offset::from_raw(aside), aside > NONE) else {
         return false;
     };
+    if bucket.labels() != wanted.labels || bucket.extra() != wanted.how as u64 {
+        return false;
+    }
     let len = region
         .get::<AtomicU64>(path)
         .map_or(0, |len| len.load(Ordering::Relaxed));
