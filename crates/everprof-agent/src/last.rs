@@ -9,7 +9,7 @@
 //! our frame that the unwinding of the thread would have to destroy.
 
 use std::ffi::c_void;
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -77,19 +77,41 @@ fn end_with_the_last() {
     }
 }
 
-/// Whether the program has no thread left. One that ends just now is there still: it may have
-/// made another one, which the list does not have yet.
+/// Whether the program has no thread left.
 fn are_alone() -> bool {
-    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
-        return false;
+    is_none_left(only_ours, count)
+}
+
+/// Whether `only_ours` lists all threads that there are.
+///
+/// The kernel's list ends early where the thread that it has come to ends just then, one of
+/// ours, say. So the threads are counted, too, while all that were listed are there: they are,
+/// as they are listed again. If there are no others then, nobody is left who could make any.
+fn is_none_left(
+    mut only_ours: impl FnMut() -> Option<Vec<u32>>,
+    count: impl FnOnce() -> Option<usize>,
+) -> bool {
+    only_ours().is_some_and(|listed| count() == Some(listed.len()) && only_ours() == Some(listed))
+}
+
+/// The threads that the kernel lists. `None`: one of them is the program's. One that ends just
+/// now is that still: it may have made another one, which the list does not have yet.
+fn only_ours() -> Option<Vec<u32>> {
+    let tasks = fs::read_dir("/proc/self/task").ok()?;
+    let ours = |task: DirEntry| {
+        let id = task.file_name().to_str()?.parse().ok()?;
+        (own_threads::contains(id) || is_over(&task.path())).then_some(id)
     };
-    tasks.into_iter().all(|task| {
-        task.is_ok_and(|task| {
-            let name = task.file_name();
-            let id = name.to_str().and_then(|name| name.parse().ok());
-            id.is_some_and(own_threads::contains) || is_over(&task.path())
-        })
-    })
+    tasks.map(|task| ours(task.ok()?)).collect()
+}
+
+/// How many threads there are, what is left of the first one among them.
+fn count() -> Option<usize> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let count = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Threads:"))?;
+    count.trim().parse().ok()
 }
 
 /// Of the first thread the kernel keeps what is left until the process has ended.
@@ -98,4 +120,43 @@ fn is_over(task: &Path) -> bool {
         stat.rsplit_once(") ")
             .is_some_and(|(_, state)| state.starts_with('Z'))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    fn is_none_left_of(lists: [Option<&[u32]>; 2], count: usize) -> bool {
+        let mut lists = lists.into_iter();
+        let next = || lists.next().flatten().map(<[u32]>::to_vec);
+        is_none_left(next, || Some(count))
+    }
+
+    #[test]
+    fn list_that_ended_early_is_not_taken_for_all_threads() {
+        let (first, whole): (&[u32], &[u32]) = (&[1], &[1, 7]);
+        assert!(is_none_left_of([Some(whole), Some(whole)], 2));
+        // There was one of the program's behind the end.
+        assert!(!is_none_left_of([Some(whole), Some(whole)], 3));
+        // 7 had ended: it is not the one that is counted.
+        assert!(!is_none_left_of([Some(whole), Some(first)], 2));
+        assert!(!is_none_left_of([Some(whole), None], 2));
+        assert!(!is_none_left_of([None, Some(whole)], 2));
+    }
+
+    #[test]
+    fn threads_of_a_program_are_counted_and_not_ours() {
+        let (started, is_counted) = (Barrier::new(2), Barrier::new(2));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                started.wait();
+                is_counted.wait();
+            });
+            started.wait();
+            assert!(count().is_some_and(|count| count >= 2));
+            assert!(only_ours().is_none() && !are_alone());
+            is_counted.wait();
+        });
+    }
 }
