@@ -67,7 +67,8 @@ impl Alloc<System> {
 }
 
 impl<A> Alloc<A> {
-    /// Over any allocator.
+    /// Over any allocator. It must not unwind, as [`GlobalAlloc`] says: a panic in it ends the
+    /// process where an allocation is sampled or asks for more than `malloc` gives.
     #[must_use]
     pub const fn new(inner: A) -> Self {
         Self { inner }
