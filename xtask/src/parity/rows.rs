@@ -37,6 +37,7 @@ const TASKS_TESTS: &str = "crates/everprof/tests/tasks.rs";
 const STACKS: &str = "crates/everprof/src/stacks.rs";
 const PROFILE: &str = "crates/everprof/src/profile.rs";
 const TABLE: &str = "crates/everprof-core/src/table.rs";
+const TABLE_TESTS: &str = "crates/everprof-core/src/table/tests.rs";
 const HEAP_TESTS: &str = "crates/everprof/tests/heap.rs";
 const HTTP_TESTS: &str = "crates/everprof/tests/http.rs";
 const STATISTICS: &str = "crates/everprof-core/tests/heap_statistics.rs";
@@ -166,7 +167,7 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
         &[
-            test(TABLE, "threads_that_race_agree_on_every_bucket"),
+            test(TABLE_TESTS, "threads_that_race_agree_on_every_bucket"),
             test(
                 "crates/everprof-core/tests/loom_table.rs",
                 "two_threads_link_a_stack_once",
@@ -369,7 +370,7 @@ pub(super) const ROWS: &[Row] = &[
             "xtask/src/sanitize.rs",
             "pub fn thread(",
         )],
-        &[test(TABLE, "threads_that_race_agree_on_every_bucket")],
+        &[test(TABLE_TESTS, "threads_that_race_agree_on_every_bucket")],
     ),
     row(
         "`runtime/pprof.Lookup`, `Profiles`, `WriteTo`, `WriteHeapProfile`",
