@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use everprof_profile::pprof::{Limits, decode};
 use launch::{
-    Sums, compile, compile_rust, functions, profile, room, run, source, success, sums, words,
+    Sums, compile, compile_rust, functions, names, profile, room, run, source, success, sums, words,
 };
 
 #[test]
@@ -48,6 +48,35 @@ fn ten_threads_of_a_rust_program_are_counted_to_the_byte() {
         inuse_space: 10_000,
     };
     assert_eq!(sums(&heap, "threads::grown"), grown);
+}
+
+/// Between two of its segments there may be a page that is nobody's, which glibc tells by
+/// another answer to the question where the program is. One program in three hundred is
+/// linked so by chance.
+#[test]
+fn stacks_are_whole_where_a_programs_segments_stand_apart() {
+    for place in [&[][..], &["-Crelocation-model=static"]] {
+        let room = room();
+        let apart = ["-Clink-arg=-Wl,-z,max-page-size=0x200000"];
+        let program = compile_rust(&room, "threads.rs", &[&apart, place].concat());
+        let profiles = room.path().join("out");
+        let mut command = run(&profiles, &["--heap", "1", "-q"]);
+        success(command.arg(program).output().unwrap());
+        let heap = profile(&profiles, "heap");
+        let mut through = 0;
+        for sample in heap.samples() {
+            let stack = names(&heap, sample.stack());
+            if let Some(at) = stack.iter().position(|name| name == "threads::kept") {
+                let callers = &stack[at..];
+                through += 1;
+                let is_whole = callers
+                    .iter()
+                    .any(|name| name.contains("__rust_begin_short_backtrace"));
+                assert!(is_whole, "{place:?}: {stack:?}");
+            }
+        }
+        assert!(through > 0, "{place:?}");
+    }
 }
 
 /// At the default period a sample of 10,000 × 1,000 B + 10,000 × 2,000 B has

@@ -31,7 +31,37 @@ impl Found {
         // SAFETY: the loader names only loaded modules, whose first page is mapped; it
         // stays while the frame that led here is on the stack (type's promise). For
         // records, `recorded` has looked.
-        unsafe { Headers::at(self.start, self.bias) }
+        let here = unsafe { Headers::at(self.start, self.bias) };
+        here.or_else(|| self.headers_apart())
+    }
+
+    /// Those of a module in which segments stand apart: where a page between two of them is
+    /// nobody's, glibc tells of the one segment that it was asked for.
+    #[cold]
+    fn headers_apart(&self) -> Option<Headers<'_>> {
+        let link_map = self.object?.link_map;
+        let is_first_page = |object: Object| {
+            object.link_map == link_map && object.limit - self.bias >= elf::FIRST_PAGE as u64
+        };
+        if loader::object(self.bias).is_some_and(is_first_page) {
+            // SAFETY: that page is of a segment of this module, and stays as in `headers`.
+            return unsafe { Headers::at(self.bias, self.bias) };
+        }
+        // A program that stands where it was linked to.
+        // SAFETY: `getauxval` reads a vector that is there from the start.
+        let auxiliary = |kind| unsafe { libc::getauxval(kind) };
+        if !(self.start..self.limit).contains(&auxiliary(libc::AT_ENTRY)) {
+            return None;
+        }
+        let first = auxiliary(libc::AT_PHDR) as *const libc::Elf64_Phdr;
+        let count = usize::try_from(auxiliary(libc::AT_PHNUM)).ok()?;
+        if first.is_null() || !first.is_aligned() {
+            return None;
+        }
+        // SAFETY: the program's own headers, which the kernel has mapped for its loader, and
+        // which stay.
+        let segments = unsafe { slice::from_raw_parts(first, count) };
+        Some(Headers::new(self.bias, segments))
     }
 
     /// Address of `.eh_frame_hdr`, and the segment that holds it.

@@ -95,6 +95,8 @@ fn waits(dump: &Dump) -> HashMap<u32, RecordedWait> {
 }
 
 fn assemble(kind: &str, dump: &Dump, waits: &HashMap<u32, RecordedWait>, ask: &Ask<'_>) -> Profile {
+    // Before names are told, which may take longer than the waits have so far.
+    let now_nanos = everprof_core::waits::now_nanos();
     let types = [(kind, "count")];
     let modules = Modules::of_this_process();
     let mut named = Named::new(&types, &modules, ask.names);
@@ -105,7 +107,6 @@ fn assemble(kind: &str, dump: &Dump, waits: &HashMap<u32, RecordedWait>, ask: &A
         .collect();
     named.finish();
     let mut kinds = Kinds::new(&named);
-    let now_nanos = everprof_core::waits::now_nanos();
     let findings = findings(&mut kinds, dump, &stacks, waits, now_nanos);
     let (mut profile, mut places) = named.begin(&types);
     profile.set_default_sample_type(kind);

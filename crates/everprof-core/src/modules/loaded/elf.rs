@@ -25,7 +25,7 @@ pub(crate) struct Code {
 
 /// Headers are looked for in this many bytes only: the smallest page, so that they
 /// are mapped if the module's first byte is. Room for 70 segments.
-const FIRST_PAGE: usize = 4096;
+pub(super) const FIRST_PAGE: usize = 4096;
 
 impl<'a> Headers<'a> {
     /// Those of the module whose file's first byte is mapped at `start`.
