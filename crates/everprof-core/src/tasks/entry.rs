@@ -113,7 +113,9 @@ pub(crate) const UNTRACKED: u64 = 1 << 3;
 pub(crate) const DOUBT: u64 = 1 << 4;
 /// It is what the executor polls, and nobody else does.
 pub(crate) const ROOT: u64 = 1 << 5;
-const FLAGS: u64 = SELF_WOKEN | UNTRACKED | DOUBT | ROOT;
+/// When its last poll began nobody had a waker of it: all that exist are that poll's.
+pub(crate) const ANEW: u64 = 1 << 6;
+const FLAGS: u64 = SELF_WOKEN | UNTRACKED | DOUBT | ROOT | ANEW;
 /// One change.
 const CHANGE: u64 = 1 << 8;
 

@@ -25,7 +25,7 @@ use std::task::Waker;
 
 use super::attach;
 use super::capture::{self, How, WOKE_ITSELF, this_thread};
-use super::entry::{DOUBT, Entry, MOST_LEAVES, ROOT, SELF_WOKEN, Stage, UNTRACKED, Word};
+use super::entry::{ANEW, DOUBT, Entry, MOST_LEAVES, ROOT, SELF_WOKEN, Stage, UNTRACKED, Word};
 use super::thread::Polled;
 use super::{tally, waker};
 use crate::arena::Offset;
@@ -308,6 +308,10 @@ fn flags_at(task: &Entry, word: Word) -> u64 {
     }
     if wakes > 1 || (wakes == 1 && word.has(DOUBT)) {
         flags |= DOUBT;
+    }
+    // Wakers come from wakers, or from a poll.
+    if task.cell.counts() == (0, 1) {
+        flags |= ANEW;
     }
     flags
 }

@@ -18,8 +18,9 @@
 //! not suspected itself: tasks that wait for one another in a circle, and that nobody else can
 //! get at, are suspected all together.
 //!
-//! Old words that mean nothing any more hide a leak, and make none up. Old *wakers* do neither:
-//! a tag tells those of the last poll, and where all that exist are of that one, others are words.
+//! Old words that mean nothing any more hide a leak, and make none up. Old *wakers* do neither
+//! where nobody had one when the last poll began: all that exist are of that poll, a tag tells
+//! them, and others are words. Else old ones are looked for, too, and words of such hide a leak.
 //! A block that does not begin with the counts of an `Arc` may be the inside of one: it is taken
 //! from where the future has one nearby, so that whoever has that one is seen.
 //!
@@ -28,7 +29,7 @@
 
 use std::ops::Range;
 
-use super::entry::{Entry, Word};
+use super::entry::{ANEW, Entry, Word};
 use super::waker;
 use crate::global;
 use crate::stack::backend::copy;
@@ -68,6 +69,7 @@ pub(super) fn alone(asked: &[Asked], asker: u64) -> Option<Vec<bool>> {
             is_all,
             found.unwrap_or_default(),
             waker::words_of(task.entry, task.word),
+            task.word.has(ANEW),
         );
     }
     sweep.run(asked.len())

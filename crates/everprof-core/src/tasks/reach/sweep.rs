@@ -13,6 +13,7 @@
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use super::super::entry;
 use super::{Found, MOST_ADDRESS, Words, own_records, shifted};
 use crate::sys;
 use crate::threads::Maps;
@@ -28,11 +29,19 @@ pub(super) struct Sweep<'m> {
     places: Vec<(Range<u64>, usize)>,
     /// Where each task's future begins, shifted.
     futures: Vec<(usize, u64)>,
-    /// The first words of wakers, shifted, and whose.
-    wakers: Vec<(u64, usize)>,
+    wakers: Vec<Wakers>,
     /// Not told to be alone, whatever is found.
     others: Vec<usize>,
     table: u64,
+}
+
+/// How a task's wakers are told.
+struct Wakers {
+    /// Their first word without its tag, shifted.
+    cell: u64,
+    /// `None`: there may be some of any.
+    tag: Option<u64>,
+    owner: usize,
 }
 
 /// What a sweep has found so far.
@@ -99,6 +108,7 @@ impl<'m> Sweep<'m> {
         is_all: bool,
         found: Found,
         (cell, table): (usize, usize),
+        all_are_new: bool,
     ) {
         if !is_all {
             self.others.push(owner);
@@ -109,7 +119,12 @@ impl<'m> Sweep<'m> {
             .extend(future.map(|place| (owner, place.start)));
         let places = found.places.into_iter();
         self.places.extend(places.map(|place| (place, owner)));
-        self.wakers.push((shifted(cell as u64), owner));
+        let tag = cell as u64 % TAGS;
+        self.wakers.push(Wakers {
+            cell: shifted(cell as u64 - tag),
+            tag: all_are_new.then_some(tag),
+            owner,
+        });
         self.table = shifted(table as u64);
     }
 
@@ -126,7 +141,7 @@ impl<'m> Sweep<'m> {
             return Some(verdict.alone);
         }
         self.places.sort_unstable_by_key(|(place, _)| place.start);
-        self.wakers.sort_unstable();
+        self.wakers.sort_unstable_by_key(|wakers| wakers.cell);
         let pagemap = std::fs::File::open("/proc/self/pagemap").ok()?;
         let mut words = Words::new();
         let [arena, entries] = own_records();
@@ -202,17 +217,23 @@ impl<'m> Sweep<'m> {
                     }
                 }
             }
-            if let Ok(known) = self.wakers.binary_search_by_key(&noted, |(cell, _)| *cell) {
+            let tag = word % TAGS;
+            let known = self
+                .wakers
+                .binary_search_by_key(&(noted - tag), |wakers| wakers.cell)
+                .ok()
+                .and_then(|known| self.wakers.get(known))
+                .filter(|wakers| wakers.tag.is_none_or(|of| of == tag));
+            if let Some(Wakers { owner, .. }) = known {
                 let neighbours = [index.checked_sub(1), Some(index + 1)];
                 let is_waker = neighbours.into_iter().flatten().any(|index| {
                     words
                         .get(index)
                         .is_some_and(|word| shifted(*word) == self.table)
                 });
-                let (_, owner) = self.wakers[known];
                 let is_counted = at >= from && !buffer.contains(&at);
                 if is_waker && is_counted {
-                    verdict.held(owner, self.owners(shifted(at)));
+                    verdict.held(*owner, self.owners(shifted(at)));
                 }
             }
         }
@@ -297,6 +318,7 @@ fn sleeping_stack_ends() -> Vec<u64> {
     threads.into_iter().filter_map(of).collect()
 }
 
+const TAGS: u64 = entry::TAGS as u64;
 const PAGE: u64 = 4096;
 /// Bytes of the kernel's words that are read at once.
 const ENTRIES_BYTES: usize = 4096;
