@@ -143,6 +143,7 @@ impl<'m> Sweep<'m> {
         self.places.sort_unstable_by_key(|(place, _)| place.start);
         self.wakers.sort_unstable_by_key(|wakers| wakers.cell);
         let pagemap = std::fs::File::open("/proc/self/pagemap").ok()?;
+        let page_bytes = kernels_page_bytes()?;
         let mut words = Words::new();
         let [arena, entries] = own_records();
         // This thread is everprof's own, and knows all of it.
@@ -165,7 +166,7 @@ impl<'m> Sweep<'m> {
                 false => self.stacks.iter().copied().filter(is_in).min(),
             };
             let start = from.map_or(map.start, |from| from & !(PAGE - 1));
-            let mut present = Present::new(&pagemap);
+            let mut present = Present::new(&pagemap, page_bytes);
             let mut next = start;
             while next < map.limit {
                 let page = next;
@@ -261,7 +262,9 @@ impl<'m> Sweep<'m> {
 /// Which pages are there.
 struct Present<'f> {
     pagemap: &'f std::fs::File,
-    /// What was read last: from which page on.
+    /// Of one of the kernel's pages, which may be larger than ours.
+    page_bytes: u64,
+    /// What was read last: from which of the kernel's pages on.
     first: u64,
     entries: Vec<u8>,
     /// None of these is there.
@@ -269,9 +272,10 @@ struct Present<'f> {
 }
 
 impl<'f> Present<'f> {
-    fn new(pagemap: &'f std::fs::File) -> Self {
+    fn new(pagemap: &'f std::fs::File, page_bytes: u64) -> Self {
         Self {
             pagemap,
+            page_bytes,
             first: 0,
             entries: Vec::new(),
             is_absent: true,
@@ -280,7 +284,15 @@ impl<'f> Present<'f> {
 
     /// How many pages from this one on are not there, as far as was read; 0: it is there.
     fn absent_from(&mut self, page: u64) -> u64 {
-        let number = page / PAGE;
+        let number = page / self.page_bytes;
+        match self.kernels_absent_from(number) {
+            0 => 0,
+            absent => ((number + absent) * self.page_bytes - page) / PAGE,
+        }
+    }
+
+    /// The same of the kernel's pages.
+    fn kernels_absent_from(&mut self, number: u64) -> u64 {
         let known = self.first..self.first + (self.entries.len() / 8) as u64;
         if !known.contains(&number) {
             self.entries.resize(ENTRIES_BYTES, 0);
@@ -304,6 +316,13 @@ impl<'f> Present<'f> {
         let last = self.entries.get((at * 8) as usize + 7);
         u64::from(last.is_some_and(|last| last & THERE == 0))
     }
+}
+
+/// What the kernel counts pages by: on aarch64 it may be 16 or 64 KiB.
+fn kernels_page_bytes() -> Option<u64> {
+    // SAFETY: a question without preconditions.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).ok().filter(|bytes| *bytes >= PAGE)
 }
 
 /// The stack pointers of threads that sleep.
@@ -333,7 +352,32 @@ const MOST_RESERVED_BYTES: u64 = 256 << 30;
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict;
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn pages_are_counted_as_the_kernel_does() {
+        let name = format!("everprof-pagemap-{}", sys::process_id());
+        let path = std::env::temp_dir().join(name);
+        // The kernel's pages 0 to 5, of which 2 and 5 are there.
+        let entries = [0, 0, 1_u64 << 63, 0, 0, 1 << 63].map(u64::to_le_bytes);
+        std::fs::write(&path, entries.concat()).unwrap();
+        let pagemap = std::fs::File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        for page_bytes in [PAGE, 16 * PAGE] {
+            let mut present = Present::new(&pagemap, page_bytes);
+            let pages = page_bytes / PAGE;
+            for page in 0..6 * pages {
+                let (kernels, absent) = (page / pages, present.absent_from(page * PAGE));
+                // One of the kernel's at a time, where others are there.
+                let expected = match kernels {
+                    2 | 5 => 0,
+                    _ => (kernels + 1) * pages - page,
+                };
+                assert_eq!(absent, expected, "{page} of {page_bytes}");
+            }
+        }
+    }
 
     fn settled(count: usize, held: &[(usize, &[usize])]) -> Vec<bool> {
         let mut verdict = Verdict {
