@@ -44,7 +44,9 @@ use self::places::Places;
 pub(crate) use self::spawn::spawn;
 pub(crate) use self::taskblock::taskblock;
 pub(crate) use self::tasks::{KeptTasks, task_records, tasks};
-pub(crate) use self::threads::{goroutine, goroutine_count, thread_count, threads};
+pub(crate) use self::threads::{
+    ask_threads_with, goroutine, goroutine_count, thread_count, threads,
+};
 pub(crate) use self::trace::{Blocks, Head, Text, text};
 pub(crate) use self::waits::{block, block_records, mutex, mutex_records};
 use crate::error::{Error, Kind};

@@ -105,7 +105,7 @@ pub fn set_signal(signal: i32) -> Result<(), Error> {
             ),
         ));
     }
-    everprof_core::threads::set_signal(signal);
+    assemble::ask_threads_with(signal);
     Ok(())
 }
 

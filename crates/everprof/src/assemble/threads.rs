@@ -71,6 +71,11 @@ pub(crate) fn goroutine(ask: &Ask<'_>) -> Result<Profile, Error> {
     Ok(both)
 }
 
+/// The signal that running threads are asked with, from the next dump on.
+pub(crate) fn ask_threads_with(signal: i32) {
+    everprof_core::threads::set_signal(signal);
+}
+
 /// How many there are. No dump, since that costs something a thread.
 pub(crate) fn thread_count() -> usize {
     own_threads::others().len()
