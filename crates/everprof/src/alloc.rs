@@ -48,7 +48,7 @@ use recorder::{Heap, Recorder};
 ///
 /// An allocation and its free that are not sampled gain one store (the
 /// countdown) and two branches, no load: over `System` five instructions where
-/// the compiler knows the layout, else two, as some of its own are saved
+/// the compiler knows the layout, else two or three, as some of its own are saved
 /// (x86_64; counted by `cargo xtask fast-path`, timed by the bench `hot`). Every second object of
 /// align 16 or more is looked up in a filter when it is freed: nine more. A
 /// sampled object takes 8 bytes more of the inner allocator, or its alignment
