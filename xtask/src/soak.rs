@@ -36,6 +36,10 @@ const SLACK: f64 = 0.02;
 /// Growth of the resident memory, in MiB, from the second quarter of a run to the last: what
 /// allocators and caches of symbols move by. The recorders' own memory is bounded by 64 MiB
 /// however long they run, and in use after the first quarter but for stacks that are new.
+///
+/// The C library is given one arena. Of several it keeps each as large as it ever was, and threads
+/// that are born and die change about among them: with sixteen the service grows for a long time
+/// by what is in use nowhere, towards sixteen times what one answer takes.
 const MOST_GROWTH_MIB: u64 = 32;
 
 /// Runs it.
@@ -57,6 +61,7 @@ pub fn run(report: &mut Report, words: &[String]) -> Outcome {
     let soak = |seconds: f64, which: &str| {
         let mut soak = Command::new(&program);
         soak.args([&format!("{seconds:.0}"), which]);
+        soak.env("MALLOC_ARENA_MAX", "1");
         figures(&mut soak, Duration::from_secs_f64(seconds * 2.0 + 60.0))
     };
 
