@@ -14,6 +14,7 @@
 //! those of Go's net/http/pprof.
 
 mod capture;
+mod crew;
 mod guard;
 mod index;
 mod listener;

@@ -3,7 +3,7 @@
 //! It is a door into a process, so everything about it is bounded: who may
 //! connect, how many at a time, how much they may send, how long they may take.
 //!
-//! Context: cold; one thread that accepts, one for each connection. They block
+//! Context: cold; one thread that accepts, and a [`crew`](super::crew) that answers. They block
 //! every signal, so that no handler of the program runs on them and a program
 //! that waits for signals by `sigwait` still gets them.
 //! Invariant: a thread of this file ends when the server is dropped.
@@ -11,10 +11,11 @@
 use std::fs;
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::crew::{Crew, Place};
 use super::guard::{Hosts, Token};
 use super::listener::{Listener, cannot_listen};
 use super::route::Patience;
@@ -23,10 +24,6 @@ use super::{Response, endpoint, unauthorized, wire};
 use crate::config::{self, Http, VARIABLE};
 use crate::error::Error;
 use crate::{dump, start};
-
-/// Connections at one time. Each has a thread; a scraper, a browser and a few
-/// people need less than half of them.
-const MOST_CONNECTIONS: usize = 16;
 
 /// Time a client has to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
@@ -47,7 +44,7 @@ const LONGEST_CAPTURE: Duration = Duration::from_secs(600);
 ///
 /// # Overhead
 ///
-/// One thread that sleeps until somebody connects.
+/// One thread that sleeps until somebody connects, and up to two that sleep from then on.
 ///
 /// ```
 /// let server = everprof::serve("127.0.0.1:0")?;
@@ -159,7 +156,7 @@ impl Options {
             self.hosts.bound = listener.local_addr().ok().map(|bound| bound.ip());
         }
         let door = listener.door().map_err(|e| cannot_listen(address, e))?;
-        let state = Arc::new(State::default());
+        let crew = Arc::new(Crew::default());
         let pid = std::process::id();
         let socket = match &listener {
             Listener::Unix(_, path) => Some(path.clone()),
@@ -168,12 +165,12 @@ impl Options {
         let accepting = Accepting {
             listener,
             options: Arc::new(self),
-            state: Arc::clone(&state),
+            crew: Arc::clone(&crew),
         };
         let thread = start::spawn("everprof-http", move || accepting.run())
             .map_err(|e| Error::io("cannot start the thread of the endpoint", e))?;
         let running = Running {
-            state,
+            crew,
             door,
             socket,
             thread: Some(thread),
@@ -221,7 +218,7 @@ impl Server {
 
 #[derive(Debug)]
 struct Running {
-    state: Arc<State>,
+    crew: Arc<Crew>,
     /// The listening socket once more, to end its `accept` by.
     door: TcpStream,
     socket: Option<PathBuf>,
@@ -237,7 +234,7 @@ impl Drop for Running {
             std::mem::forget(self.thread.take());
             return;
         }
-        self.state.stop();
+        self.crew.dismiss();
         // On Linux this makes `accept` return. Where it does not, the thread is
         // left to its last connection.
         let ended = self.door.shutdown(Shutdown::Both).is_ok();
@@ -252,84 +249,29 @@ impl Drop for Running {
     }
 }
 
-/// What the threads of one server share.
-#[derive(Debug, Default)]
-struct State {
-    inner: Mutex<Inner>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    stopping: bool,
-    connections: usize,
-}
-
-impl State {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Each change is one assignment: whole also after a panic.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stop(&self) {
-        self.lock().stopping = true;
-        self.changed.notify_all();
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.lock().stopping
-    }
-
-    /// Waits; false: the server stops.
-    fn wait(&self, time: Duration) -> bool {
-        let waited = self
-            .changed
-            .wait_timeout_while(self.lock(), time, |inner| !inner.stopping);
-        !waited.unwrap_or_else(PoisonError::into_inner).0.stopping
-    }
-
-    fn enter(self: &Arc<Self>) -> Option<Place> {
-        let mut inner = self.lock();
-        if inner.connections >= MOST_CONNECTIONS {
-            return None;
-        }
-        inner.connections += 1;
-        Some(Place(Arc::clone(self)))
-    }
-}
-
-/// A connection's place among [`MOST_CONNECTIONS`].
-struct Place(Arc<State>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.lock().connections -= 1;
-    }
-}
-
 /// The thread that accepts.
 struct Accepting {
     listener: Listener,
     options: Arc<Options>,
-    state: Arc<State>,
+    crew: Arc<Crew>,
 }
 
 impl Accepting {
     fn run(self) {
-        while !self.state.is_stopping() {
+        while !self.crew.is_dismissed() {
             match self.listener.accept() {
-                Ok(stream) if !self.state.is_stopping() => self.admit(stream),
+                Ok(stream) if !self.crew.is_dismissed() => self.admit(stream),
                 Ok(_) => {}
                 // Out of descriptors or memory: give others the time to free some.
                 Err(_) => {
-                    self.state.wait(Duration::from_millis(100));
+                    self.crew.wait(Duration::from_millis(100));
                 }
             }
         }
     }
 
     fn admit(&self, mut stream: Stream) {
-        let Some(place) = self.state.enter() else {
+        let Some(place) = self.crew.enter() else {
             let busy =
                 Response::error(503, "too many connections - try again").with("Retry-After", "1");
             // Fits any socket's buffer; a client that will not even take that is let go.
@@ -339,7 +281,7 @@ impl Accepting {
         };
         let options = Arc::clone(&self.options);
         // Without a thread the connection is closed: the client tries again.
-        let _ = start::spawn("everprof-http", move || serve_one(stream, &options, &place));
+        let _ = self.crew.call(move || serve_one(stream, &options, &place));
     }
 }
 
@@ -385,7 +327,7 @@ fn answer(
     {
         return unauthorized();
     }
-    let wait = |time| place.0.wait(time);
+    let wait = |time| place.wait(time);
     endpoint().handle(
         &incoming.request,
         &Patience {
