@@ -8,7 +8,7 @@ use std::time::Duration;
 use everprof::profile::{Profile, lookup};
 
 use crate::figures::{self, Window, of_sites, read};
-use crate::truth::{ALLOCATED, BURNT, CACHED, Pair, WAITED};
+use crate::truth::{ALLOCATED, BURNT, CACHED, HELD_UP, Pair, WAITED};
 use crate::{HEAP_PERIOD_BYTES, is_over};
 
 /// What is cumulative: one profile a window, and its difference to the one before.
@@ -18,7 +18,6 @@ struct Cumulative {
     name: &'static str,
     truth: &'static Pair,
     sites: [&'static str; 2],
-    is_exact: bool,
     first: Option<Profile>,
     last: Option<(Profile, [f64; 2])>,
     windows: Vec<Window>,
@@ -48,17 +47,15 @@ impl Windows {
 
 impl Cumulative {
     fn new(name: &'static str) -> Self {
-        let (truth, sites, is_exact) = match name {
-            "heap" => (&ALLOCATED, ["makes_one", "makes_other"], true),
-            "block" => (&WAITED, ["waits_for_lock", "waits_for_word"], true),
-            // Whom the waits are charged to, the clocks do not tell.
-            _ => (&WAITED, ["holds_one", "holds_other"], false),
+        let (truth, sites) = match name {
+            "heap" => (&ALLOCATED, ["makes_one", "makes_other"]),
+            "block" => (&WAITED, ["waits_for_lock", "waits_for_word"]),
+            _ => (&HELD_UP, ["holds_one", "holds_other"]),
         };
         Self {
             name,
             truth,
             sites,
-            is_exact,
             first: None,
             last: None,
             windows: Vec::new(),
@@ -103,13 +100,11 @@ impl Cumulative {
 
     fn print(&self) {
         let name = self.name;
-        let truth = self.is_exact.then(|| figures::true_share(&self.windows));
+        let truth = Some(figures::true_share(&self.windows));
         if let Some(share) = figures::share(&self.windows) {
             figures::print(&format!("{name}.share"), truth, share);
         }
-        if self.is_exact
-            && let Some(whole) = figures::whole(&self.windows)
-        {
+        if let Some(whole) = figures::whole(&self.windows) {
             figures::print(&format!("{name}.seen/true"), Some(1.0), whole);
         }
         let (Some(first), Some((last, _))) = (&self.first, &self.last) else {

@@ -16,7 +16,8 @@ use std::time::Duration;
 use everprof::labels;
 
 use crate::is_over;
-use crate::truth::{ALLOCATED, BORN, BURNT, CACHED, Side, WAITED, cpu_nanos, timed};
+use crate::truth::{ALLOCATED, BORN, BURNT, CACHED, HELD_UP, QUEUE, Side, WAITED};
+use crate::truth::{cpu_nanos, timed};
 
 const WORKERS: usize = 3;
 /// Requests on one connection; a client then makes another.
@@ -189,6 +190,7 @@ fn keep(side: Side, object: Vec<u8>) {
 fn holds_one() {
     let held = waits_for_lock();
     thread::sleep(Duration::from_micros(900));
+    HELD_UP.add(Side::One, QUEUE.unlock());
     drop(held);
     black_box(());
 }
@@ -197,6 +199,7 @@ fn holds_one() {
 fn holds_other() {
     let held = waits_for_lock();
     thread::sleep(Duration::from_micros(100));
+    HELD_UP.add(Side::Other, QUEUE.unlock());
     drop(held);
     black_box(());
 }
@@ -204,11 +207,12 @@ fn holds_other() {
 #[inline(never)]
 fn waits_for_lock() -> MutexGuard<'static, ()> {
     if let Ok(held) = LOCK.try_lock() {
+        QUEUE.pass();
         return held;
     }
     // Hidden, so that this function is not left by a jump into the one that waits.
     black_box(timed(&WAITED, Side::One, || {
-        LOCK.lock().expect("nobody panics with it")
+        QUEUE.wait(|| LOCK.lock().expect("nobody panics with it"))
     }))
 }
 
