@@ -81,7 +81,7 @@ pub(crate) fn stay_dormant() {
 /// In the child of a `fork`.
 ///
 /// Context: signal.
-pub(crate) fn in_forked_child() {
+unsafe extern "C" fn in_forked_child() {
     let Some(run) = run().filter(|_| is_recording()) else {
         return;
     };
@@ -141,7 +141,7 @@ unsafe fn begin(environment: *mut *mut c_char) -> Option<()> {
         },
     });
     exec::follow(&run.traces);
-    fork::watch();
+    fork::watch(in_forked_child);
     Some(())
 }
 

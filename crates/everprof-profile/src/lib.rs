@@ -26,6 +26,7 @@ pub mod folded;
 mod import;
 mod index;
 mod merge;
+mod one_line;
 mod pool;
 pub mod pprof;
 pub mod proc_maps;

@@ -32,8 +32,8 @@ pub use groups::{Group, groups};
 
 use self::about::About;
 use self::frames::{Known, Told};
+use crate::one_line::{clean, quoted};
 use crate::report::nameless;
-use crate::text::{clean, quoted};
 use crate::{LocationId, Profile, Sample};
 
 /// The label that holds a thread's number, as the kernel counts them.

@@ -27,11 +27,11 @@
 //! from scaling them again: they halve the number, for reasons older than Go, and take a
 //! period of 1 as "everything was recorded".
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io::{BufWriter, Write};
 
+use crate::one_line::{clean, quoted};
 use crate::stacks::is_of_thread;
 use crate::{Error, LabelValue, Profile, Sample, StackId};
 
@@ -285,39 +285,6 @@ fn write_trailer(profile: &Profile, out: &mut impl Write) -> Result<(), Error> {
         writeln!(out, " (@{:x}) {}", mapping.offset, word(mapping.build_id))?;
     }
     Ok(())
-}
-
-/// Text in quotes, as Go's `%q` writes it.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{b}' => out.push_str("\\v"),
-            '\u{c}' => out.push_str("\\f"),
-            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
-/// Text that stays on its line.
-pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    // Most text is plain ASCII, which all bytes together tell sooner than one after another.
-    let is_plain = |all: bool, byte: &u8| all & (b' '..0x7f).contains(byte);
-    if text.as_bytes().iter().fold(true, is_plain) || !text.contains(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(text.replace(char::is_control, "\u{fffd}"))
 }
 
 #[cfg(test)]
