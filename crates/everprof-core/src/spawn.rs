@@ -8,18 +8,23 @@
 //!
 //! ```text
 //! creator                                   the thread
-//! begin: capture → bucket, record
+//! begin: capture → bucket, record, start
 //! the C library's pthread_create ─────────▶ start: labels, number, exit notice
-//!   failed: give the record back            the program's routine
+//!   failed: give both back                  the program's routine
 //!   succeeded: count `created`              end: count `ended` and its CPU time
 //! ```
 //!
 //! **CPU time** of those that live is read from their clocks by each snapshot, and what is
 //! new is added to their creator's counter ([`Pool::claim`]); so the counter only grows.
 //!
+//! **A fork while a thread is created**, by a handler that comes back in the child: the thread
+//! finds what it is to run ([`starts`]), but its record is the parent's.
+//!
 //! **Threads nobody was seen to create**: the first, those made before everprof's
 //! `pthread_create` was there or without it (raw `clone`). A snapshot counts them by
 //! the kernel's list, under frames that say so ([`others`]).
+
+use std::ptr::NonNull;
 
 use crate::arena::{Offset, Region};
 use crate::labels::{self, Labels};
@@ -28,18 +33,22 @@ use crate::local::{self, Local};
 use crate::lost::Lost;
 use crate::scratch;
 use crate::stack::{self, Registers};
-use crate::store::Store;
+use crate::store::{Generation, Store};
 use crate::sys;
-use pool::{Birth, Entry, Known, Seen};
+use pool::{Entry, Known, Seen};
+use starts::{Birth, Start};
 
 mod others;
 pub(crate) mod pool;
 mod snapshot;
+mod starts;
 mod tally;
 
 pub use others::Others;
 pub(crate) use pool::Pool;
 pub use snapshot::{Bucket, Snapshot};
+pub use starts::Run;
+pub(crate) use starts::Starts;
 
 /// Whether this build sees threads being created (`interpose/displaced/thread.rs`). Else
 /// all but the first are threads that nobody was seen to create.
@@ -63,9 +72,21 @@ pub struct Recorder<'s> {
 #[derive(Debug)]
 #[must_use]
 pub struct Created<'s> {
+    store: &'s Store,
     parts: Parts<'s>,
     entry: Entry,
+    generation: Generation,
     bucket: Option<Offset>,
+    start: NonNull<Start>,
+}
+
+/// What a thread that begins is to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    /// What it is to run.
+    pub run: Run,
+    /// Whether it is on record, so that its end is to be told.
+    pub is_on_record: bool,
 }
 
 /// What a thread remembers of itself: its record, and of which making of the store.
@@ -91,17 +112,12 @@ impl<'s> Recorder<'s> {
         Self { store }
     }
 
-    /// A thread is about to be created, which is to run `routine` with `argument`. `None`: it
-    /// cannot be recorded, and is counted so.
-    pub fn begin(
-        self,
-        routine: usize,
-        argument: usize,
-        registers: &Registers,
-    ) -> Option<Created<'s>> {
+    /// A thread is about to be created, which is to do `run`. `None`: it cannot be recorded,
+    /// and is counted so.
+    pub fn begin(self, run: Run, registers: &Registers) -> Option<Created<'s>> {
         let skip = self.store.own_text();
         local::with(|local| {
-            self.begin_with(local, routine, argument, |stack| {
+            self.begin_with(local, run, |stack| {
                 stack::capture(registers, &local.stack, stack, &skip).depth
             })
         })
@@ -111,8 +127,7 @@ impl<'s> Recorder<'s> {
     pub fn begin_with(
         self,
         local: &Local,
-        routine: usize,
-        argument: usize,
+        run: Run,
         capture: impl FnOnce(&mut [u64]) -> usize,
     ) -> Option<Created<'s>> {
         let parts = self.store.region_or_make().and_then(Parts::open)?;
@@ -123,51 +138,74 @@ impl<'s> Recorder<'s> {
             let labels = labels::in_force(self.store, local);
             Some(scratch::bucket_of(&parts.ledger, 0, labels, capture)?)
         };
-        let birth = Birth {
-            bucket,
-            labels: local.labels.get(),
-            routine,
-            argument,
-        };
         if !parts.pool.has_free() {
             parts.pool.for_some(STEPS, |known| parts.look_at(known));
         }
-        let Some(entry) = parts.pool.acquire(&birth) else {
+        let generation = self.store.generation();
+        let acquired = parts.pool.acquire(bucket).and_then(|entry| {
+            let birth = Birth {
+                entry,
+                generation,
+                labels: local.labels.get(),
+                is_own: bucket.is_none(),
+                run,
+            };
+            // Not where a handler has forked just now: whose record it is nobody knows.
+            let is_ours = self.store.generation() == generation;
+            let start = is_ours.then(|| self.store.starts().take(birth)).flatten();
+            if start.is_none() {
+                parts.pool.abandon(entry);
+            }
+            Some((entry, start?))
+        });
+        let Some((entry, start)) = acquired else {
             parts.ledger.count_lost(Lost::TableFull, tally::add_created);
             return None;
         };
         self.store.note_modules(parts.region);
         Some(Created {
+            store: self.store,
             parts,
             entry,
+            generation,
             bucket,
+            start,
         })
     }
 
-    /// This thread begins, with the record that its creator had: now its labels are
-    /// its creator's, and one of everprof's is left out. False: that is no record of this store.
-    pub fn start(self, local: &Local, record: *const u8) -> bool {
-        let parts = self.store.own_region().and_then(Parts::open);
-        let made = self.store.generation().made();
-        let tid = sys::thread_id();
-        let started = {
-            let labels_at = std::ptr::from_ref(&local.labels).addr() as u64;
-            parts.and_then(|parts| parts.pool.start(record, tid, labels_at))
-        };
-        let Some(begun) = started else {
-            return false;
-        };
-        local.labels.set(begun.labels);
-        if begun.is_own {
+    /// This thread begins, with what its creator had: now its labels are its creator's, and
+    /// one of everprof's is left out.
+    ///
+    /// # Safety
+    /// `start` is that of a [`Created`] of this store, whose thread this is, and begins once.
+    pub unsafe fn start(self, local: &Local, start: *mut u8) -> Begun {
+        // SAFETY: what `take` gave is not null.
+        let start = unsafe { NonNull::new_unchecked(start.cast()) };
+        // SAFETY: `begin_with` had it from `take`; the thread that was created has it now.
+        let birth = unsafe { self.store.starts().give_back(start) };
+        local.labels.set(birth.labels);
+        if birth.is_own {
             // From the first moment on: the C library and std allocate before the body.
             local.excluded.set(true);
         }
-        local.thread.set(Own {
-            at: begun.entry.at.raw(),
-            tag: begun.entry.tag,
-            made,
+        let parts = self.store.own_region().and_then(Parts::open);
+        // Asked after the arena was, as it is then that a child of a fork takes note.
+        let parts = parts.filter(|_| self.store.generation() == birth.generation);
+        let is_on_record = parts.is_some_and(|parts| {
+            let labels_at = std::ptr::from_ref(&local.labels).addr() as u64;
+            parts.pool.start(birth.entry, sys::thread_id(), labels_at)
         });
-        true
+        if is_on_record {
+            local.thread.set(Own {
+                at: birth.entry.at.raw(),
+                tag: birth.entry.tag,
+                made: birth.generation.made(),
+            });
+        }
+        Begun {
+            run: birth.run,
+            is_on_record,
+        }
     }
 
     /// This thread ends: what it has not counted yet of its CPU time is counted.
@@ -224,24 +262,37 @@ impl<'s> Recorder<'s> {
 }
 
 impl Created<'_> {
-    /// The address that the thread is to be given: that of its record.
+    /// What the thread is to be given: where its start is.
     #[must_use]
-    pub fn record(&self) -> *mut u8 {
-        self.parts.pool.address(self.entry.at)
+    pub fn start(&self) -> *mut u8 {
+        self.start.as_ptr().cast()
     }
 
     /// The thread was created.
     pub fn succeeded(self) {
         let created = std::mem::ManuallyDrop::new(self);
-        if let Some(bucket) = created.bucket {
+        if created.is_of_this_process()
+            && let Some(bucket) = created.bucket
+        {
             created.parts.ledger.count(bucket, tally::add_created);
         }
+    }
+
+    /// Not where a handler has forked meanwhile: in the child the record is void, and the
+    /// thread one of those that nobody was seen to create.
+    fn is_of_this_process(&self) -> bool {
+        // First, as it is then that the child takes note.
+        self.store.own_region().is_some() && self.store.generation() == self.generation
     }
 }
 
 impl Drop for Created<'_> {
     fn drop(&mut self) {
-        self.parts.pool.abandon(self.entry);
+        if self.is_of_this_process() {
+            self.parts.pool.abandon(self.entry);
+        }
+        // SAFETY: from `take`, and no thread was created that could have it.
+        let _ = unsafe { self.store.starts().give_back(self.start) };
     }
 }
 
@@ -308,16 +359,6 @@ impl<'a> Parts<'a> {
 /// Records looked at by a creation: more than one, so that ends are found faster than
 /// threads are made, and no more than a microsecond or so of system calls.
 const STEPS: usize = 4;
-
-/// The routine, and its argument, that the calling thread was created for.
-///
-/// # Safety
-/// `record` is that of a [`Created`] whose thread this is.
-#[must_use]
-pub unsafe fn routine_of(record: *const u8) -> (usize, usize) {
-    // SAFETY: the caller's promise.
-    unsafe { pool::routine_at(record.cast()) }
-}
 
 #[cfg(test)]
 mod tests;

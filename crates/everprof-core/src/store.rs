@@ -28,6 +28,7 @@ use crate::fork::Guard;
 use crate::module_list;
 use crate::parts;
 use crate::settings::Settings;
+use crate::spawn::Starts;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sys;
 
@@ -64,6 +65,9 @@ pub struct Store {
     own_text_limit: AtomicU64,
     /// How many modules the arena has copies of. Written by `module_list`.
     modules: AtomicUsize,
+    /// What threads that are being created are to run. Out of the arena: a fork's child goes
+    /// on with it.
+    starts: Starts,
     fork: Guard,
 }
 
@@ -108,6 +112,7 @@ impl Store {
             own_text_start: AtomicU64::new(0),
             own_text_limit: AtomicU64::new(0),
             modules: AtomicUsize::new(0),
+            starts: Starts::new(),
             fork: Guard::new(),
         }
     }
@@ -116,6 +121,11 @@ impl Store {
     #[inline(always)]
     pub(crate) fn filter(&self) -> &Filter {
         &self.filter
+    }
+
+    /// What threads that are being created are to run.
+    pub(crate) fn starts(&self) -> &Starts {
+        &self.starts
     }
 
     /// The figures in force.

@@ -99,7 +99,11 @@ fn every_wait_is_counted() {
 fn every_thread_has_its_creator() {
     let event = |store: &Store, _| {
         let local = Local::new();
-        let created = spawn::Recorder::of(store).begin_with(&local, 1, 2, stack);
+        let run = spawn::Run {
+            routine: 1,
+            argument: 2,
+        };
+        let created = spawn::Recorder::of(store).begin_with(&local, run, stack);
         created.unwrap().succeeded();
     };
     storm(event, |store| {

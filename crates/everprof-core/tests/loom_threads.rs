@@ -4,21 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 use everprof_core::arena::Arena;
-use everprof_core::labels::Labels;
-use everprof_core::spawn_pool::{Birth, Entry, Pool};
+use everprof_core::spawn_pool::{Entry, Pool};
 use loom::sync::Arc;
 use loom::thread;
 
-const BIRTH: Birth = Birth {
-    bucket: None,
-    labels: Labels::NONE,
-    routine: 1,
-    argument: 2,
-};
-
 fn begin(pool: &Pool<'_>, tid: u32) -> Entry {
-    let entry = pool.acquire(&BIRTH).unwrap();
-    pool.start(pool.address(entry.at), tid, 0).unwrap().entry
+    let entry = pool.acquire(None).unwrap();
+    assert!(pool.start(entry, tid, 0));
+    entry
 }
 
 /// A thread ends while somebody looks at its clock: together they count all of its time,

@@ -17,6 +17,11 @@ use everprof_core::stack::Registers;
 use everprof_core::store::Store;
 use everprof_core::waits::{self, Begun, Ended, Operation, Wait};
 
+const RUN: spawn::Run = spawn::Run {
+    routine: 1,
+    argument: 2,
+};
+
 const LEN: usize = 256 * 1024;
 
 /// A file that is removed when it is dropped.
@@ -63,7 +68,7 @@ fn record(path: &Path) {
         });
         ticket.unwrap().commit(16 * (n as usize + 1), 0);
         let spawn = spawn::Recorder::of(&store);
-        let created = spawn.begin_with(&local, 1, 2, |out| {
+        let created = spawn.begin_with(&local, RUN, |out| {
             out[..2].copy_from_slice(&[100 + n, 99]);
             2
         });

@@ -14,7 +14,7 @@
 //!
 //! | field | written by | read by |
 //! |---|---|---|
-//! | bucket, labels, routine, argument | the creator, before the tag is odd | the thread, cold walks |
+//! | bucket | the creator, before the tag is odd | cold walks |
 //! | tid, labels_at | 0 by the creator; the thread, when it begins | cold walks |
 //! | life ([`life`]) | the creator (odd), the thread's end or a walk that finds it gone (even), walks (time) | all |
 //!
@@ -28,13 +28,15 @@
 //! is looked for in the whole list.
 
 use crate::arena::{NewRecord, Offset, Region, Root, records};
-use crate::labels::Labels;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 // By its path: the model takes this file from elsewhere.
+#[path = "pool/free.rs"]
+mod free;
 #[path = "pool/life.rs"]
 mod life;
 
+pub use free::FreeList;
 use life::Life;
 
 /// One thread.
@@ -51,10 +53,6 @@ pub struct Record {
     tid: AtomicU32,
     /// The bucket of who created it; 0: everprof, in no profile.
     bucket: AtomicU32,
-    labels: AtomicU64,
-    /// What the program asked to be run, and with which argument.
-    routine: AtomicU64,
-    argument: AtomicU64,
     /// Where the thread keeps the labels in force.
     labels_at: AtomicU64,
 }
@@ -66,9 +64,8 @@ struct PoolRoot {
     all: AtomicU32,
     /// Where the next few steps of a walk begin. A hint.
     cursor: AtomicU32,
-    /// The first free record, and above it how often one was taken, so that a swap
-    /// fails where the same record came back meanwhile.
-    free: AtomicU64,
+    /// Free records, by their offset.
+    free: FreeList,
     /// Created and not begun.
     starting: AtomicU32,
     /// Places of the index, a power of two, minus 1. This and `index`: by `create`.
@@ -85,9 +82,6 @@ impl NewRecord for Record {
             life: AtomicU64::new(0),
             tid: AtomicU32::new(0),
             bucket: AtomicU32::new(0),
-            labels: AtomicU64::new(0),
-            routine: AtomicU64::new(0),
-            argument: AtomicU64::new(0),
             labels_at: AtomicU64::new(0),
         }
     }
@@ -98,7 +92,7 @@ impl NewRecord for PoolRoot {
         Self {
             all: AtomicU32::new(0),
             cursor: AtomicU32::new(0),
-            free: AtomicU64::new(0),
+            free: FreeList::new(),
             starting: AtomicU32::new(0),
             index_mask: AtomicU32::new(0),
             index: AtomicU32::new(0),
@@ -115,30 +109,6 @@ pub struct Entry {
     pub at: Offset,
     /// Odd.
     pub tag: u32,
-}
-
-/// What the creator tells the thread.
-#[derive(Clone, Copy, Debug)]
-pub struct Birth {
-    /// The bucket of the creator; none: the thread is in no profile.
-    pub bucket: Option<Offset>,
-    /// The creator's labels.
-    pub labels: Labels,
-    /// What is to be run.
-    pub routine: usize,
-    /// With which argument.
-    pub argument: usize,
-}
-
-/// What a thread is told by its creator's record.
-#[derive(Clone, Copy, Debug)]
-pub struct Begun {
-    /// The thread's record.
-    pub entry: Entry,
-    /// Its creator's labels.
-    pub labels: Labels,
-    /// Whether it is everprof's own: no bucket has it.
-    pub is_own: bool,
 }
 
 /// What is known of a thread that has begun.
@@ -201,12 +171,12 @@ impl<'a> Pool<'a> {
 
     /// Whether some thread has ended whose record is free.
     pub fn has_free(&self) -> bool {
-        // Relaxed: a hint.
-        self.root.free.load(Ordering::Relaxed) as u32 != 0
+        !self.root.free.is_empty()
     }
 
-    /// A record for a thread to be created. `None`: no room.
-    pub fn acquire(&self, birth: &Birth) -> Option<Entry> {
+    /// A record for a thread to be created by whom `bucket` says; none: the thread is in no
+    /// profile. `None`: no room.
+    pub fn acquire(&self, bucket: Option<Offset>) -> Option<Entry> {
         let at = match self.pop() {
             Some(at) => at,
             None => self.link_new()?,
@@ -214,16 +184,10 @@ impl<'a> Pool<'a> {
         let record = self.record(at)?;
         // Relaxed, to the next comment: free, so that nobody else writes it.
         let life = Life::of(record.life.load(Ordering::Relaxed)).next();
-        let bucket = birth.bucket.map_or(0, Offset::raw);
+        let bucket = bucket.map_or(0, Offset::raw);
         record.tid.store(0, Ordering::Relaxed);
         record.labels_at.store(0, Ordering::Relaxed);
         record.bucket.store(bucket, Ordering::Relaxed);
-        record
-            .labels
-            .store(birth.labels.to_bits(), Ordering::Relaxed);
-        let (routine, argument) = (birth.routine as u64, birth.argument as u64);
-        record.routine.store(routine, Ordering::Relaxed);
-        record.argument.store(argument, Ordering::Relaxed);
         // Relaxed: read by those who then wait a little.
         self.root.starting.fetch_add(1, Ordering::Relaxed);
         // Release: publishes the above. Pairs with the Acquire in `for_each`.
@@ -234,21 +198,20 @@ impl<'a> Pool<'a> {
         })
     }
 
-    /// The thread of the record at `address` begins, as number `tid`: what its creator
-    /// told it. `None`: that is nowhere in the arena.
-    ///
-    /// `address` is that of what `acquire` gave, by way of thread creation, and is begun once.
-    pub fn start(&self, address: *const u8, tid: u32, labels_at: u64) -> Option<Begun> {
-        let at = self.region.offset_of(address)?;
-        let record = self.record(at)?;
+    /// The thread of a record begins, as number `tid`. False: the record is not its any more.
+    /// Once for what `acquire` gave.
+    pub fn start(&self, entry: Entry, tid: u32, labels_at: u64) -> bool {
+        let Some(record) = self.record(entry.at) else {
+            return false;
+        };
         // Relaxed: thread creation published what the creator wrote.
-        let tag = Life::of(record.life.load(Ordering::Relaxed)).tag();
-        let labels = Labels::from_bits(record.labels.load(Ordering::Relaxed));
-        let bucket = Offset::from_raw(record.bucket.load(Ordering::Relaxed));
+        if Life::of(record.life.load(Ordering::Relaxed)).tag() != entry.tag {
+            return false;
+        }
         if let Some(place) = self.place(tid) {
             // Relaxed: read together with the record it names, which does not move.
             place.store(
-                u64::from(tid) << 32 | u64::from(at.raw()),
+                u64::from(tid) << 32 | u64::from(entry.at.raw()),
                 Ordering::Relaxed,
             );
         }
@@ -257,18 +220,16 @@ impl<'a> Pool<'a> {
         record.tid.store(tid, Ordering::Relaxed);
         // Release: pairs with the Acquire in `starting`; the index knows the thread.
         self.root.starting.fetch_sub(1, Ordering::Release);
-        Some(Begun {
-            entry: Entry { at, tag },
-            labels,
-            is_own: bucket.is_none(),
-        })
+        true
     }
 
     /// The thread was not created after all.
     pub fn abandon(&self, entry: Entry) {
-        // Relaxed: nothing was begun.
-        self.root.starting.fetch_sub(1, Ordering::Relaxed);
-        self.retire(entry);
+        // Not where a child of a fork has freed it, which expects nobody to begin.
+        if self.retire(entry).is_some() {
+            // Relaxed: nothing was begun.
+            self.root.starting.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Ends a thread's record. The nanoseconds that were counted of it; `None`: it is
@@ -377,7 +338,7 @@ impl<'a> Pool<'a> {
     /// No thread is on record: in a fork's child, whose only thread is nobody's here.
     pub fn reset(&self) {
         // Relaxed, all: only one thread is here.
-        self.root.free.store(0, Ordering::Relaxed);
+        self.root.free.clear();
         self.root.starting.store(0, Ordering::Relaxed);
         for place in self.index {
             if place.load(Ordering::Relaxed) != 0 {
@@ -399,11 +360,6 @@ impl<'a> Pool<'a> {
             at = record.next.load(Ordering::Relaxed);
             self.push(here, record);
         }
-    }
-
-    /// The record at `at`, for those who know that it is one.
-    pub fn address(&self, at: Offset) -> *mut u8 {
-        self.region.pointer(at)
     }
 
     fn record(&self, at: Offset) -> Option<&'a Record> {
@@ -447,52 +403,14 @@ impl<'a> Pool<'a> {
     }
 
     fn push(&self, at: Offset, record: &Record) {
-        let free = &self.root.free;
-        // Relaxed: compared below.
-        let mut head = free.load(Ordering::Relaxed);
-        loop {
-            // Relaxed: published by the swap.
-            record.next_free.store(head as u32, Ordering::Relaxed);
-            let new = head & !u64::from(u32::MAX) | u64::from(at.raw());
-            // Release: pairs with the Acquire in `pop`; the record is free.
-            match free.compare_exchange_weak(head, new, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
+        self.root.free.push(at.raw(), &record.next_free);
     }
 
     fn pop(&self) -> Option<Offset> {
-        let free = &self.root.free;
-        // Acquire, here and on failure: pairs with the Release in `push`.
-        let mut head = free.load(Ordering::Acquire);
-        loop {
-            let at = Offset::from_raw(head as u32)?;
-            // Relaxed: another's by now, perhaps; then the count above has moved and
-            // the swap fails.
-            let next = self.record(at)?.next_free.load(Ordering::Relaxed);
-            let taken = (head >> 32).wrapping_add(1) << 32;
-            let new = taken | u64::from(next);
-            match free.compare_exchange_weak(head, new, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => return Some(at),
-                Err(now) => head = now,
-            }
-        }
+        let record = |raw| self.record(Offset::from_raw(raw)?);
+        let taken = self.root.free.pop(|raw| Some(&record(raw)?.next_free))?;
+        Offset::from_raw(taken)
     }
-}
-
-/// What the thread of the record at `record` is to run.
-///
-/// # Safety
-/// `record` is the address of a record that `acquire` gave for the calling thread.
-pub unsafe fn routine_at(record: *const Record) -> (usize, usize) {
-    // SAFETY: records stay mapped and are never moved (module head).
-    let record = unsafe { &*record };
-    // Relaxed: thread creation published what the creator wrote.
-    (
-        record.routine.load(Ordering::Relaxed) as usize,
-        record.argument.load(Ordering::Relaxed) as usize,
-    )
 }
 
 /// A place of eight bytes for each 4 KiB: 16,384 at the default limit. Untouched places
@@ -511,7 +429,7 @@ fn index_len(_capacity_bytes: usize) -> usize {
 }
 
 #[cfg(not(everprof_loom))]
-const _: () = assert!(size_of::<Record>() == 56 && size_of::<PoolRoot>() == 32);
+const _: () = assert!(size_of::<Record>() == 32 && size_of::<PoolRoot>() == 32);
 
 #[cfg(all(test, not(everprof_loom)))]
 mod tests;

@@ -5,16 +5,29 @@
 use super::*;
 use crate::labels::Labels;
 
+const RUN: Run = Run {
+    routine: 1,
+    argument: 2,
+};
+
 fn store() -> Box<Store> {
     Box::new(Store::new())
 }
 
 fn create<'s>(recorder: Recorder<'s>, local: &Local, site: u64) -> Created<'s> {
-    let created = recorder.begin_with(local, 1, 2, |out| {
+    let created = recorder.begin_with(local, RUN, |out| {
         out[..2].copy_from_slice(&[site, 99]);
         2
     });
     created.unwrap()
+}
+
+/// Whether the thread that `start` was made for is on record from now on.
+fn begin(recorder: Recorder<'_>, local: &Local, start: *mut u8) -> bool {
+    // SAFETY: each test gives a start of its recorder's once.
+    let begun = unsafe { recorder.start(local, start) };
+    assert_eq!(begun.run, RUN);
+    begun.is_on_record
 }
 
 /// `[created, live, unseen ends]` by the leaf of the creator's stack.
@@ -35,12 +48,12 @@ fn created_live_and_ended_are_counted_by_who_created() {
     let (store, creator) = (store(), Local::new());
     let recorder = Recorder::of(&store);
     let first = create(recorder, &creator, 100);
-    let record = first.record();
+    let record = first.start();
     assert_eq!(counts(recorder), []);
     first.succeeded();
     assert_eq!(counts(recorder), [(100, [1, 1, 0])]);
     let thread = Local::new();
-    assert!(recorder.start(&thread, record));
+    assert!(begin(recorder, &thread, record));
     create(recorder, &creator, 100).succeeded();
     create(recorder, &creator, 200).succeeded();
     assert_eq!(counts(recorder), [(100, [2, 2, 0]), (200, [1, 1, 0])]);
@@ -62,7 +75,7 @@ fn thread_that_ends_before_its_creator_counts_it_is_never_negative() {
     let (store, creator, thread) = (store(), Local::new(), Local::new());
     let recorder = Recorder::of(&store);
     let created = create(recorder, &creator, 100);
-    assert!(recorder.start(&thread, created.record()));
+    assert!(begin(recorder, &thread, created.start()));
     recorder.end(&thread);
     assert!(counts(recorder).iter().all(|(_, counts)| counts[1] == 0));
     created.succeeded();
@@ -76,7 +89,7 @@ fn labels_are_inherited_and_those_of_everprofs_own_threads_are_in_no_profile() {
     let labels = labels::extend(&store, Labels::NONE, &[("a", "1")]);
     creator.labels.set(labels);
     let created = create(recorder, &creator, 100);
-    assert!(recorder.start(&thread, created.record()));
+    assert!(begin(recorder, &thread, created.start()));
     created.succeeded();
     assert_eq!(thread.labels.get(), labels);
     let snapshot = recorder.snapshot();
@@ -88,9 +101,101 @@ fn labels_are_inherited_and_those_of_everprofs_own_threads_are_in_no_profile() {
     creator.excluded.set(true);
     let created = create(recorder, &creator, 300);
     let own = Local::new();
-    assert!(recorder.start(&own, created.record()) && own.excluded.get());
+    assert!(begin(recorder, &own, created.start()) && own.excluded.get());
     created.succeeded();
     assert_eq!(recorder.snapshot().iter().count(), 1);
+}
+
+/// A child of a fork that happens while a thread is being created: what the child does first,
+/// and whether the thread that it then makes runs what it should.
+#[cfg(all(target_os = "linux", not(miri)))]
+mod forked {
+    use super::*;
+    use crate::fork::holds_in_child;
+
+    const ROOM: usize = 1 << 20;
+
+    /// The child takes note while a thread is created, and a handler in it creates another.
+    fn threads_run_what_they_were_made_for(store: &Store) {
+        let (recorder, creator) = (Recorder::of(store), Local::new());
+        let labels = labels::extend(store, Labels::NONE, &[("a", "1")]);
+        creator.labels.set(labels);
+        let mut created = Some(create(recorder, &creator, 100));
+        let start = created.as_ref().unwrap().start();
+        assert!(holds_in_child(|| {
+            let run = Run {
+                routine: 7,
+                argument: 8,
+            };
+            let of_handler = recorder.begin_with(&Local::new(), run, |out| {
+                out[0] = 200;
+                1
+            });
+            let (Some(of_handler), Some(created)) = (of_handler, created.take()) else {
+                return false;
+            };
+            let (thread, other) = (Local::new(), Local::new());
+            // SAFETY: of this recorder, and begun once in this process.
+            let begun = unsafe { recorder.start(&thread, start) };
+            // SAFETY: as above.
+            let other = unsafe { recorder.start(&other, of_handler.start()) };
+            created.succeeded();
+            of_handler.succeeded();
+            let pool = recorder.store.own_region().and_then(Pool::open);
+            begun.run == RUN
+                && thread.labels.get() == labels
+                && !begun.is_on_record
+                && other.run == run
+                && other.is_on_record
+                && pool.is_some_and(|pool| pool.starting() == 0)
+                && created_by(recorder, 100) == 0
+                && created_by(recorder, 200) == 1
+        }));
+        assert!(
+            begin(recorder, &Local::new(), start),
+            "nothing happened here"
+        );
+        created.unwrap().succeeded();
+        assert_eq!(created_by(recorder, 100), 1);
+    }
+
+    /// How many threads were created at a site.
+    fn created_by(recorder: Recorder<'_>, site: u64) -> u64 {
+        let snapshot = recorder.snapshot();
+        let of_site = snapshot.iter().filter(|b| b.stack.first() == Some(&site));
+        of_site.map(|b| b.created).sum()
+    }
+
+    #[test]
+    fn thread_finds_its_routine_where_the_child_keeps_the_records() {
+        threads_run_what_they_were_made_for(&store());
+    }
+
+    #[test]
+    fn thread_finds_its_routine_where_the_child_replaces_them() {
+        let store = store();
+        // SAFETY: a name; the result is checked.
+        let fd = unsafe { libc::memfd_create(c"starts".as_ptr(), 0) };
+        assert!(fd >= 0);
+        // SAFETY: the file made above.
+        assert_eq!(unsafe { libc::ftruncate(fd, ROOM as libc::off_t) }, 0);
+        assert!(store.init_shared(fd, ROOM));
+        threads_run_what_they_were_made_for(&store);
+        // SAFETY: made above, and mapped by the store, which needs it no more.
+        unsafe { libc::close(fd) };
+    }
+
+    #[test]
+    fn creation_that_fails_in_the_child_gives_back_what_is_its_own() {
+        let (store, creator) = (store(), Local::new());
+        let recorder = Recorder::of(&store);
+        let mut created = Some(create(recorder, &creator, 100));
+        assert!(holds_in_child(|| {
+            drop(created.take());
+            let pool = recorder.store.own_region().and_then(Pool::open);
+            pool.is_some_and(|pool| pool.starting() == 0)
+        }));
+    }
 }
 
 /// The threads here are real: their numbers and clocks are asked for.
@@ -112,7 +217,7 @@ mod real {
     fn ends_untold(recorder: Recorder<'_>, record: usize, work: impl FnOnce() + Send) {
         let tid = std::thread::scope(|scope| {
             let thread = scope.spawn(move || {
-                assert!(recorder.start(&Local::new(), record as *const u8));
+                assert!(begin(recorder, &Local::new(), record as *mut u8));
                 work();
                 sys::thread_id()
             });
@@ -129,13 +234,13 @@ mod real {
         let (store, creator) = (store(), Local::new());
         let recorder = Recorder::of(&store);
         let created = create(recorder, &creator, 100);
-        let record = created.record() as usize;
+        let record = created.start() as usize;
         created.succeeded();
         let used = std::thread::scope(|scope| {
             let thread = scope.spawn(move || {
                 let local = Local::new();
                 let tid = sys::thread_id();
-                assert!(recorder.start(&local, record as *const u8));
+                assert!(begin(recorder, &local, record as *mut u8));
                 burn(3_000_000);
                 let first = cpu_nanos(recorder);
                 assert!(first >= 3_000_000);
@@ -163,7 +268,7 @@ mod real {
         let (one, two) = (set("1"), set("2"));
         creator.labels.set(one);
         let created = create(recorder, &creator, 100);
-        let record = created.record() as usize;
+        let record = created.start() as usize;
         created.succeeded();
         let made = store.generation().made();
         std::thread::scope(|scope| {
@@ -171,7 +276,7 @@ mod real {
             let (go, next) = std::sync::mpsc::channel();
             scope.spawn(move || {
                 let local = Local::new();
-                assert!(recorder.start(&local, record as *const u8));
+                assert!(begin(recorder, &local, record as *mut u8));
                 tell.send(sys::thread_id()).unwrap();
                 next.recv().unwrap();
                 local.labels.set(two);
@@ -194,7 +299,7 @@ mod real {
         let (store, creator) = (store(), Local::new());
         let recorder = Recorder::of(&store);
         let created = create(recorder, &creator, 100);
-        let record = created.record() as usize;
+        let record = created.start() as usize;
         created.succeeded();
         ends_untold(recorder, record, || {
             assert_eq!(counts(recorder), [(100, [1, 1, 0])]);
@@ -210,7 +315,7 @@ mod real {
         let mut used = 0;
         for turn in 0..400 {
             let created = create(recorder, &creator, 100);
-            let record = created.record() as usize;
+            let record = created.start() as usize;
             created.succeeded();
             ends_untold(recorder, record, || ());
             match turn {
@@ -228,14 +333,14 @@ mod real {
         let others = |recorder: Recorder<'_>| recorder.snapshot().others;
         assert!(others(recorder).main_cpu_nanos.unwrap() > 0);
         let created = create(recorder, &creator, 100);
-        let record = created.record() as usize;
+        let record = created.start() as usize;
         created.succeeded();
         let known = std::thread::scope(|scope| {
             let thread = scope.spawn(move || {
                 let (local, tid) = (Local::new(), sys::thread_id());
                 let pool = recorder.store.own_region().and_then(Pool::open).unwrap();
                 let before = pool.seen(tid);
-                assert!(recorder.start(&local, record as *const u8));
+                assert!(begin(recorder, &local, record as *mut u8));
                 let during = pool.seen(tid);
                 recorder.end(&local);
                 (before, during, pool.seen(tid))

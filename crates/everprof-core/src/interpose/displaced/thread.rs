@@ -5,8 +5,8 @@
 //! ([`platform`]): unwinders, cancellation and `pthread_exit` find the stack as it would be.
 //!
 //! ```text
-//! creator              next pthread_create(…, begin, record)         the thread
-//! spawn::begin ──────────────────────────────────────────────▶ begin: started(record)
+//! creator              next pthread_create(…, begin, start)          the thread
+//! spawn::begin ──────────────────────────────────────────────▶ begin: started(start)
 //! spawn: succeeded, or given back                                    jump to the routine
 //!                                                                    …
 //!                                        the C library's destructors: ended
@@ -25,8 +25,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use libc::{pthread_attr_t, pthread_key_t, pthread_t};
 
 use super::next::{Function3, Function4, Next};
+use crate::spawn::Run;
 use crate::stack::Registers;
-use crate::{global, local, spawn};
+use crate::{global, local};
 
 #[cfg_attr(target_arch = "x86_64", path = "thread/x86_64.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "thread/aarch64.rs")]
@@ -121,12 +122,15 @@ fn create(
     call: impl FnOnce(Routine, *mut c_void) -> c_int,
 ) -> c_int {
     let recorder = global::spawn();
-    let begun =
-        super::super::errno::kept(|| recorder.begin(routine.addr(), argument.addr(), registers));
+    let run = Run {
+        routine: routine.addr(),
+        argument: argument.addr(),
+    };
+    let begun = super::super::errno::kept(|| recorder.begin(run, registers));
     let Some(created) = begun else {
         return call(routine, argument);
     };
-    let result = call(platform::begin as Routine, created.record().cast());
+    let result = call(platform::begin as Routine, created.start().cast());
     super::super::errno::kept(|| {
         if result == 0 {
             created.succeeded();
@@ -137,29 +141,21 @@ fn create(
     result
 }
 
-/// What [`platform::begin`] is to run: two words, which are returned in registers.
-#[repr(C)]
-struct Start {
-    routine: usize,
-    argument: usize,
-}
-
-/// Takes note that the thread of a record has begun.
-extern "C" fn started(record: *mut c_void) -> Start {
-    let record = record.cast::<u8>().cast_const();
+/// Takes note that the thread of a start has begun. What [`platform::begin`] is to run: two
+/// words, which are returned in registers.
+extern "C" fn started(start: *mut c_void) -> Run {
+    // SAFETY: `create` had this start made for the thread that now runs, for the first time.
+    let begun = local::with(|local| unsafe { global::spawn().start(local, start.cast()) });
     // Relaxed: see `resolve`.
     let key = KEY.load(Ordering::Relaxed);
-    let is_ours = local::with(|local| global::spawn().start(local, record));
-    if is_ours && key != 0 {
+    if begun.is_on_record && key != 0 {
         // Any value but null has the destructor called.
         // SAFETY: the key exists as long as the process, and is kept by each thread.
         unsafe { libc::pthread_setspecific(key - 1, ptr::from_ref(&KEY).cast()) };
     }
     // Last: from here on the thread may be sampled.
     global::cpu().thread_began();
-    // SAFETY: `create` had this record made for the thread that now runs.
-    let (routine, argument) = unsafe { spawn::routine_of(record) };
-    Start { routine, argument }
+    begun.run
 }
 
 /// The thread's end. It may have destructors to run that come after this one.
