@@ -12,13 +12,14 @@ use crate::report::{Outcome, Report};
 use crate::workspace;
 
 /// Cargo's profile, and whether it has lines.
-const BUILDS: [(&str, bool); 6] = [
+const BUILDS: [(&str, bool); 7] = [
     ("dev", true),
     ("release", true),
-    ("stripped", false),
+    ("release-names", false),
     ("thin", true),
-    ("fat", false),
-    ("fat-lines", true),
+    ("thin-names", false),
+    ("fat", true),
+    ("fat-names", false),
 ];
 
 /// `cargo xtask tasks --here`: what `cargo xtask ci` runs.
@@ -28,7 +29,7 @@ pub const HERE: &str = "--here";
 pub fn run(report: &mut Report, words: &[String]) -> Outcome {
     let is_short = words.iter().any(|word| word == HERE);
     for (build, has_lines) in BUILDS {
-        if is_short && build != "dev" && build != "stripped" {
+        if is_short && build != "dev" && build != "release-names" {
             continue;
         }
         let mut cargo = cargo(build, &["--test", "leaves"]);
