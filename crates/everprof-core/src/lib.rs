@@ -141,6 +141,8 @@ pub mod modules;
 #[cfg(not(everprof_loom))]
 pub mod own_threads;
 #[cfg(not(everprof_loom))]
+pub mod per_process;
+#[cfg(not(everprof_loom))]
 pub mod settings;
 #[cfg(not(everprof_loom))]
 pub mod signal;

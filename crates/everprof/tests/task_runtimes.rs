@@ -2,7 +2,8 @@
 //! alive for that.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -15,9 +16,12 @@ fn runtime() -> (Runtime, Weak<()>) {
     (builder.build().unwrap(), weak)
 }
 
-/// One test, as others would look, too.
+/// One at a time, as the other looks, too.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn runtimes_that_have_ended_are_let_go() {
+    let _alone = ALONE.lock().unwrap();
     let ended: Vec<_> = (0..20)
         .map(|_| {
             let (runtime, weak) = runtime();
@@ -43,4 +47,60 @@ fn runtimes_that_have_ended_are_let_go() {
     assert_eq!(everprof::tasks::counts().tokio_alive, Some(0));
     assert!(weak.upgrade().is_none());
     assert_eq!(there(), 0);
+}
+
+/// The runtimes are counted all the time while this process forks. Whoever counts holds their
+/// lock for most of that time: were a child to wait for it, it would not in all of 40
+/// with odds of less than 2^-40.
+#[test]
+fn child_spawns_though_another_thread_looked_when_it_was_forked() {
+    let _alone = ALONE.lock().unwrap();
+    let runtimes: Vec<_> = (0..50).map(|_| runtime().0).collect();
+    let _waiting: Vec<_> = runtimes
+        .iter()
+        .map(|runtime| {
+            runtime.block_on(async { everprof::task::spawn(std::future::pending::<()>()) })
+        })
+        .collect();
+    let end = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !end.load(Ordering::Relaxed) {
+                assert!(everprof::tasks::counts().tokio_alive >= Some(50));
+            }
+        });
+        let failed = (0..40).find(|_| !ends_well(spawns_alone));
+        end.store(true, Ordering::Relaxed);
+        assert_eq!(failed, None, "a child failed or waited for ever");
+    });
+}
+
+/// In a child: a runtime and a task of its own, and no others.
+fn spawns_alone() -> bool {
+    let (runtime, _) = runtime();
+    runtime.block_on(async {
+        let none_yet = everprof::tasks::counts().tokio_alive.is_none();
+        let waits = everprof::task::spawn(std::future::pending::<()>());
+        let counted = everprof::tasks::counts().tokio_alive;
+        waits.abort();
+        none_yet && counted == Some(1)
+    })
+}
+
+/// Whether `child` holds in a fork's child, which a signal ends if it waits for ever.
+fn ends_well(child: fn() -> bool) -> bool {
+    // SAFETY: the child allocates, which glibc allows, and ends below.
+    let process = unsafe { libc::fork() };
+    assert!(process >= 0);
+    if process == 0 {
+        // SAFETY: has this process alone be ended.
+        unsafe { libc::alarm(60) };
+        let status = i32::from(!child());
+        // SAFETY: ends the child without anybody's destructors.
+        unsafe { libc::_exit(status) };
+    }
+    let mut status = -1;
+    // SAFETY: waits for the child made above.
+    let ended = unsafe { libc::waitpid(process, &raw mut status, 0) };
+    ended == process && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
 }

@@ -7,25 +7,26 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ::tokio::runtime::{Handle, Id};
 use ::tokio::task::JoinHandle;
+use everprof_core::global;
+use everprof_core::per_process::PerProcess;
 
 use crate::task::root;
 
 /// The runtimes that something was spawned on and that may have tasks still. A handle keeps what
 /// a runtime leaves behind from being freed, and none of tokio's does without, so that those
 /// with no task are let go when the next one is remembered, and whenever tasks are counted.
-static RUNTIMES: Mutex<Vec<Handle>> = Mutex::new(Vec::new());
+///
+/// Of this process alone: a thread that a fork's child does not have may hold the lock.
+static RUNTIMES: PerProcess<Mutex<Vec<Handle>>> = PerProcess::new();
 
 /// How often some were let go: what a thread remembers of before is void. Written under the
-/// lock of `RUNTIMES`.
+/// lock of the runtimes.
 static LET_GO: AtomicU32 = AtomicU32::new(0);
-
-/// Whether a runtime was ever remembered.
-static ANY: AtomicBool = AtomicBool::new(false);
 
 /// Runtimes that are remembered. A program has one or two; tests may make one each.
 const MOST_RUNTIMES: usize = 64;
@@ -61,18 +62,15 @@ where
 
 /// Tasks that the runtimes have which were spawned on by [`spawn`]; none, if there were none.
 pub(crate) fn alive() -> Option<usize> {
-    // Relaxed: a hint; the lock orders the rest.
-    if !ANY.load(Ordering::Relaxed) {
-        return None;
-    }
-    let mut runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtimes = RUNTIMES.get(global::store().generation_number())?;
+    let mut handles = runtimes.lock().unwrap_or_else(PoisonError::into_inner);
     let mut tasks = 0;
-    let gone = take_out(&mut runtimes, |handle| {
+    let gone = take_out(&mut handles, |handle| {
         let of_it = handle.metrics().num_alive_tasks();
         tasks += of_it;
         of_it == 0
     });
-    drop(runtimes);
+    drop(handles);
     // Without the lock: what a runtime has to drop is not ours.
     drop(gone);
     Some(tasks)
@@ -80,24 +78,25 @@ pub(crate) fn alive() -> Option<usize> {
 
 fn remember(handle: &Handle) {
     thread_local! {
-        static LAST: Cell<Option<(Id, u32)>> = const { Cell::new(None) };
+        static LAST: Cell<Option<(Id, u32, u64)>> = const { Cell::new(None) };
     }
+    let generation = global::store().generation_number();
     // Relaxed, here and below: who lets it go just now saw no task of it; the next spawn
     // remembers it again.
-    let this = Some((handle.id(), LET_GO.load(Ordering::Relaxed)));
+    let this = Some((handle.id(), LET_GO.load(Ordering::Relaxed), generation));
     // Spawned on already from this thread, last.
     if LAST.replace(this) == this {
         return;
     }
-    let mut runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
-    let gone = take_out(&mut runtimes, |known| {
+    let runtimes = RUNTIMES.get_or_make(generation);
+    let mut handles = runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+    let gone = take_out(&mut handles, |known| {
         known.id() != handle.id() && known.metrics().num_alive_tasks() == 0
     });
-    if runtimes.iter().all(|known| known.id() != handle.id()) && runtimes.len() < MOST_RUNTIMES {
-        runtimes.push(handle.clone());
-        ANY.store(true, Ordering::Relaxed);
+    if handles.iter().all(|known| known.id() != handle.id()) && handles.len() < MOST_RUNTIMES {
+        handles.push(handle.clone());
     }
-    drop(runtimes);
+    drop(handles);
     drop(gone);
 }
 
