@@ -87,7 +87,9 @@ impl<'t> Session<'t> {
             tracer.taken_by.store(0, Ordering::Release);
             return Err(StartError::NoMemory);
         };
-        // Relaxed, both: figures of ours.
+        // Its writer is this process's, and so to be told anew: an ancestor's may be here.
+        // Relaxed, here and below: figures of ours.
+        tracer.written_by.store(0, Ordering::Relaxed);
         let trace = tracer.traces.fetch_add(1, Ordering::Relaxed) + 1;
         let session = Self {
             tracer,
@@ -184,6 +186,14 @@ impl<'t> Session<'t> {
     /// To be called when nothing more of it will be written: whoever waits for that goes on.
     pub fn is_written(&self) {
         self.tracer.ending.written(self.trace);
+    }
+
+    /// To be called first by the thread that will write it: only its process waits for the end.
+    pub fn is_written_here(&self) {
+        // Relaxed: a number.
+        self.tracer
+            .written_by
+            .store(sys::thread_id(), Ordering::Relaxed);
     }
 
     /// The threads that have recorded something, or may.
@@ -301,6 +311,8 @@ impl Drop for Session<'_> {
     fn drop(&mut self) {
         let _ = self.end();
         self.is_written();
+        // Relaxed: published below.
+        self.tracer.written_by.store(0, Ordering::Relaxed);
         // Release: pairs with the Acquire in `start`.
         self.tracer.taken_by.store(0, Ordering::Release);
     }

@@ -34,6 +34,8 @@ pub struct Tracer {
     pub(super) traces: AtomicU32,
     /// The process that takes one now, whether or not it is on yet; 0: none.
     pub(super) taken_by: AtomicU32,
+    /// The thread that writes it; 0: none, or it has not begun. Written by its session.
+    pub(super) written_by: AtomicU32,
     /// How often the buffers were made anew: what threads had before is void.
     made: AtomicU32,
     /// Events of threads that have no buffer.
@@ -83,6 +85,7 @@ impl Tracer {
             on: AtomicU32::new(0),
             traces: AtomicU32::new(0),
             taken_by: AtomicU32::new(0),
+            written_by: AtomicU32::new(0),
             made: AtomicU32::new(0),
             lost: AtomicU64::new(0),
             marks: Marks::new(),
@@ -258,6 +261,13 @@ impl Tracer {
         // Relaxed, both: numbers. A trace that begins just now has no event yet.
         let taken_by = self.taken_by.load(Ordering::Relaxed);
         if taken_by == 0 || taken_by != sys::process_id() || self.fork.happened() {
+            return;
+        }
+        // A child of `vfork` in a new namespace of process ids may have its parent's number, and
+        // shares all memory that would tell them apart. But it has no thread that writes.
+        // Relaxed: a number. 0 until that thread has begun, as if it were there.
+        let written_by = self.written_by.load(Ordering::Relaxed);
+        if written_by != 0 && !sys::thread_is_alive(written_by) {
             return;
         }
         let trace = self.traces.load(Ordering::Relaxed);
@@ -456,6 +466,31 @@ mod tests {
             assert_eq!(status, 0);
             assert!(!session.is_asked_to_end(), "{shared:#x}");
         }
+    }
+
+    /// In a new namespace of process ids, where the child has its parent's number.
+    #[test]
+    fn end_of_a_child_of_the_same_number_is_not_the_end_of_its_parents_trace() {
+        static TRACER: Tracer = Tracer::new();
+        extern "C" fn leave(_: *mut libc::c_void) -> libc::c_int {
+            // As it would be there.
+            TRACER.taken_by.store(sys::process_id(), Ordering::Relaxed);
+            TRACER.before_exit();
+            0
+        }
+        let session = Session::start(&TRACER, 1 << 20, false, || ()).unwrap();
+        session.is_written_here();
+        let mut stack = vec![0_u128; 4096];
+        let top = stack.as_mut_ptr_range().end.cast();
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        // SAFETY: the stack is the child's alone, this thread waits for its end (CLONE_VFORK),
+        // and `leave` neither allocates nor locks.
+        let child = unsafe { libc::clone(leave, top, flags, std::ptr::null_mut()) };
+        let mut status = -1;
+        // SAFETY: waits for that child.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+        assert!(!session.is_asked_to_end());
     }
 
     #[cfg(all(target_os = "linux", not(miri)))]

@@ -85,6 +85,7 @@ impl Writing {
         let outcome = Arc::new(Mutex::new(None));
         let tells = Arc::clone(&outcome);
         let thread = start::spawn("everprof-trace", move || {
+            session.is_written_here();
             let mut blocks = Blocks::new(session, &head, gc_stacks);
             let head = (!takes_at_once).then_some(&*head.bytes);
             let outcome = writer.write(&mut blocks, head, began);
