@@ -7,6 +7,9 @@
 //! be handed to another, or the poll itself may go on there, where coroutines move. Those get a
 //! cell of their own each time. It is asked which thread this is, not which poll it believes to
 //! be in: coroutines mix that up, and of all threads one is the one that the poll began on.
+//!
+//! The executor's clone may use what is lent, and so come here again: a cell that it has found for
+//! this poll meanwhile stays the poll's.
 
 use std::ptr;
 use std::task::Waker;
@@ -40,7 +43,9 @@ pub(super) fn first(task: &'static Entry, given: &Waker) -> Option<&'static Entr
     // head); the task holds the cell until its end.
     match unsafe { task.cell.attach(given) } {
         Attached::Here => {
-            set(task, task);
+            if lent(task).is_none() {
+                set(task, task);
+            }
             Some(task)
         }
         Attached::Busy => first_beside(task, given),
@@ -51,10 +56,11 @@ pub(super) fn first(task: &'static Entry, given: &Waker) -> Option<&'static Entr
 #[cold]
 fn first_beside(task: &'static Entry, given: &Waker) -> Option<&'static Entry> {
     let cell = elsewhere(task, given)?;
-    // What was just taken is the poll's, so that it is there for the next leaf.
-    cell.cell.add();
-    // None was attached, or it was this very task's: else `again` would have found it.
-    set(task, cell);
+    if lent(task).is_none() {
+        // What was just taken is the poll's, so that it is there for the next leaf.
+        cell.cell.add();
+        set(task, cell);
+    }
     Some(cell)
 }
 
@@ -76,9 +82,15 @@ pub(super) fn elsewhere(task: &'static Entry, given: &Waker) -> Option<&'static 
 /// A poll is over: the cell that was lent to it, whose reference is the caller's now.
 #[inline]
 pub(super) fn detach(task: &'static Entry) -> Option<&'static Entry> {
-    let cell = attached(task)?;
+    let cell = lent(task);
     set_none(task);
-    (!ptr::eq(cell, task)).then_some(cell)
+    cell
+}
+
+/// The cell that was lent to the poll, which has a reference of it.
+#[inline]
+fn lent(task: &'static Entry) -> Option<&'static Entry> {
+    attached(task).filter(|cell| !ptr::eq(*cell, task))
 }
 
 #[inline]

@@ -103,23 +103,34 @@ impl Cell {
 
     /// Takes a reference, and the executor's waker in if there is none.
     ///
+    /// To clone that and to drop it calls the executor, which may come back here, on this
+    /// thread: what was seen before counts for nothing then.
+    ///
     /// # Safety
     /// Only the task's poller calls this, on one thread at a time, of a cell that it holds or
     /// that is nobody else's.
     pub unsafe fn attach(&self, outer: &Waker) -> Attached {
-        // Acquire: pairs with the Release in `release`: if there are no references, the last
-        // one's owner has read the waker.
+        // Acquire, here and below: pairs with the Release in `release`: if there are no
+        // references, the last one's owner has read the waker.
         let mut word = self.word.load(Ordering::Acquire);
+        let mut clone = None;
         loop {
             if word & REFERENCES == 0 {
-                let waker = MaybeUninit::new(outer.clone());
-                // SAFETY: without references nobody reads it, and only the poller writes it.
+                let Some(waker) = clone.take() else {
+                    clone = Some(outer.clone());
+                    word = self.word.load(Ordering::Acquire);
+                    continue;
+                };
+                let waker = MaybeUninit::new(waker);
+                // SAFETY: without references nobody reads it, and only the poller writes it,
+                // which has called nobody since it saw that there are none.
                 self.waker.with_mut(|at| unsafe { at.write(waker) });
                 // Release: publishes the waker, to whoever gets a reference from this one.
                 // Only holds can have changed meanwhile.
                 self.word.fetch_add(1, Ordering::Release);
                 return Attached::Here;
             }
+            // From here on a clone is dropped behind all that is done here.
             if !self.has(outer) {
                 return Attached::Busy;
             }

@@ -12,6 +12,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use super::*;
 use crate::sync::Ordering;
 
+mod reentered;
+
 /// The global store and the thread's numbers are shared: one test at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
