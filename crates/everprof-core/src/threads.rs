@@ -63,7 +63,7 @@ mod backend;
     not(miri)
 ))]
 pub(crate) use backend::Maps;
-pub use backend::{Exec, REACH_BYTES, Standing, StandingThread};
+pub use backend::{Exec, REACH_BYTES, Standing, StandingThread, WhoAsks};
 pub use dump::{Dump, Missing, RecordedWait, Source, State, Thread};
 pub use lock_address::{LockAddress, StandingWait};
 

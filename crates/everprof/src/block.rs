@@ -22,6 +22,7 @@ pub use crate::deadlock::{Awaited, Deadlock, StuckThread};
 use crate::profile::{LongText, Source, Time};
 use crate::waits::{self, Whose};
 pub use everprof_core::threads::LockAddress;
+use everprof_core::threads::WhoAsks;
 
 /// The shortest wait that is always recorded, in nanoseconds; 0 where none is.
 #[must_use]
@@ -84,7 +85,8 @@ pub fn records() -> Vec<ContentionRecord<'static>> {
 /// tells what else it cannot see, and the one thing that it takes for granted.
 ///
 /// Only waits of 100 ms and more are looked at. Ask from a thread that has no business
-/// with the locks, such as a watchdog: the one that asks may hold what its stack leads to.
+/// with the locks, such as a watchdog: the one that asks may hold what its stack leads to
+/// above this call.
 ///
 /// # Overhead
 ///
@@ -99,7 +101,7 @@ pub fn records() -> Vec<ContentionRecord<'static>> {
 /// ```
 #[must_use]
 pub fn deadlocks() -> Vec<Deadlock> {
-    deadlock::find(deadlock::LEAST_WAIT).found
+    deadlocks_since(deadlock::LEAST_WAIT)
 }
 
 /// As [`deadlocks`], of waits that take at least so long: for tests, whose programs are
@@ -107,7 +109,7 @@ pub fn deadlocks() -> Vec<Deadlock> {
 #[doc(hidden)]
 #[must_use]
 pub fn deadlocks_since(least_wait: std::time::Duration) -> Vec<Deadlock> {
-    deadlock::find(least_wait).found
+    WhoAsks::this_thread(|asker| deadlock::find(least_wait, asker)).found
 }
 
 /// Waits, by who waited.

@@ -13,7 +13,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::assemble::DEADLOCK;
-use everprof_core::threads::LockAddress;
+use everprof_core::threads::{LockAddress, WhoAsks};
 
 use crate::assemble::{self, Findings};
 use crate::start;
@@ -171,13 +171,13 @@ pub(crate) const LEAST_WAIT: Duration = Duration::from_millis(100);
 /// Looks for deadlocks among threads that have waited at least so long.
 ///
 /// On a thread of ours, so that the one that asks sleeps while it is looked at.
-pub(crate) fn find(least_wait: Duration) -> Findings {
+pub(crate) fn find(least_wait: Duration, asker: WhoAsks) -> Findings {
     if !assemble::may_be_deadlocked(least_wait) {
         return Findings::default();
     }
     let (tell, told) = std::sync::mpsc::channel();
     let thread = start::spawn("everprof-locks", move || {
-        let _ = tell.send(assemble::deadlocks(least_wait));
+        let _ = tell.send(assemble::deadlocks(least_wait, asker));
     });
     let Ok(thread) = thread else {
         return Findings::default();

@@ -91,17 +91,11 @@ fn until_found() -> Vec<Deadlock> {
     std::process::exit(NOT_FOUND);
 }
 
-/// Asks the endpoint for all threads until it tells of a deadlock, or the program is given up. Its
-/// own thread, which has seen the locks' addresses, is none that may hold them.
-fn until_told() -> String {
-    let server = everprof::serve("127.0.0.1:0").unwrap();
+/// Asks for all threads until what is told has a deadlock, or the program is given up.
+fn until_told(ask: impl Fn() -> String) -> String {
     let mut text = String::new();
     for _ in 0..100 {
-        text.clear();
-        let mut stream = TcpStream::connect(server.address()).unwrap();
-        let request = "GET /debug/pprof/threads?debug=2 HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        stream.write_all(request.as_bytes()).unwrap();
-        stream.read_to_string(&mut text).unwrap();
+        text = ask();
         // One that had yet to run when the dump was made is in its lock by the next.
         if text.contains("\ndeadlock: ") && text.matches(" [mutex 0x").count() == 2 {
             return text;
@@ -110,6 +104,14 @@ fn until_told() -> String {
     }
     eprintln!("not told:\n{text}");
     std::process::exit(NOT_FOUND);
+}
+
+/// What a dump says of two threads that wait for each other's lock.
+fn is_told(text: &str) {
+    assert!(text.contains("\ndeadlock: 2 threads wait for one another\n"));
+    for thread in ["ring-0", "ring-1"] {
+        assert!(text.contains(&format!("\"{thread}\" [mutex 0x")), "{text}");
+    }
 }
 
 /// The names of one deadlock's threads, in order.
@@ -195,12 +197,32 @@ fn two_threads_that_take_two_locks_in_turn_are_found() {
 fn dump_tells_of_threads_that_wait_for_locks_in_turn() {
     alone("dump_tells_of_threads_that_wait_for_locks_in_turn", || {
         elsewhere(|| ring(2));
-        let text = until_told();
-        assert!(text.contains("\ndeadlock: 2 threads wait for one another\n"));
-        for thread in ["ring-0", "ring-1"] {
-            assert!(text.contains(&format!("\"{thread}\" [mutex 0x")), "{text}");
-        }
+        let server = everprof::serve("127.0.0.1:0").unwrap();
+        is_told(&until_told(|| {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            let request = "GET /debug/pprof/threads?debug=2 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text
+        }));
     });
+}
+
+/// Who asks is a thread like others, and has had the locks' addresses on its stack meanwhile.
+#[test]
+fn dump_that_a_thread_of_the_program_makes_tells_of_others_locks() {
+    alone(
+        "dump_that_a_thread_of_the_program_makes_tells_of_others_locks",
+        || {
+            elsewhere(|| ring(2));
+            is_told(&until_told(|| {
+                let mut text = String::new();
+                everprof::stacks::write(true, &mut text).unwrap();
+                text
+            }));
+        },
+    );
 }
 
 #[test]

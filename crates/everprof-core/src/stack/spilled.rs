@@ -42,12 +42,20 @@ pub(crate) struct Spilled {
 #[cfg_attr(not(debug_assertions), inline(always))]
 #[cfg_attr(debug_assertions, inline(never))]
 pub(crate) fn around<R>(call: impl FnOnce() -> R) -> R {
+    around_at(|_| call())
+}
+
+/// As [`around`], and tells `call` where the record is: above it stands all that the callers
+/// have, and below it what `call` has.
+#[cfg_attr(not(debug_assertions), inline(always))]
+#[cfg_attr(debug_assertions, inline(never))]
+pub(crate) fn around_at<R>(call: impl FnOnce(u64) -> R) -> R {
     let mut spilled = MaybeUninit::<Spilled>::uninit();
     let at = spilled.as_mut_ptr().cast::<u64>();
     // SAFETY: `at` has room for a `Spilled`, whose layout is that of the words that
     // this writes (asserted below), and outlives the call.
     unsafe { platform::spill(at, MARK) };
-    let result = call();
+    let result = call(at.addr() as u64);
     // SAFETY: as above; writes the first word.
     unsafe { platform::take_back(at) };
     result

@@ -47,7 +47,7 @@ mod tasks;
 
 pub use sends::Exec;
 pub(crate) use standing::maps::Maps;
-pub use standing::{REACH_BYTES, Standing, StandingThread};
+pub use standing::{REACH_BYTES, Standing, StandingThread, WhoAsks};
 
 /// A dump, shared with whoever asks at the same time.
 pub(super) fn collect(patience: Duration) -> Dump {

@@ -10,7 +10,7 @@ use super::turn::Turn;
 #[path = "standing_noop.rs"]
 mod standing;
 
-pub use standing::{REACH_BYTES, Standing, StandingThread};
+pub use standing::{REACH_BYTES, Standing, StandingThread, WhoAsks};
 
 /// An empty dump that says so.
 pub(super) fn collect(_patience: Duration) -> Dump {

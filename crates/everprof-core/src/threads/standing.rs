@@ -37,6 +37,26 @@ use search::Search;
 pub(crate) mod maps;
 mod search;
 
+/// Who asks for a look, and since when: what its stack has below was put there by everprof, which
+/// has the locks' addresses and holds none of them.
+#[derive(Clone, Copy, Debug)]
+pub struct WhoAsks {
+    tid: u32,
+    /// Where its registers stand, as they were when it called.
+    sp: u64,
+}
+
+impl WhoAsks {
+    /// Runs `call`, in which nothing of the program's is run, on this thread, which asks.
+    ///
+    /// Never inlined: what the caller has must not come to stand among what is below.
+    #[inline(never)]
+    pub fn this_thread<R>(call: impl FnOnce(Self) -> R) -> R {
+        let tid = sys::thread_id();
+        spilled::around_at(|sp| call(Self { tid, sp }))
+    }
+}
+
 /// Deeper stacks are not read: their threads may hold anything.
 const MOST_STACK_BYTES: u64 = 8 << 20;
 
@@ -50,6 +70,7 @@ pub struct Standing {
     frames: Vec<u64>,
     /// Somebody may be missing in `rows`.
     incomplete: bool,
+    asker: WhoAsks,
 }
 
 /// One thread of a [`Standing`].
@@ -99,14 +120,14 @@ impl Standing {
     /// The stacks of those are walked whose wait was under way at `until_nanos` of the
     /// clock of waits.
     #[must_use]
-    pub fn look(until_nanos: u64) -> Option<Self> {
+    pub fn look(until_nanos: u64, asker: WhoAsks) -> Option<Self> {
         let before = global::exclude_this_thread(true);
-        let looked = Self::look_excluded(until_nanos);
+        let looked = Self::look_excluded(until_nanos, asker);
         global::exclude_this_thread(before);
         looked
     }
 
-    fn look_excluded(until_nanos: u64) -> Option<Self> {
+    fn look_excluded(until_nanos: u64, asker: WhoAsks) -> Option<Self> {
         let mut tasks = Tasks::open()?;
         let mut list = Vec::new();
         let incomplete = !(0..LISTS).any(|_| tasks.list(0, &mut list));
@@ -117,6 +138,7 @@ impl Standing {
             rows: Vec::with_capacity(list.len()),
             frames: Vec::new(),
             incomplete,
+            asker,
         };
         for id in list {
             if !own_threads::contains(id) {
@@ -176,7 +198,7 @@ impl Standing {
         for (index, row) in self.rows.iter().enumerate() {
             let mut search = Search::new(self.process, &sorted);
             let searched = match (&row.still, &row.asleep) {
-                (Some(still), Some(asleep)) => search.stack(asleep.sp, still.limit),
+                (Some(still), Some(asleep)) => search.stack(self.start(row, asleep), still.limit),
                 _ => false,
             };
             for ((holders, map), met) in holders.iter_mut().zip(&maps).zip(&search.met) {
@@ -220,9 +242,10 @@ impl Standing {
                 .into_iter()
                 .any(|still| (still.map.start..still.limit + THREAD_BYTES).contains(&word))
         };
-        let searched = match self.rows.get(thread).map(|row| (&row.still, &row.asleep)) {
-            Some((Some(still), Some(asleep))) => search.behind(
-                (asleep.sp, still.limit),
+        let row = self.rows.get(thread);
+        let searched = match row.map(|row| (row, &row.still, &row.asleep)) {
+            Some((row, Some(still), Some(asleep))) => search.behind(
+                (self.start(row, asleep), still.limit),
                 &self.maps,
                 &recorded,
                 is_on_a_stack,
@@ -234,6 +257,19 @@ impl Standing {
             Err(_) => true,
         };
         locks.iter().map(of).collect()
+    }
+
+    /// From where on the stack of a thread that sleeps may lead to what it holds.
+    fn start(&self, row: &Row, asleep: &Asleep) -> u64 {
+        let WhoAsks { tid, sp } = self.asker;
+        let is_on_it = row
+            .still
+            .is_some_and(|still| (asleep.sp..still.limit).contains(&sp));
+        if row.id == tid && is_on_it {
+            sp
+        } else {
+            asleep.sp
+        }
     }
 
     /// The thread that holds the lock of C's that `wait` is for, where that lock says so.
@@ -421,3 +457,6 @@ const THREAD_BYTES: u64 = 4096;
 /// A gap in the list of threads is an accident that seldom happens twice.
 const LISTS: u32 = 4;
 const PAGE_WORDS: usize = 512;
+
+#[cfg(test)]
+mod tests;

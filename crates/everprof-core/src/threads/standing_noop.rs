@@ -7,6 +7,17 @@ use super::super::lock_address::{LockAddress, StandingWait};
 /// As in `standing.rs`.
 pub const REACH_BYTES: u64 = 64 << 10;
 
+/// As in `standing.rs`.
+#[derive(Clone, Copy, Debug)]
+pub struct WhoAsks(());
+
+impl WhoAsks {
+    /// Runs `call`.
+    pub fn this_thread<R>(call: impl FnOnce(Self) -> R) -> R {
+        call(Self(()))
+    }
+}
+
 /// Never made.
 #[derive(Debug)]
 pub struct Standing(());
@@ -28,7 +39,7 @@ pub struct StandingThread<'s> {
 impl Standing {
     /// Never.
     #[must_use]
-    pub fn look(_until_nanos: u64) -> Option<Self> {
+    pub fn look(_until_nanos: u64, _asker: WhoAsks) -> Option<Self> {
         None
     }
 

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use everprof_core::threads::{LockAddress, Standing, StandingThread, StandingWait};
+use everprof_core::threads::{LockAddress, Standing, StandingThread, StandingWait, WhoAsks};
 use everprof_core::waits::{self, Blocked, Operation};
 use everprof_core::{global, modules};
 use everprof_profile::LocationId;
@@ -33,11 +33,11 @@ pub(crate) struct Findings {
 }
 
 /// Looks for deadlocks among threads that have waited at least so long.
-pub(crate) fn deadlocks(least_wait: Duration) -> Findings {
+pub(crate) fn deadlocks(least_wait: Duration, asker: WhoAsks) -> Findings {
     let least_nanos = nanos(least_wait);
     for attempt in 0..ATTEMPTS {
         let is_last = attempt + 1 == ATTEMPTS;
-        match look(least_nanos) {
+        match look(least_nanos, asker) {
             Look::Sure(findings) => return findings,
             Look::Unsure(findings) if is_last || !findings.found.is_empty() => return findings,
             // Whoever runs is asleep soon, or never.
@@ -80,10 +80,10 @@ enum Wanted {
     Other,
 }
 
-fn look(least_nanos: u64) -> Look {
+fn look(least_nanos: u64, asker: WhoAsks) -> Look {
     let until_nanos = waits::now_nanos().saturating_sub(least_nanos);
     modules::refresh();
-    let Some(mut standing) = Standing::look(until_nanos) else {
+    let Some(mut standing) = Standing::look(until_nanos, asker) else {
         return Look::Sure(Findings::default());
     };
     let modules = Modules::of_this_process();

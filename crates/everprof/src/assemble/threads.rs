@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use everprof_core::threads::{Dump, RecordedWait, Source, State, Thread, collect};
+use everprof_core::threads::{Dump, RecordedWait, Source, State, Thread, WhoAsks, collect};
 use everprof_core::waits::Operation;
 use everprof_core::{global, modules, own_threads};
 use everprof_profile::report::units;
@@ -35,7 +35,13 @@ use crate::profile::Ask;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The threads of this process now. `kind` is what a sample is called.
+///
+/// Who asks is among them: from here on its stack has the addresses of locks that others hold.
 pub(crate) fn threads(kind: &str, ask: &Ask<'_>) -> Result<Profile, Error> {
+    WhoAsks::this_thread(|asker| threads_for(asker, kind, ask))
+}
+
+fn threads_for(asker: WhoAsks, kind: &str, ask: &Ask<'_>) -> Result<Profile, Error> {
     modules::refresh();
     let dump = collect(PATIENCE);
     if !dump.is_supported() {
@@ -47,7 +53,7 @@ pub(crate) fn threads(kind: &str, ask: &Ask<'_>) -> Result<Profile, Error> {
         ));
     }
     let waits = waits(&dump);
-    Ok(assemble(kind, &dump, &waits, ask))
+    Ok(assemble(asker, kind, &dump, &waits, ask))
 }
 
 /// How many threads and watched futures there are.
@@ -99,7 +105,13 @@ fn waits(dump: &Dump) -> HashMap<u32, RecordedWait> {
     all
 }
 
-fn assemble(kind: &str, dump: &Dump, waits: &HashMap<u32, RecordedWait>, ask: &Ask<'_>) -> Profile {
+fn assemble(
+    asker: WhoAsks,
+    kind: &str,
+    dump: &Dump,
+    waits: &HashMap<u32, RecordedWait>,
+    ask: &Ask<'_>,
+) -> Profile {
     // Before names are told, which may take longer than the waits have so far.
     let now_nanos = everprof_core::waits::now_nanos();
     let types = [(kind, "count")];
@@ -112,7 +124,7 @@ fn assemble(kind: &str, dump: &Dump, waits: &HashMap<u32, RecordedWait>, ask: &A
         .collect();
     named.finish();
     let mut kinds = Kinds::new(&named);
-    let findings = findings(&mut kinds, dump, &stacks, waits, now_nanos);
+    let findings = findings(asker, &mut kinds, dump, &stacks, waits, now_nanos);
     let (mut profile, mut places) = named.begin(&types);
     profile.set_default_sample_type(kind);
     profile.set_period_type(kind, "count");
@@ -162,6 +174,7 @@ fn assemble(kind: &str, dump: &Dump, waits: &HashMap<u32, RecordedWait>, ask: &A
 /// Who is in a deadlock, and who holds what others wait for. After the dump: what that shows of
 /// a deadlock is true still.
 fn findings<'n>(
+    asker: WhoAsks,
     kinds: &mut Kinds<'n>,
     dump: &Dump,
     stacks: &'n [Vec<LocationId>],
@@ -169,7 +182,7 @@ fn findings<'n>(
     now_nanos: u64,
 ) -> Findings {
     if may_be_deadlocked(kinds, dump, stacks, waits, now_nanos) {
-        deadlock::find(deadlock::LEAST_WAIT)
+        deadlock::find(deadlock::LEAST_WAIT, asker)
     } else {
         Findings::default()
     }
