@@ -1,4 +1,4 @@
-//! How everprof begins in a process: before `main`, and on threads of its own.
+//! How everprof begins in a process: before `main`, on threads and at sockets of its own.
 //!
 //! Context: cold. Invariant: no thread of ours is in a profile, and no handler of
 //! the program's runs on one.
@@ -12,6 +12,9 @@ use everprof_core::own_threads::OwnThread;
 
 #[cfg(feature = "environment")]
 mod constructor;
+
+#[cfg_attr(not(target_os = "linux"), path = "start/own_socket_noop.rs")]
+pub(crate) mod own_socket;
 
 /// One line on stderr. It may be closed; then there is nobody to tell.
 pub(crate) fn complain(message: String) {

@@ -7,12 +7,13 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::stream::Stream;
 use crate::error::{Error, Kind};
+use crate::start::own_socket;
 
 /// A socket that listens.
 pub(super) enum Listener {
@@ -72,16 +73,14 @@ impl Listener {
     }
 
     fn open_unix(address: &str, path: &Path) -> Result<Self, Error> {
-        let listener = match UnixListener::bind(path) {
+        let listener = match own_socket::listen(path) {
             // A socket that nobody listens on was left by a program that was killed.
             Err(e) if e.kind() == ErrorKind::AddrInUse && is_left_behind(path) => {
-                fs::remove_file(path).and_then(|()| UnixListener::bind(path))
+                fs::remove_file(path).and_then(|()| own_socket::listen(path))
             }
             other => other,
         };
         let listener = listener.map_err(|e| cannot_listen(address, e))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-            .map_err(|e| cannot_listen(address, e))?;
         Ok(Self::Unix(listener, path.to_owned()))
     }
 
