@@ -4,7 +4,7 @@
 //! the thread that panics            ours
 //!   hook ─→ the hook before
 //!        ─→ first of the process? ─→ a thread that writes stacks
-//!        ←─ done, or LONGEST passed ─┘
+//!        ←─ done, or LONGEST passed ─┘   and a line says so
 //! ```
 //!
 //! Context: cold, within a panic: the thread may hold any lock of the program's, such as
@@ -12,10 +12,13 @@
 //! Invariant: at most one dump a process; what goes wrong in it goes no further.
 //! Source: Go's `GOTRACEBACK=all`.
 
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
 use std::panic;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -27,7 +30,7 @@ use crate::start;
 ///
 /// Later panics only do what they did without. A panic that nobody sees, because it is
 /// caught, is one too. The thread that panics waits until the stacks are written, but
-/// not longer than ten seconds. A hook that is set later takes this one's place,
+/// not longer than ten seconds, after which a line on stderr says that they are late. A hook that is set later takes this one's place,
 /// unless it calls it. Called by a thread that is panicking, this does nothing.
 ///
 /// # Overhead
@@ -67,8 +70,45 @@ fn once() {
         tell(Speaker::Panic, panicking);
         drop(done);
     });
-    if begun.is_ok() {
-        // Either way there is nothing more to do.
-        let _ = written.recv_timeout(LONGEST);
+    let missing = match begun {
+        Ok(_) => late(&written, LONGEST),
+        Err(error) => Some(format!("no stacks: no thread can be started: {error}")),
+    };
+    if let Some(missing) = missing {
+        say(&format!(
+            "everprof: thread {panicking} panicked; {missing}\n"
+        ));
+    }
+}
+
+/// Waits until the stacks are written. What is to be said where they are not, after so long.
+fn late(written: &Receiver<()>, longest: Duration) -> Option<String> {
+    let outcome = written.recv_timeout(longest);
+    (outcome == Err(RecvTimeoutError::Timeout)).then(|| {
+        format!(
+            "the stacks are not written after {} s: the thread goes on, and they may follow",
+            longest.as_secs()
+        )
+    })
+}
+
+/// A line on stderr past std's lock of it, which whoever writes the stacks may hold.
+fn say(line: &str) {
+    let stderr = io::stderr().as_fd().try_clone_to_owned();
+    // It may be closed, or no descriptor be left; then there is nobody to tell.
+    let _ = stderr.and_then(|stderr| File::from(stderr).write_all(line.as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_that_are_late_are_told_of_and_written_ones_are_not() {
+        let (done, written) = channel();
+        let told = late(&written, Duration::ZERO);
+        assert!(told.is_some_and(|line| line.contains("not written after 0 s")));
+        drop(done);
+        assert_eq!(late(&written, Duration::from_secs(600)), None);
     }
 }
