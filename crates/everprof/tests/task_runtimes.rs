@@ -56,12 +56,10 @@ fn runtimes_that_have_ended_are_let_go() {
 fn child_spawns_though_another_thread_looked_when_it_was_forked() {
     let _alone = ALONE.lock().unwrap();
     let runtimes: Vec<_> = (0..50).map(|_| runtime().0).collect();
-    let _waiting: Vec<_> = runtimes
-        .iter()
-        .map(|runtime| {
-            runtime.block_on(async { everprof::task::spawn(std::future::pending::<()>()) })
-        })
-        .collect();
+    for runtime in &runtimes {
+        let _entered = runtime.enter();
+        drop(everprof::task::spawn(std::future::pending::<()>()));
+    }
     let end = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
