@@ -13,6 +13,7 @@ use super::*;
 use crate::sync::Ordering;
 
 mod reentered;
+mod yields;
 
 /// The global store and the thread's numbers are shared: one test at a time.
 fn alone() -> MutexGuard<'static, ()> {
