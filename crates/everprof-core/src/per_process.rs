@@ -19,10 +19,12 @@ pub struct PerProcess<T: 'static> {
 }
 
 #[derive(Debug)]
-struct Made<T> {
+struct Made<T: 'static> {
     /// Of the store, when it was made.
     generation: u64,
     value: T,
+    /// The parent's, for those who look for memory that nobody knows of.
+    _before: Option<&'static Made<T>>,
 }
 
 impl<T: Default + Send + Sync> PerProcess<T> {
@@ -45,13 +47,16 @@ impl<T: Default + Send + Sync> PerProcess<T> {
 
     /// The value, made now if need be.
     pub fn get_or_make(&self, generation: u64) -> &'static T {
-        let before = match self.last() {
-            Some(made) if made.generation == generation => return &made.value,
-            Some(made) => ptr::from_ref(made).cast_mut(),
-            None => ptr::null_mut(),
-        };
-        let value = T::default();
-        let new = Box::into_raw(Box::new(Made { generation, value }));
+        let before = self.last();
+        if let Some(made) = before.filter(|made| made.generation == generation) {
+            return &made.value;
+        }
+        let new = Box::into_raw(Box::new(Made {
+            generation,
+            value: T::default(),
+            _before: before,
+        }));
+        let before = before.map_or(ptr::null_mut(), |made| ptr::from_ref(made).cast_mut());
         // Release: publishes the value. Acquire on failure: another thread's is whole. Both pair
         // with each other, and with the Acquire in `last`.
         let swapped = self

@@ -1,107 +1,112 @@
 //! An executor whose waker, when it is cloned or dropped, comes back into the poll that has lent
 //! it on: no waker of its is lost, or written over while somebody has it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ptr;
+use std::sync::LazyLock;
 use std::task::{RawWaker, RawWakerVTable};
 
 use super::*;
 use crate::tasks::cell::{self, Attached};
 
-/// What comes back in is this thread's, as the poll is.
-#[derive(Default)]
-struct Executor {
-    /// Wakers of its that there are.
-    wakers: Cell<usize>,
-    /// What is done when the next waker is cloned or dropped.
-    then: Cell<Option<Box<dyn FnOnce()>>>,
+/// Counts its wakers that there are.
+struct Executor(AtomicUsize);
+
+thread_local! {
+    /// What is done when the next waker of an executor is cloned or dropped.
+    static THEN: RefCell<Option<(*const Executor, Box<dyn FnOnce()>)>> = const { RefCell::new(None) };
+    /// What leaves and executors of a test keep.
+    static KEPT: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
+    /// Who comes back while its waker is cloned for a leaf.
+    static COMES_BACK: Cell<Option<&'static Executor>> = const { Cell::new(None) };
 }
 
-static TABLE: RawWakerVTable = RawWakerVTable::new(clone, |data| drop_one(data), |_| (), drop_one);
+static TABLE: RawWakerVTable = RawWakerVTable::new(clone, drop_one, |_| (), drop_one);
 
 fn of(data: *const ()) -> &'static Executor {
-    // SAFETY: each waker of the table has an executor that was leaked by its test.
+    // SAFETY: each waker of the table has a static executor.
     unsafe { &*data.cast() }
 }
 
 fn clone(data: *const ()) -> RawWaker {
-    let executor = of(data);
-    if let Some(then) = executor.then.take() {
-        then();
-    }
-    executor.wakers.set(executor.wakers.get() + 1);
+    of(data).acts();
+    of(data).0.fetch_add(1, Ordering::Relaxed);
     RawWaker::new(data, &TABLE)
 }
 
 fn drop_one(data: *const ()) {
-    let executor = of(data);
-    executor.wakers.set(executor.wakers.get() - 1);
-    if let Some(then) = executor.then.take() {
-        then();
-    }
+    of(data).0.fetch_sub(1, Ordering::Relaxed);
+    of(data).acts();
 }
 
 impl Executor {
-    fn leaked() -> &'static Self {
-        Box::leak(Box::default())
+    const fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    fn wakers(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 
     fn waker(&'static self) -> Waker {
-        // SAFETY: the table's functions keep the contract on the one thread of each test.
+        // SAFETY: the table's functions keep the contract.
         unsafe { Waker::from_raw(clone(ptr::from_ref(self).cast())) }
     }
 
-    fn then(&self, then: impl FnOnce() + 'static) {
-        self.then.set(Some(Box::new(then)));
+    fn then(&'static self, then: impl FnOnce() + 'static) {
+        THEN.set(Some((self, Box::new(then))));
+    }
+
+    fn acts(&self) {
+        let is_ours = |then: &mut (*const Self, _)| ptr::eq(then.0, self);
+        if let Some((_, then)) = THEN.with_borrow_mut(|then| then.take_if(is_ours)) {
+            then();
+        }
     }
 }
 
 #[test]
 fn clone_that_attaches_the_same_cell_makes_one_waker_and_two_references() {
-    let executor = Executor::leaked();
-    let cell: &'static cell::Cell = Box::leak(Box::new(cell::Cell::new()));
-    cell.hold();
+    static EXECUTOR: Executor = Executor::new();
+    static CELL: LazyLock<cell::Cell> = LazyLock::new(cell::Cell::new);
+    CELL.hold();
     {
-        let waker = executor.waker();
-        executor.then(|| {
-            let waker = executor.waker();
+        let waker = EXECUTOR.waker();
+        EXECUTOR.then(|| {
+            let waker = EXECUTOR.waker();
             // SAFETY: this thread is the poller, and this call within the other.
-            assert_eq!(unsafe { cell.attach(&waker) }, Attached::Here);
+            assert_eq!(unsafe { CELL.attach(&waker) }, Attached::Here);
         });
         // SAFETY: as above.
-        assert_eq!(unsafe { cell.attach(&waker) }, Attached::Here);
+        assert_eq!(unsafe { CELL.attach(&waker) }, Attached::Here);
     }
-    assert_eq!((cell.counts().0, executor.wakers.get()), (2, 1));
+    assert_eq!((CELL.counts().0, EXECUTOR.wakers()), (2, 1));
     // SAFETY: of two references.
-    drop(unsafe { cell.release() });
+    drop(unsafe { CELL.release() });
     // SAFETY: the other one.
-    drop(unsafe { cell.release() });
-    assert_eq!(executor.wakers.get(), 0);
+    drop(unsafe { CELL.release() });
+    assert_eq!(EXECUTOR.wakers(), 0);
 }
 
 #[test]
 fn clone_that_attaches_for_another_executor_leaves_the_cell_to_it() {
-    let (executor, other) = (Executor::leaked(), Executor::leaked());
-    let cell: &'static cell::Cell = Box::leak(Box::new(cell::Cell::new()));
-    cell.hold();
+    static EXECUTOR: Executor = Executor::new();
+    static OTHER: Executor = Executor::new();
+    static CELL: LazyLock<cell::Cell> = LazyLock::new(cell::Cell::new);
+    CELL.hold();
     {
-        let waker = executor.waker();
-        executor.then(|| {
-            // SAFETY: as above.
-            assert_eq!(unsafe { cell.attach(&other.waker()) }, Attached::Here);
+        let waker = EXECUTOR.waker();
+        EXECUTOR.then(|| {
+            // SAFETY: this thread is the poller, and this call within the other.
+            assert_eq!(unsafe { CELL.attach(&OTHER.waker()) }, Attached::Here);
         });
         // SAFETY: as above.
-        assert_eq!(unsafe { cell.attach(&waker) }, Attached::Busy);
+        assert_eq!(unsafe { CELL.attach(&waker) }, Attached::Busy);
     }
-    assert_eq!((executor.wakers.get(), other.wakers.get()), (0, 1));
+    assert_eq!((EXECUTOR.wakers(), OTHER.wakers()), (0, 1));
     // SAFETY: the only one.
-    drop(unsafe { cell.release() });
-    assert_eq!(other.wakers.get(), 0);
-}
-
-thread_local! {
-    /// What leaves and executors of a test keep.
-    static KEPT: std::cell::RefCell<Vec<Waker>> = const { std::cell::RefCell::new(Vec::new()) };
+    drop(unsafe { CELL.release() });
+    assert_eq!(OTHER.wakers(), 0);
 }
 
 fn keep(waker: Waker) {
@@ -114,12 +119,12 @@ fn poll_by(executor: &'static Executor, task: &mut Watched<impl Future<Output = 
     assert!(polled.is_pending());
 }
 
-/// Two leaves, which wait. As the first one's waker is made, an executor that is told to come back
+/// Two leaves, which wait. As the first one's waker is made, an executor that comes back
 /// clones what the poll has lent.
-fn leaves(executor: &'static Cell<Option<&'static Executor>>) -> impl Future<Output = ()> + Unpin {
-    poll_fn(move |context: &mut Context<'_>| {
+fn leaves() -> impl Future<Output = ()> + Unpin {
+    poll_fn(|context: &mut Context<'_>| {
         let lent = ptr::from_ref(context.waker());
-        if let Some(executor) = executor.get() {
+        if let Some(executor) = COMES_BACK.get() {
             executor.then(move || {
                 // SAFETY: it is called within this poll.
                 keep(unsafe { &*lent }.clone());
@@ -133,35 +138,36 @@ fn leaves(executor: &'static Cell<Option<&'static Executor>>) -> impl Future<Out
 
 #[test]
 fn clone_that_clones_what_was_lent_loses_no_waker() {
+    static EXECUTOR: Executor = Executor::new();
+    static OTHER: Executor = Executor::new();
     let _alone = alone();
-    let (executor, other) = (Executor::leaked(), Executor::leaked());
-    let coming_back: &'static Cell<_> = Box::leak(Box::new(Cell::new(Some(executor))));
-    let mut task = Watched::new(leaves(coming_back));
-    poll_by(executor, &mut task);
-    assert_eq!(executor.wakers.get(), 1, "one cell, and three references");
+    COMES_BACK.set(Some(&EXECUTOR));
+    let mut task = Watched::new(leaves());
+    poll_by(&EXECUTOR, &mut task);
+    assert_eq!(EXECUTOR.wakers(), 1, "one cell, and three references");
     // Now those of the first executor are kept, and the second comes back.
-    coming_back.set(Some(other));
-    poll_by(other, &mut task);
-    assert!(other.wakers.get() >= 1);
+    COMES_BACK.set(Some(&OTHER));
+    poll_by(&OTHER, &mut task);
+    assert!(OTHER.wakers() >= 1);
     drop(task);
-    KEPT.with_borrow_mut(Vec::clear);
-    assert_eq!((executor.wakers.get(), other.wakers.get()), (0, 0));
+    drop(KEPT.take());
+    assert_eq!((EXECUTOR.wakers(), OTHER.wakers()), (0, 0));
     assert!(look(None).tasks.is_empty());
 }
 
 #[test]
 fn clone_that_drops_what_leaves_keep_loses_no_waker() {
+    static EXECUTOR: Executor = Executor::new();
+    static OTHER: Executor = Executor::new();
     let _alone = alone();
-    let (executor, other) = (Executor::leaked(), Executor::leaked());
-    let none: &'static Cell<_> = Box::leak(Box::new(Cell::new(None)));
-    let mut task = Watched::new(leaves(none));
-    poll_by(executor, &mut task);
-    other.then(|| KEPT.with_borrow_mut(Vec::clear));
-    poll_by(other, &mut task);
-    assert_eq!(executor.wakers.get(), 0);
-    assert!(other.wakers.get() >= 1);
-    poll_by(executor, &mut task);
+    let mut task = Watched::new(leaves());
+    poll_by(&EXECUTOR, &mut task);
+    OTHER.then(|| drop(KEPT.take()));
+    poll_by(&OTHER, &mut task);
+    assert_eq!(EXECUTOR.wakers(), 0);
+    assert!(OTHER.wakers() >= 1);
+    poll_by(&EXECUTOR, &mut task);
     drop(task);
-    KEPT.with_borrow_mut(Vec::clear);
-    assert_eq!((executor.wakers.get(), other.wakers.get()), (0, 0));
+    drop(KEPT.take());
+    assert_eq!((EXECUTOR.wakers(), OTHER.wakers()), (0, 0));
 }
