@@ -40,7 +40,8 @@ const LONGEST_CAPTURE: Duration = Duration::from_secs(600);
 ///
 /// `address` is `127.0.0.1:6060`, `[::1]:6060`, `localhost:6060`, or
 /// `unix:/path/to/socket`; port 0 takes a free one, [`Server::address`] tells
-/// which. `EVERPROF=http=…` stands in for it, and `http=off` serves nothing.
+/// which. A socket is made its user's own: mode 0600, less the umask, on Linux from its first
+/// moment. `EVERPROF=http=…` stands in for it, and `http=off` serves nothing.
 ///
 /// # Overhead
 ///
