@@ -53,6 +53,9 @@ use recorder::{Heap, Recorder};
 /// align 16 or more is looked up in a filter when it is freed: nine more. A
 /// sampled object takes 8 bytes more of the inner allocator, or its alignment
 /// where that is greater.
+///
+/// Objects of up to 128 bytes that a thread makes while it panics are not recorded, as what a panic
+/// throws is one of them and must not be moved.
 #[derive(Debug, Default)]
 pub struct Alloc<A = System> {
     inner: A,
@@ -252,6 +255,8 @@ unsafe extern "C" fn alloc_due<A: GlobalAlloc, R: Recorder>(
     inner: &A,
 ) -> *mut u8 {
     let ticket = R::sample(size);
+    // A ticket that is given back is none: what is sampled otherwise does not change.
+    let ticket = ticket.filter(|_| !may_be_exception(size, align));
     let (Some(ticket), Some(layout)) = (ticket, sampled_layout(size, align)) else {
         // SAFETY: `size` and `align` came out of a layout.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
@@ -269,6 +274,20 @@ unsafe extern "C" fn alloc_due<A: GlobalAlloc, R: Recorder>(
     R::commit(ticket, object.addr(), shifted);
     object
 }
+
+/// Whether this may be what a panic throws, which must stand where the inner allocator puts it.
+///
+/// std makes it with align 8 and hands it to the unwinder, to which it is C's `_Unwind_Exception`,
+/// aligned as `malloc` does: LLVM's, in static programs, stores 16 bytes into it at once, and
+/// faults at an odd multiple of 8.
+#[inline(always)]
+fn may_be_exception(size: usize, align: usize) -> bool {
+    size <= EXCEPTION_BYTES && align <= align_of::<usize>() && std::thread::panicking()
+}
+
+/// Seven words on x86_64 and aarch64 (std's panic_unwind/src/gcc.rs), eleven at the most elsewhere,
+/// and room for what it may yet become.
+const EXCEPTION_BYTES: usize = 16 * size_of::<usize>();
 
 /// A free of an object whose address does not rule out that it was sampled.
 ///

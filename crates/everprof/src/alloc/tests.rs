@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use super::*;
@@ -459,4 +459,36 @@ fn any_order_of_operations_keeps_every_byte() {
     alloc.inner.assert_sound();
     assert!(alloc.inner.0.borrow().blocks.is_empty());
     assert!(Script::with(|s| s.live.is_empty()));
+}
+
+#[test]
+fn what_a_panic_may_throw_stands_where_the_inner_allocator_put_it() {
+    const SIZES: [usize; 3] = [7 * size_of::<usize>(), EXCEPTION_BYTES, EXCEPTION_BYTES + 1];
+    /// Allocates while its thread panics.
+    struct Unwound<'t>(&'t Alloc<Fussy>, &'t Cell<[bool; 3]>);
+    impl Drop for Unwound<'_> {
+        fn drop(&mut self) {
+            self.1.set(SIZES.map(|size| is_sampled(self.0, size)));
+        }
+    }
+    fn is_sampled(alloc: &Alloc<Fussy>, size: usize) -> bool {
+        let layout = layout(size, 8);
+        // SAFETY: not empty.
+        let object = unsafe { alloc.allocate::<Script>(layout, false) };
+        let is_sampled = Script::with(|s| s.live.contains_key(&object.addr()));
+        // SAFETY: came from there with that layout.
+        unsafe { alloc.free::<Script>(object, layout) };
+        is_sampled
+    }
+    let alloc = fussy(0);
+    Script::sampling(true);
+    assert_eq!(SIZES.map(|size| is_sampled(&alloc, size)), [true; 3]);
+    let seen = Cell::new([true; 3]);
+    let unwinding = std::panic::AssertUnwindSafe(|| {
+        let _unwound = Unwound(&alloc, &seen);
+        std::panic::resume_unwind(Box::new(()));
+    });
+    assert!(std::panic::catch_unwind(unwinding).is_err());
+    assert_eq!(seen.get(), [false, false, true]);
+    alloc.inner.assert_sound();
 }
