@@ -101,7 +101,8 @@ pub fn before_exec() -> Exec<'static> {
 /// Chooses the signal that running threads are asked with, from the next dump on.
 ///
 /// Unless one is chosen, it is a realtime signal that nobody handles or ignores, from
-/// SIGRTMAX downwards: realtime signals carry the word that tells one request from
+/// SIGRTMAX downwards; the first of them that can be sent, since user emulators lack the last two.
+/// Realtime signals carry the word that tells one request from
 /// another and are not merged, SIGRTMIN upwards is where programs and C libraries take
 /// theirs from, and the last ones are the least likely to be wanted. A chosen signal may
 /// have a handler of the program: it gets what is not ours ([`crate::signal`]).

@@ -140,6 +140,9 @@ pub(super) enum Refused {
     Busy,
     /// No such thread.
     Gone,
+    /// The kernel has no such signal: user emulators keep some of their guest's for themselves
+    /// (qemu's the last two), and take handlers for them all the same.
+    NoSuchSignal,
     /// The kernel refuses: too many signals are queued, or a filter is in the way.
     Failed,
 }
@@ -181,10 +184,12 @@ impl Pool {
         place
             .state
             .store(question.state(WITHDRAWN), Ordering::Relaxed);
-        Err(if sent == -i64::from(libc::ESRCH) {
-            Refused::Gone
-        } else {
-            Refused::Failed
+        const GONE: i64 = -(libc::ESRCH as i64);
+        const NO_SUCH_SIGNAL: i64 = -(libc::EINVAL as i64);
+        Err(match sent {
+            GONE => Refused::Gone,
+            NO_SUCH_SIGNAL => Refused::NoSuchSignal,
+            _ => Refused::Failed,
         })
     }
 
@@ -252,16 +257,39 @@ pub(super) fn install() -> Option<i32> {
     if last != 0 && signal::is_installed(last) {
         return Some(last);
     }
-    let found = (libc::SIGRTMIN()..=libc::SIGRTMAX())
-        .rev()
-        .find(|&signal| signal::is_default(signal))
-        .and_then(install)?;
+    // Relaxed: as above.
+    let below = match REFUSED.load(Ordering::Relaxed) {
+        0 => libc::SIGRTMAX() + 1,
+        refused => refused,
+    };
+    let found = free_below(below).and_then(install)?;
     LAST.store(found, Ordering::Relaxed);
     Some(found)
 }
 
+/// As [`install`], of a signal further down: this one cannot be sent. None where the program
+/// chose it.
+pub(super) fn install_below(refused: i32) -> Option<i32> {
+    // Relaxed, both: numbers; collections take turns.
+    REFUSED.store(refused, Ordering::Relaxed);
+    LAST.store(0, Ordering::Relaxed);
+    match crate::threads::chosen_signal() {
+        None => install(),
+        Some(_) => None,
+    }
+}
+
+fn free_below(limit: i32) -> Option<i32> {
+    (libc::SIGRTMIN()..limit)
+        .rev()
+        .find(|&signal| signal::is_default(signal))
+}
+
 /// The signal that was found free. Written by collections.
 static LAST: AtomicI32 = AtomicI32::new(0);
+
+/// The last one that could not be sent, or 0. Written by collections.
+static REFUSED: AtomicI32 = AtomicI32::new(0);
 
 /// Walks this thread into the slot that the signal names.
 ///
@@ -401,6 +429,19 @@ mod tests {
                 Some(Refused::Gone)
             );
         }
+    }
+
+    #[test]
+    fn a_signal_that_the_kernel_does_not_have_takes_no_place_and_another_is_found() {
+        let (pool, thread) = (Pool::map().unwrap(), sys::thread_id());
+        for _ in 0..2 * SLOTS {
+            let beyond = libc::SIGRTMAX() + 1;
+            let refused = pool.ask(thread, beyond, next_number()).err();
+            assert_eq!(refused, Some(Refused::NoSuchSignal));
+        }
+        let found = free_below(libc::SIGRTMAX()).unwrap();
+        assert!((libc::SIGRTMIN()..libc::SIGRTMAX()).contains(&found));
+        assert_eq!(free_below(libc::SIGRTMIN()), None);
     }
 
     #[test]

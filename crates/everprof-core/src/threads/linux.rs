@@ -456,6 +456,11 @@ impl Collection {
             // All places are taken by threads that have not answered yet.
             Err(asked::Refused::Busy) => thread.phase,
             Err(asked::Refused::Gone) => self.miss(thread, Missing::Exited),
+            // The thread is asked once more, with that one.
+            Err(asked::Refused::NoSuchSignal) => {
+                self.signal = asked::install_below(signal);
+                thread.phase
+            }
             Err(asked::Refused::Failed) => self.miss(thread, Missing::NoSignal),
         }
     }
