@@ -13,3 +13,10 @@ pub(crate) use linux::*;
 mod noop;
 #[cfg(not(all(target_os = "linux", not(miri), not(everprof_loom))))]
 pub(crate) use noop::*;
+
+/// The word at an address of this process; none where nothing can be read. Cold.
+pub(crate) fn read_word(address: u64) -> Option<u64> {
+    let mut word = [0];
+    let copied = copy(process_id().cast_signed(), address, &mut word);
+    (copied == size_of::<u64>()).then_some(word[0])
+}

@@ -294,8 +294,7 @@ fn waits_have_the_labels_of_who_waits() {
 }
 
 /// Go's TestGoroutineProfileLabelRace has more of this: here a thread runs, one sleeps.
-// qemu's user emulation has no `process_vm_readv` to read another thread's by.
-#[cfg(all(target_os = "linux", feature = "interpose", not(everprof_emulated)))]
+#[cfg(all(target_os = "linux", feature = "interpose"))]
 #[test]
 fn dump_of_threads_has_the_labels_of_each() {
     let (tell, told) = std::sync::mpsc::channel();

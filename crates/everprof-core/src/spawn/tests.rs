@@ -258,8 +258,6 @@ mod real {
         assert_eq!(cpu_nanos(recorder), counted);
     }
 
-    // qemu's user emulation has no `process_vm_readv`.
-    #[cfg(not(everprof_emulated))]
     #[test]
     fn labels_of_another_thread_are_those_it_has_now() {
         let (store, creator) = (store(), Local::new());

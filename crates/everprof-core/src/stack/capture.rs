@@ -30,7 +30,7 @@ pub(crate) mod probe;
     everprof_loom,
     allow(unused_imports, reason = "threads are absent there")
 )]
-pub(crate) use outside::{Leaf, Reader, copy};
+pub(crate) use outside::{Leaf, Reader};
 
 /// Writes the stack that `registers` stand in to `out`, leaf first.
 ///

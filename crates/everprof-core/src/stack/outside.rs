@@ -1,8 +1,8 @@
 //! The stack of another thread, which is asleep, read from outside.
 //!
 //! Context: cold. Invariant: nothing of another thread is read through a reference or
-//! a plain load. The kernel copies it out (`process_vm_readv` on this very process),
-//! so that memory which is unmapped or written meanwhile is an error or an old value,
+//! a plain load. The kernel copies it out (`process_vm_readv` on this very process, in
+//! `sys::copy`), so that memory which is unmapped or written meanwhile is an error or an old value,
 //! never a fault. Whether the thread slept all the while is for the caller to see to.
 //!
 //! Of a thread that was looked at are known the stack pointer and the pc
@@ -26,7 +26,7 @@ use crate::modules::loaded as modules;
 use crate::stack::rules::Rule;
 use crate::stack::walk::{Memory, Place, Rules, UNKNOWN, walk_outside};
 use crate::stack::{Captured, Registers, depth_limit};
-use crate::sys;
+use crate::sys::{self, copy};
 use code::Code;
 
 mod code;
@@ -211,28 +211,4 @@ const PAGE: u64 = 4096;
 fn word(process: i32, address: u64) -> Option<u64> {
     let mut word = [0];
     (copy(process, address, &mut word) == 8).then_some(word[0])
-}
-
-/// Copies from `address` on; how many bytes there were to copy. Not for more than a page.
-pub(crate) fn copy(process: i32, address: u64, to: &mut [u64]) -> usize {
-    let length = size_of_val(to) as u64;
-    // A piece is copied whole or not at all (process_vm_readv(2)): none straddles pages.
-    let first = (PAGE - address % PAGE).min(length);
-    let piece = |start: u64, bytes: u64| libc::iovec {
-        iov_base: core::ptr::without_provenance_mut(start as usize),
-        iov_len: bytes as usize,
-    };
-    let theirs = [
-        piece(address, first),
-        piece(address.wrapping_add(first), length - first),
-    ];
-    let ours = libc::iovec {
-        iov_base: to.as_mut_ptr().cast(),
-        iov_len: length as usize,
-    };
-    // SAFETY: the kernel writes at most `length` bytes, all of them within `to`, and
-    // checks the addresses of the other side itself.
-    let copied =
-        unsafe { libc::process_vm_readv(process, &raw const ours, 1, theirs.as_ptr(), 2, 0) };
-    usize::try_from(copied).unwrap_or(0)
 }

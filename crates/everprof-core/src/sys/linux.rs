@@ -18,6 +18,10 @@ mod wiped;
 mod wiped;
 pub(crate) use wiped::map_wiped_on_fork;
 
+#[cfg_attr(everprof_emulated, path = "linux/copied_by_file.rs")]
+mod copied;
+pub(crate) use copied::copy;
+
 /// Bytes of a page as far as rounding goes. Kernels with larger pages (16 and
 /// 64 KiB on aarch64) round lengths up by themselves, and every length rounded
 /// to 64 KiB is a whole number of any of these pages.
@@ -165,26 +169,6 @@ pub(crate) fn own_stack() -> Option<Range<u64>> {
     (told == 0).then_some(start..start.checked_add(len as u64)?)
 }
 
-/// The word at an address of this process; none where nothing can be read. Cold.
-pub(crate) fn read_word(address: u64) -> Option<u64> {
-    let mut word = 0_u64;
-    let ours = libc::iovec {
-        iov_base: (&raw mut word).cast(),
-        iov_len: size_of::<u64>(),
-    };
-    let theirs = libc::iovec {
-        iov_base: ptr::without_provenance_mut(address as usize),
-        iov_len: size_of::<u64>(),
-    };
-    let process = process_id().cast_signed();
-    let copied = keeping_errno(|| {
-        // SAFETY: the kernel writes the eight bytes of `word` at most, and checks the
-        // other address itself.
-        unsafe { libc::process_vm_readv(process, &raw const ours, 1, &raw const theirs, 1, 0) }
-    });
-    (copied == 8).then_some(word)
-}
-
 /// The clock of a thread's CPU time: the thread's number, all bits inverted, above
 /// three bits that say "one thread" (4) and "as the scheduler counts" (2); Linux
 /// include/linux/posix-timers.h, `MAKE_THREAD_CPUCLOCK`. `pthread_getcpuclockid` makes
@@ -285,7 +269,8 @@ pub(crate) fn pause_briefly() {
 /// then shorter. No point of cancellation.
 pub(crate) fn sleep_while(word: &AtomicU32, seen: u32, most: Duration) {
     let most = libc::timespec {
-        tv_sec: libc::time_t::try_from(most.as_secs()).unwrap_or(libc::time_t::MAX),
+        // The type's name is deprecated for musl; 68 years are in any.
+        tv_sec: most.as_secs().min(i32::MAX as u64) as _,
         tv_nsec: most.subsec_nanos() as _,
     };
     let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;

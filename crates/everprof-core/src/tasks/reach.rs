@@ -32,9 +32,8 @@ use std::ops::Range;
 use super::entry::{ANEW, Entry, Word};
 use super::waker;
 use crate::global;
-use crate::stack::backend::copy;
 use crate::sync::Ordering;
-use crate::sys;
+use crate::sys::{self, copy};
 use crate::threads::Maps;
 use sweep::Sweep;
 

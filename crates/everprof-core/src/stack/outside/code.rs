@@ -13,10 +13,11 @@ use std::collections::HashMap;
 
 use super::super::lookup;
 use super::copied::Copied;
-use super::{copy, prologue, word};
+use super::{prologue, word};
 use crate::modules::loaded as modules;
 use crate::stack::cfi::Tables;
 use crate::stack::rules::Rule;
+use crate::sys::copy;
 
 #[derive(Debug)]
 pub(super) struct Code {

@@ -8,11 +8,12 @@
 
 use std::collections::HashMap;
 
-use super::{PAGE, copy};
+use super::PAGE;
 use crate::modules::loaded::{Headers, Object};
 use crate::stack::cfi::Tables;
 use crate::stack::platform;
 use crate::stack::rules::Rule;
+use crate::sys::copy;
 
 /// One module's tables.
 #[derive(Debug)]

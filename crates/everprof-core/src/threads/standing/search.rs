@@ -6,7 +6,7 @@
 use core::ops::Range;
 
 use super::maps::Maps;
-use crate::stack::backend::copy;
+use crate::sys::copy;
 use crate::threads::lock_address::LockAddress;
 
 /// Locks, in order, and which of them were met.
@@ -161,8 +161,6 @@ mod tests {
         assert_eq!(met(u64::MAX), [false, false]);
     }
 
-    // qemu's user emulation has no `process_vm_readv`.
-    #[cfg(not(everprof_emulated))]
     #[test]
     fn a_guard_in_a_box_is_found_behind_the_stack() {
         let lock = 0x1234_5670_u64;
