@@ -38,16 +38,23 @@ fn alone() -> MutexGuard<'static, ()> {
     guard
 }
 
+/// What the process ran while the last profile was taken, without the thread that took it: that
+/// is everprof's, and in no sample.
+static PROCESS: AtomicU64 = AtomicU64::new(0);
+
 /// Takes a profile while `work` runs on a thread of its own.
 fn profile(hz: u32, work: impl FnOnce() + Send) -> Snapshot {
     let _own = OwnThread::register();
     let mut session = global::start_cpu(hz).unwrap();
+    let ran = || clock(libc::CLOCK_PROCESS_CPUTIME_ID) - clock(libc::CLOCK_THREAD_CPUTIME_ID);
+    let before = ran();
     thread::scope(|scope| {
         let working = scope.spawn(work);
         while !working.is_finished() {
             cover(&mut session);
         }
     });
+    PROCESS.store(ran() - before, Ordering::Relaxed);
     session.stop()
 }
 
@@ -218,7 +225,6 @@ fn one_in_a_hundred_is_seen_as_that() {
 #[test]
 fn many_threads_get_their_shares_and_the_total_is_the_process_s() {
     let _alone = alone();
-    let before = clock(libc::CLOCK_PROCESS_CPUTIME_ID);
     let snapshot = profile(100, || {
         thread::scope(|scope| {
             for _ in 0..20 {
@@ -229,7 +235,7 @@ fn many_threads_get_their_shares_and_the_total_is_the_process_s() {
             }
         });
     });
-    let process = clock(libc::CLOCK_PROCESS_CPUTIME_ID) - before;
+    let process = PROCESS.load(Ordering::Relaxed);
     let seen = seen(&snapshot);
     let (one, other) = (ONE.load(Ordering::Relaxed), OTHER.load(Ordering::Relaxed));
     assert_share(seen.one, seen.one + seen.other, one, one + other, 1);
@@ -269,13 +275,12 @@ fn short_threads_that_tell_of_themselves_are_seen_as_much_as_they_ran() {
 #[test]
 fn time_of_threads_that_ended_unseen_is_counted_as_such() {
     let _alone = alone();
-    let before = clock(libc::CLOCK_PROCESS_CPUTIME_ID);
     let snapshot = profile(100, || {
         for _ in 0..600 {
             thread::spawn(|| burn_one(3 * MILLI)).join().unwrap();
         }
     });
-    let process = clock(libc::CLOCK_PROCESS_CPUTIME_ID) - before;
+    let process = PROCESS.load(Ordering::Relaxed);
     let seen = seen(&snapshot);
     // Where creations of threads are seen, each has its timer from its first moment.
     assert!(

@@ -58,6 +58,12 @@ fn cancelled_in() -> CancelledIn {
     unsafe { std::mem::transmute::<*mut c_void, CancelledIn>(symbol) }
 }
 
+/// Whether this process has such a thread.
+fn is_there(tid: c_int) -> bool {
+    // SAFETY: a plain system call; signal 0 is sent to nobody.
+    unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), tid, 0) == 0 }
+}
+
 #[test]
 fn cancelled_waits_unwind_through_us_and_leave_no_waiter() {
     want_all();
@@ -68,6 +74,10 @@ fn cancelled_waits_unwind_through_us_and_leave_no_waiter() {
             // SAFETY: as `cancel.c` has it.
             let cleaned = unsafe { cancelled_in(what as c_int, asleep, &raw mut tid) };
             assert_eq!(cleaned, 1, "{what} {asleep:?}");
+            // Joined it may be there yet, for the kernel.
+            while is_there(tid) {
+                std::thread::yield_now();
+            }
             assert!(!is_blocked(tid.cast_unsigned(), kind), "{what} {asleep:?}");
         }
     }
