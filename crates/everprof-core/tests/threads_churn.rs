@@ -2,11 +2,11 @@
 
 #![cfg(all(
     target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    // What the kernel tells of an emulator's threads is the emulator's, and it has the signals.
-    not(everprof_emulated)
+    any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 #![allow(clippy::unwrap_used)]
+// What the kernel tells of an emulated thread that sleeps are the emulator's registers.
+#![cfg_attr(everprof_emulated, allow(dead_code, unused_imports))]
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -85,6 +85,8 @@ fn churn(stop: &Stop) {
     }
 }
 
+// An emulator's: see above.
+#[cfg(not(everprof_emulated))]
 #[test]
 fn threads_that_stay_are_whole_while_others_are_born_and_die() {
     const STAYING: usize = 20;
@@ -176,6 +178,8 @@ fn a_thread_that_is_seen_implies_all_older_ones() {
     });
 }
 
+// An emulator's: see above.
+#[cfg(not(everprof_emulated))]
 #[test]
 fn a_forked_child_dumps_itself_though_its_parent_was_at_it() {
     let stop = Stop(AtomicBool::new(false));
@@ -269,6 +273,8 @@ fn most_frequent(stack: &[u64]) -> u64 {
 // Of a thread asleep in musl's code, which has no tables, only the leaf is known, and behind
 // AddressSanitizer's `nanosleep` little more.
 #[cfg(all(target_env = "gnu", not(everprof_sanitizer = "address")))]
+// An emulator's: see above.
+#[cfg(not(everprof_emulated))]
 #[test]
 fn a_stack_is_of_one_moment() {
     let stop = Stop(AtomicBool::new(false));

@@ -4,12 +4,13 @@
 #![cfg(all(
     target_os = "linux",
     target_env = "gnu",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    // What the kernel tells of an emulator's threads is the emulator's, and it has the signals.
-    not(everprof_emulated)
+    any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 #![allow(clippy::unwrap_used)]
 #![cfg_attr(everprof_sanitizer = "thread", allow(dead_code, unused_imports))]
+// What the kernel tells of an emulated thread that sleeps are the emulator's registers, and the number
+// of its own system call: whoever is looked at from outside, with no wait recorded, has no stack there.
+#![cfg_attr(everprof_emulated, allow(dead_code, unused_imports))]
 
 mod oracle;
 
@@ -258,6 +259,8 @@ fn operation(name: &str) -> Option<Operation> {
     cfg!(feature = "interpose").then_some(operation)
 }
 
+// An emulator's: see above.
+#[cfg(not(everprof_emulated))]
 #[test]
 fn sleeping_threads_are_walked_whole_and_undisturbed() {
     let before_nanos = everprof_core::waits::now_nanos();
@@ -366,6 +369,8 @@ fn a_thread_that_runs_with_all_signals_blocked_is_explained_at_once() {
     assert!(Duration::from_nanos(dump.duration_nanos()) < PATIENCE);
 }
 
+// An emulator's: see above.
+#[cfg(not(everprof_emulated))]
 #[test]
 fn a_thread_that_sleeps_with_all_signals_blocked_is_walked() {
     let started = start("blocks-asleep", || {
@@ -411,6 +416,8 @@ fn through(library: &Library, mut work: &mut dyn FnMut()) {
 }
 
 // ThreadSanitizer: as above.
+// An emulator's: see above.
+#[cfg(not(everprof_emulated))]
 #[cfg(not(everprof_sanitizer = "thread"))]
 #[test]
 fn c_code_without_frame_pointers_in_a_library_that_may_go_is_walked() {
@@ -471,6 +478,8 @@ fn a_panic_in_progress_is_walked() {
     barrier.wait();
 }
 
+// An emulator's: see above.
+#[cfg(not(everprof_emulated))]
 #[test]
 fn requests_at_the_same_time_all_show_all() {
     let started: Vec<_> = (0..50)
@@ -491,6 +500,8 @@ fn requests_at_the_same_time_all_show_all() {
 }
 
 /// After Go's TestGoroutineCounts: as many rows of one stack as threads that sleep there.
+// An emulator's: see above.
+#[cfg(not(everprof_emulated))]
 #[test]
 fn threads_in_one_place_have_one_stack() {
     let place = |name: &str, count: usize, sleep: fn()| -> Vec<u32> {
@@ -527,7 +538,8 @@ fn a_realtime_signal_that_the_program_handles_is_not_taken() {
     // SAFETY: all bits zero is an empty action.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     action.sa_sigaction = count as *const () as usize;
-    let signals = [libc::SIGRTMIN(), libc::SIGRTMAX() - 1, libc::SIGUSR1];
+    // Not the two last: qemu's user emulation takes handlers for them and sends neither.
+    let signals = [libc::SIGRTMIN(), libc::SIGRTMAX() - 2, libc::SIGUSR1];
     for signal in signals {
         // SAFETY: a handler that stays.
         unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
@@ -620,7 +632,10 @@ fn busy_on_signal_stack(name: &str, bytes: usize) -> Started {
 #[test]
 fn a_thread_on_a_signal_stack_is_walked_if_there_is_room() {
     let large = busy_on_signal_stack("large-stack", 256 << 10);
-    busy_on_signal_stack("small-stack", 12 << 10);
+    // Two frames of the kernel's, of 3 KiB on x86-64 and 4.6 on aarch64, and 6.
+    let aarch64 = cfg!(target_arch = "aarch64");
+    let small = if aarch64 { 16 << 10 } else { 12 << 10 };
+    busy_on_signal_stack("small-stack", small);
     let dump = collect(PATIENCE);
     large.assert_whole(&of(&dump, "large-stack"));
     let small = of(&dump, "small-stack");

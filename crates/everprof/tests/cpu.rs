@@ -169,7 +169,11 @@ fn labels_that_change_while_a_profile_is_taken_are_those_of_the_work() {
                             works_for_two();
                         }
                         works_for_one();
-                        if cfg!(feature = "interpose") {
+                        // Static programs define no `pthread_create` in C's place.
+                        if cfg!(all(
+                            feature = "interpose",
+                            not(target_feature = "crt-static")
+                        )) {
                             thread::spawn(works_for_one).join().unwrap();
                         }
                     }
@@ -237,9 +241,11 @@ fn heap_at_period_one_and_cpu_at_1000_hz_go_together() {
     everprof::heap::set_period(512 << 10);
     let (cpu, heap) = (read(&cpu), read(&heap));
     let (samples, _) = with(&cpu, "allocate_visibly");
-    // Walks that end at once, in code without tables, are the rest.
+    // Walks that end at once, in code without tables, are the rest: musl's `malloc` is such code,
+    // and took a twelfth on a busy machine.
+    let least = if cfg!(target_env = "musl") { 50 } else { 95 };
     assert!(
-        samples * 100 > seen(&cpu) * 95,
+        samples * 100 > seen(&cpu) * least,
         "{samples} of {}",
         seen(&cpu)
     );
@@ -299,7 +305,7 @@ fn threads_of_the_program_are_seen_and_everprofs_own_are_not() {
     assert_eq!(with(&profile, "cpu_unseen").0, 0);
 }
 
-#[cfg(feature = "interpose")]
+#[cfg(all(feature = "interpose", not(target_feature = "crt-static")))]
 fn nanos_of(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -311,7 +317,7 @@ fn nanos_of(clock: libc::clockid_t) -> u64 {
 }
 
 /// A thread that has run: when, and for how long.
-#[cfg(feature = "interpose")]
+#[cfg(all(feature = "interpose", not(target_feature = "crt-static")))]
 struct Ran {
     began_unix_nanos: u64,
     ended_unix_nanos: u64,
@@ -320,7 +326,7 @@ struct Ran {
 
 /// Runs for three milliseconds, and on until a tick has come while it ran: on a busy machine
 /// a thread begins to run at a tick, and may be done before the next.
-#[cfg(feature = "interpose")]
+#[cfg(all(feature = "interpose", not(target_feature = "crt-static")))]
 #[inline(never)]
 fn burn_briefly() -> Ran {
     let began_unix_nanos = nanos_of(libc::CLOCK_REALTIME);
@@ -343,7 +349,8 @@ fn burn_briefly() -> Ran {
 /// 100 of them and more: with a tick of 4 ms, 40 samples, give or take 5
 /// (`core/cpu/weight.rs`). Less than 10 are a chance in 10^9, and what is too much is as far.
 /// Threads may wait for a processor at any point, also while a profile begins.
-#[cfg(feature = "interpose")]
+// Static programs define no `pthread_create` in C's place.
+#[cfg(all(feature = "interpose", not(target_feature = "crt-static")))]
 #[test]
 fn threads_of_three_milliseconds_are_seen() {
     let _alone = alone();

@@ -7,7 +7,7 @@
     target_os = "linux",
     feature = "interpose",
     not(target_feature = "crt-static"),
-    // qemu's user emulation has no `process_vm_readv` to read stacks by.
+    // What the kernel tells of an emulated thread that sleeps are the emulator's registers.
     not(everprof_emulated)
 ))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]

@@ -356,7 +356,8 @@ fn labels_that_change_meanwhile_are_each_threads_own() {
 
 /// The same of threads that are born and die under labels: each has its creator's from its
 /// first moment on, never those of the one whose record it was given.
-#[cfg(feature = "interpose")]
+// Static programs define no `pthread_create` in C's place.
+#[cfg(all(feature = "interpose", not(target_feature = "crt-static")))]
 #[test]
 fn labels_of_threads_that_are_born_and_die_are_their_creators() {
     let stop = AtomicBool::new(false);

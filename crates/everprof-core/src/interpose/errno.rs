@@ -38,7 +38,7 @@ pub(super) fn kept<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// The thread's `errno`.
-#[cfg(not(target_feature = "crt-static"))]
+#[cfg(any(test, not(target_feature = "crt-static")))]
 #[inline(always)]
 pub(super) fn get() -> c_int {
     // SAFETY: `location` is this thread's own.
