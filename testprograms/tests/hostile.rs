@@ -84,8 +84,8 @@ fn survives_a_trace(program: &str, period: &str) {
 }
 
 macro_rules! hostile {
-    ($($name:ident: $binary:literal;)*) => {
-        $(#[test]
+    ($($(#[$attribute:meta])* $name:ident: $binary:literal;)*) => {
+        $($(#[$attribute])* #[test]
         fn $name() {
             survives(env!(concat!("CARGO_BIN_EXE_", $binary)));
         })*
@@ -97,6 +97,8 @@ hostile! {
     tls_destructors_may_allocate: "tls_destructor";
     thread_storms_pass: "thread_storm";
     ten_thousand_threads_pass: "many_threads";
+    // AddressSanitizer's frames alone are larger than 16 KiB.
+    #[cfg(not(everprof_sanitizer = "address"))]
     small_stacks_hold_a_capture: "small_stacks";
     forked_children_of_a_busy_process_work: "fork_busy";
     panics_unwind_through_sampled_frames: "panic_unwind";
@@ -106,6 +108,8 @@ hostile! {
     exit_in_a_thread_keeps_its_status: "exit_in_thread";
     refused_allocations_stay_refused: "out_of_memory";
     zeroed_blocks_stay_lazy: "zeroed_is_lazy";
+    // AddressSanitizer's `realloc` copies.
+    #[cfg(not(everprof_sanitizer = "address"))]
     growth_goes_through_mremap: "growing_vec";
     threads_that_wait_in_every_way_end_and_leave_nobody_waiting: "waits_soak";
     dumps_pass_while_threads_are_born_panic_and_die: "dump_storm";

@@ -194,6 +194,8 @@ mod linked {
         eprintln!("waited {waited} charged {charged} along chains {chained} ns");
         assert!(charged <= waited, "{charged} of {waited} ns");
         // The rest is the way of those who were woken to a processor, and depends on the machine.
-        assert!(charged > waited / 10, "{charged} of {waited} ns");
+        assert!(charged >= waited / 10, "{charged} of {waited} ns");
+        // As sanitizers want it, nobody is seen to wait.
+        assert_eq!(waited > 0, cfg!(feature = "interpose"), "{waited} ns");
     }
 }
