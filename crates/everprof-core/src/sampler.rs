@@ -92,7 +92,7 @@ fn hazard(bytes: u64, period: u64) -> f64 {
     match period {
         0 => 0.0,
         1 if bytes > 0 => f64::INFINITY,
-        _ => bytes as f64 / period as f64,
+        _ => float(bytes) / float(period),
     }
 }
 
@@ -105,19 +105,18 @@ fn draw(local: &Local, period: u64) -> i64 {
             // In (0, 1], so that the logarithm is finite.
             let uniform = ((random(local) >> 11) + 1) as f64 * UNIT;
             // Saturates where the product is too large.
-            (-math::ln(uniform) * period as f64) as i64
+            (-math::ln(uniform) * float(period)) as i64
         }
     }
 }
 
 fn weigh(local: &Local, size_bytes: u64, hazard: f64) -> Weight {
-    let probability = math::one_minus_exp_neg(hazard);
     // Never below 1; a hazard that underflows to 0 cannot have had a point.
-    let objects = (1.0 / probability).max(1.0);
+    let objects = math::inverse_probability(hazard).max(1.0);
     Weight {
         size_bytes,
         objects_q8: rounded(local, objects * 256.0),
-        bytes: rounded(local, objects * size_bytes as f64),
+        bytes: rounded(local, objects * float(size_bytes)),
     }
 }
 
@@ -125,9 +124,14 @@ fn weigh(local: &Local, size_bytes: u64, hazard: f64) -> Weight {
 pub(crate) fn rounded(local: &Local, value: f64) -> u64 {
     // Cuts the fraction off, as values are not negative: `floor` is a call of libm.
     // Saturates where the value is too large, which then has no fraction.
-    let whole = value as u64;
+    let whole = value as i64;
     let uniform = (random(local) >> 11) as f64 * UNIT;
-    whole.saturating_add(u64::from(uniform < value - whole as f64))
+    whole.unsigned_abs() + u64::from(uniform < value - whole as f64)
+}
+
+/// By way of a signed integer, for which there is an instruction. No object is larger.
+fn float(integer: u64) -> f64 {
+    integer.min(i64::MAX.unsigned_abs()).cast_signed() as f64
 }
 
 /// 2⁻⁵³: the top 53 bits of a word as a fraction.
