@@ -7,7 +7,7 @@
 //! only afterwards, so no two threads insert one address at a time.
 //!
 //! ```text
-//! InUseRoot ─→ segment of 128 slots, of 1,024, of 2,048, … ─→ each: keys │ cells
+//! InUseRoot ─→ segment of 128 slots, of 1,024, of 2,048, … ─→ each slot: key │ cell
 //! ```
 //!
 //! [`segment`] has what a slot goes through. A place is reserved before the object is
@@ -28,13 +28,15 @@ use segment::Segment;
 #[repr(C)]
 #[derive(Debug)]
 pub struct InUseRoot {
-    /// Written once each, by whoever holds `growing`; publishes the segment.
-    segments: [AtomicU32; SEGMENTS],
+    /// How many segments there are. Written by whoever holds `growing`; publishes them.
+    count: AtomicU32,
     /// 1 while somebody makes a segment.
     growing: AtomicU32,
     /// 1 once a segment was needed and not made: for want of memory, or because
     /// whoever was at it never came to its end.
     full: AtomicU32,
+    /// Where they stand. Written once each, before they are counted.
+    segments: [AtomicU32; SEGMENTS],
 }
 
 /// The second has 1,024 slots and each twice as many, so that the 22nd would be larger
@@ -61,7 +63,7 @@ const GROWN_SLOTS: usize = 4;
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Place {
-    segment: u32,
+    segment: Offset,
 }
 
 /// An object that was taken out and holds its slot until it is released or
@@ -69,7 +71,7 @@ pub struct Place {
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Held {
-    segment: u32,
+    segment: Offset,
     slot: usize,
     address: u64,
     /// What was stored for it.
@@ -118,7 +120,8 @@ impl<'a> InUse<'a> {
         let count = self.count();
         // The newest is the largest and the emptiest.
         for index in (0..count).rev() {
-            if let Some(nth) = self.segment(index).and_then(|segment| segment.reserve()) {
+            let segment = self.at(index)?;
+            if let Some(nth) = Segment::open(self.region, segment)?.reserve() {
                 // Early, so that while one thread makes the next segment the
                 // others have room, and that it is known in time when there is
                 // no more to be had.
@@ -127,9 +130,7 @@ impl<'a> InUse<'a> {
                 if index + 1 == count && nth.is_of_last_part {
                     self.grow();
                 }
-                return Some(Place {
-                    segment: u32::try_from(index).ok()?,
-                });
+                return Some(Place { segment });
             }
         }
         // Nobody has made another segment in time, nor said that there is no
@@ -141,14 +142,14 @@ impl<'a> InUse<'a> {
 
     /// Gives up a place that was not used.
     pub fn unreserve(&self, place: Place) {
-        if let Some(segment) = self.segment(place.segment as usize) {
+        if let Some(segment) = Segment::open(self.region, place.segment) {
             segment.unreserve();
         }
     }
 
     /// Stores the object at `address` in the place reserved for it.
     pub fn publish(&self, place: Place, address: usize, object: &Object) {
-        if let Some(segment) = self.segment(place.segment as usize) {
+        if let Some(segment) = Segment::open(self.region, place.segment) {
             segment.publish(address as u64, object);
         }
     }
@@ -157,12 +158,10 @@ impl<'a> InUse<'a> {
     pub fn hold(&self, address: usize) -> Option<Held> {
         let address = address as u64;
         for index in (0..self.count()).rev() {
-            let held = self
-                .segment(index)
-                .and_then(|segment| segment.hold(address));
-            if let Some((slot, object)) = held {
+            let segment = self.at(index)?;
+            if let Some((slot, object)) = Segment::open(self.region, segment)?.hold(address) {
                 return Some(Held {
-                    segment: u32::try_from(index).ok()?,
+                    segment,
                     slot,
                     address,
                     object,
@@ -174,14 +173,14 @@ impl<'a> InUse<'a> {
 
     /// Lets go of an object that was taken out: its slot is free again.
     pub fn release(&self, held: &Held) {
-        if let Some(segment) = self.segment(held.segment as usize) {
+        if let Some(segment) = Segment::open(self.region, held.segment) {
             segment.release(held.slot);
         }
     }
 
     /// Puts back an object that was taken out.
     pub fn restore(&self, held: &Held) {
-        if let Some(segment) = self.segment(held.segment as usize) {
+        if let Some(segment) = Segment::open(self.region, held.segment) {
             segment.restore(held.slot, held.address);
         }
     }
@@ -247,22 +246,19 @@ impl<'a> InUse<'a> {
     }
 
     fn count(&self) -> usize {
-        // Acquire, and in `segment`: pairs with the Release that linked it.
-        self.root
-            .segments
-            .iter()
-            .take_while(|segment| segment.load(Ordering::Acquire) != 0)
-            .count()
+        // Acquire: pairs with the Release in `add_segment`; they are whole.
+        (self.root.count.load(Ordering::Acquire) as usize).min(SEGMENTS)
     }
 
     fn segments(&self) -> impl Iterator<Item = Segment<'a>> {
         let count = self.count();
-        (0..count).filter_map(|index| self.segment(index))
+        (0..count).filter_map(|index| Segment::open(self.region, self.at(index)?))
     }
 
-    fn segment(&self, index: usize) -> Option<Segment<'a>> {
-        let raw = self.root.segments.get(index)?.load(Ordering::Acquire);
-        Segment::open(self.region, Offset::from_raw(raw)?)
+    /// Where one of those stands that were counted.
+    fn at(&self, index: usize) -> Option<Offset> {
+        // Relaxed: written before it was counted.
+        Offset::from_raw(self.root.segments.get(index)?.load(Ordering::Relaxed))
     }
 
     /// Adds a segment, unless somebody else is at it.
@@ -305,11 +301,15 @@ impl<'a> InUse<'a> {
 
     fn add_segment(&self, index: usize, slots: usize) -> Option<()> {
         let at = Segment::create(self.region, slots)?;
-        // Release: publishes the segment. Pairs with the Acquire in `segment`.
+        // Relaxed: published below.
         self.root
             .segments
             .get(index)?
-            .store(at.raw(), Ordering::Release);
+            .store(at.raw(), Ordering::Relaxed);
+        // Release: publishes the segment. Pairs with the Acquire in `count`.
+        self.root
+            .count
+            .store(u32::try_from(index + 1).ok()?, Ordering::Release);
         Some(())
     }
 }
@@ -317,9 +317,10 @@ impl<'a> InUse<'a> {
 impl NewRecord for InUseRoot {
     fn new_record() -> Self {
         Self {
-            segments: [(); SEGMENTS].map(|()| AtomicU32::new(0)),
+            count: AtomicU32::new(0),
             growing: AtomicU32::new(0),
             full: AtomicU32::new(0),
+            segments: [(); SEGMENTS].map(|()| AtomicU32::new(0)),
         }
     }
 }

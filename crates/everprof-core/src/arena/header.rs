@@ -142,6 +142,6 @@ records!(Header);
 
 /// "everprof" followed by the version of the layout: any change of a record
 /// that a reader sees must change the number.
-pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"evrprof\x03");
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"evrprof\x04");
 /// Where the first record may stand.
 pub(super) const HEADER_BYTES: usize = mem::size_of::<Header>();

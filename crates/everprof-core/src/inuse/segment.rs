@@ -20,23 +20,33 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 #[repr(C)]
 #[derive(Debug)]
 struct SegmentRecord {
-    /// Number of slots, a power of two. This and the two below are written once,
-    /// before the segment is linked.
-    slots: AtomicU64,
-    keys: AtomicU32,
-    cells: AtomicU32,
+    /// Number of slots, a power of two. This and the next are written once, before the
+    /// segment is linked.
+    count: AtomicU64,
+    /// Where they stand.
+    slots: AtomicU32,
+    spare: AtomicU32,
     /// Places reserved. Written by every reservation and release.
     reserved: AtomicU64,
     /// How many slots the farthest insertion looked at. Only grows.
     reach: AtomicU64,
 }
 
+/// A place for an object. Key and cell stand together: who looks for one wants the other, and
+/// both are seldom in the cache.
+#[repr(C, align(16))]
+#[derive(Debug)]
+struct Slot {
+    /// See the module head.
+    key: AtomicU64,
+    cell: Cell,
+}
+
 /// A segment, borrowed from its arena.
 #[derive(Clone, Copy)]
 pub(super) struct Segment<'a> {
     record: &'a SegmentRecord,
-    keys: &'a [AtomicU64],
-    cells: &'a [Cell],
+    slots: &'a [Slot],
 }
 
 /// A place was reserved in a segment.
@@ -50,42 +60,39 @@ pub(super) struct Reserved {
 impl<'a> Segment<'a> {
     /// Bytes that one of so many slots takes, about.
     pub(super) const fn bytes(slots: usize) -> usize {
-        slots * (size_of::<AtomicU64>() + size_of::<Cell>())
+        slots * size_of::<Slot>()
     }
 
     /// Makes one; the caller links it, with Release. `None`: no room.
     pub(super) fn create(region: Region<'_>, slots: usize) -> Option<Offset> {
-        let keys = region.alloc_array::<AtomicU64>(slots)?;
-        let cells = region.alloc_array::<Cell>(slots)?;
+        let first = region.alloc_array::<Slot>(slots)?;
         let at = region.alloc::<SegmentRecord>(0)?;
         let record = region.get::<SegmentRecord>(at)?;
-        // Relaxed, all three: published with the link.
-        record.slots.store(slots as u64, Ordering::Relaxed);
-        record.keys.store(keys.raw(), Ordering::Relaxed);
-        record.cells.store(cells.raw(), Ordering::Relaxed);
+        // Relaxed, both: published with the link.
+        record.count.store(slots as u64, Ordering::Relaxed);
+        record.slots.store(first.raw(), Ordering::Relaxed);
         Some(at)
     }
 
     /// The one that `create` made at `at`, whose link was read with Acquire.
+    #[inline]
     pub(super) fn open(region: Region<'a>, at: Offset) -> Option<Self> {
         let record = region.get::<SegmentRecord>(at)?;
-        // Relaxed, all three: set before the segment was linked.
-        let slots = record.slots.load(Ordering::Relaxed) as usize;
-        if !slots.is_power_of_two() {
+        // Relaxed, both: set before the segment was linked.
+        let count = record.count.load(Ordering::Relaxed) as usize;
+        if !count.is_power_of_two() {
             return None;
         }
-        let keys = Offset::from_raw(record.keys.load(Ordering::Relaxed))?;
-        let cells = Offset::from_raw(record.cells.load(Ordering::Relaxed))?;
+        let slots = Offset::from_raw(record.slots.load(Ordering::Relaxed))?;
         Some(Self {
             record,
-            keys: region.array(keys, slots)?,
-            cells: region.array(cells, slots)?,
+            slots: region.array(slots, count)?,
         })
     }
 
     /// How many objects may be reserved for: half of the slots, so that probing stays short.
     pub(super) fn places(&self) -> u64 {
-        self.keys.len() as u64 / 2
+        self.slots.len() as u64 / 2
     }
 
     /// For how many that was done.
@@ -100,7 +107,7 @@ impl<'a> Segment<'a> {
         // Relaxed: a count; the slots speak for themselves.
         let before = self.record.reserved.fetch_add(1, Ordering::Relaxed);
         if before < places {
-            let last_part = if self.keys.len() == FIRST_SLOTS {
+            let last_part = if self.slots.len() == FIRST_SLOTS {
                 places / 2
             } else {
                 places * 3 / 4
@@ -121,13 +128,12 @@ impl<'a> Segment<'a> {
 
     /// Stores the object at `address` in a place that was reserved.
     pub(super) fn publish(&self, address: u64, object: &Object) {
-        let mask = self.keys.len() - 1;
+        let mask = self.slots.len() - 1;
         let start = slot_of(address, mask);
         // At most half of the slots are reserved: one round finds a free one,
         // unless others fill and empty them around it, and then the next does.
         for step in 0.. {
-            let slot = (start + step) & mask;
-            let (Some(key), Some(cell)) = (self.keys.get(slot), self.cells.get(slot)) else {
+            let Some(Slot { key, cell }) = self.slots.get((start + step) & mask) else {
                 return;
             };
             // Relaxed on failure: the slot is another's. Acquire: pairs with the
@@ -144,10 +150,12 @@ impl<'a> Segment<'a> {
             // look at the cell saw any of them.
             fence(Ordering::Release);
             cell.write(object);
-            // Relaxed: whoever looks for the address was given it, after this.
-            self.record
-                .reach
-                .fetch_max(step as u64 + 1, Ordering::Relaxed);
+            // Relaxed, both: whoever looks for the address was given it, after this. Asked
+            // first, as it nearly always says so.
+            let reach = step as u64 + 1;
+            if self.record.reach.load(Ordering::Relaxed) < reach {
+                self.record.reach.fetch_max(reach, Ordering::Relaxed);
+            }
             // Release: publishes the cell. Pairs with the Acquire in `hold`.
             key.store(address, Ordering::Release);
             return;
@@ -156,13 +164,13 @@ impl<'a> Segment<'a> {
 
     /// Takes the object at `address` out, and the slot that it keeps; `None`: it is not here.
     pub(super) fn hold(&self, address: u64) -> Option<(usize, Object)> {
-        let mask = self.keys.len() - 1;
+        let mask = self.slots.len() - 1;
         let start = slot_of(address, mask);
         // Relaxed: at least what it was when `address` was inserted.
         let reach = self.record.reach.load(Ordering::Relaxed) as usize;
-        for step in 0..reach.min(self.keys.len()) {
+        for step in 0..reach.min(self.slots.len()) {
             let slot = (start + step) & mask;
-            let key = self.keys.get(slot)?;
+            let Slot { key, cell } = self.slots.get(slot)?;
             // Relaxed: compared only.
             if key.load(Ordering::Relaxed) != address {
                 continue;
@@ -174,7 +182,7 @@ impl<'a> Segment<'a> {
                 .compare_exchange(address, BUSY, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok()
             {
-                return Some((slot, self.cells.get(slot)?.read()?));
+                return Some((slot, cell.read()?));
             }
         }
         None
@@ -182,7 +190,7 @@ impl<'a> Segment<'a> {
 
     /// Frees a slot that `hold` gave, and its place.
     pub(super) fn release(&self, slot: usize) {
-        if let Some(key) = self.keys.get(slot) {
+        if let Some(Slot { key, .. }) = self.slots.get(slot) {
             // Release: pairs with the Acquire of the next `publish` here.
             key.store(0, Ordering::Release);
         }
@@ -191,7 +199,7 @@ impl<'a> Segment<'a> {
 
     /// Puts the object back that `hold` took out.
     pub(super) fn restore(&self, slot: usize, address: u64) {
-        if let Some(key) = self.keys.get(slot) {
+        if let Some(Slot { key, .. }) = self.slots.get(slot) {
             // Release: as in `publish`; the cell was not touched meanwhile.
             key.store(address, Ordering::Release);
         }
@@ -199,7 +207,7 @@ impl<'a> Segment<'a> {
 
     /// Calls `visit` with every object that is in use all through the visit.
     pub(super) fn for_each(&self, visit: &mut impl FnMut(u64, Object)) {
-        for (key, cell) in self.keys.iter().zip(self.cells) {
+        for Slot { key, cell } in self.slots {
             // Acquire: pairs with the Release in `publish`.
             let address = key.load(Ordering::Acquire);
             if address <= BUSY {
@@ -218,7 +226,7 @@ impl<'a> Segment<'a> {
 
     /// Makes every object weigh nothing, in a fork's child.
     pub(super) fn disown_all(&self) {
-        for (key, cell) in self.keys.iter().zip(self.cells) {
+        for Slot { key, cell } in self.slots {
             // Relaxed: only one thread of the child is here.
             if key.load(Ordering::Relaxed) != 0 {
                 cell.disown();
@@ -229,11 +237,11 @@ impl<'a> Segment<'a> {
     /// Slots that are taken, while nobody works here; `None`: some object is where no look-up
     /// comes.
     pub(super) fn taken(&self) -> Option<u64> {
-        let mask = self.keys.len() - 1;
+        let mask = self.slots.len() - 1;
         // Relaxed, here and below: nobody else works here.
         let reach = self.record.reach.load(Ordering::Relaxed);
         let mut taken = 0;
-        for (slot, key) in self.keys.iter().enumerate() {
+        for (slot, Slot { key, .. }) in self.slots.iter().enumerate() {
             let address = key.load(Ordering::Relaxed);
             taken += u64::from(address != 0);
             let steps = slot.wrapping_sub(slot_of(address, mask)) & mask;
@@ -258,12 +266,24 @@ const BUSY: u64 = 1;
 impl NewRecord for SegmentRecord {
     fn new_record() -> Self {
         Self {
-            slots: AtomicU64::new(0),
-            keys: AtomicU32::new(0),
-            cells: AtomicU32::new(0),
+            count: AtomicU64::new(0),
+            slots: AtomicU32::new(0),
+            spare: AtomicU32::new(0),
             reserved: AtomicU64::new(0),
             reach: AtomicU64::new(0),
         }
     }
 }
-records!(SegmentRecord);
+
+impl NewRecord for Slot {
+    fn new_record() -> Self {
+        Self {
+            key: AtomicU64::new(0),
+            cell: Cell::new_record(),
+        }
+    }
+}
+records!(SegmentRecord, Slot);
+
+#[cfg(not(everprof_loom))]
+const _: () = assert!(size_of::<Slot>() == 48);
