@@ -6,25 +6,30 @@
 //! other counters (`tally`), never more.
 //!
 //! ```text
-//! sample: decide → reserve a place → capture → find the bucket → Ticket
+//! sample: decide → reserve a place → is it a known stack? else capture → find the bucket → Ticket
 //! commit: enter the epoch → count → publish the object → leave
 //! take:   hold the object → Taken;  free: enter → count → release → leave
 //! ```
 
+use crate::arena::{Offset, Region};
 use crate::inuse::InUse;
 use crate::labels;
+use crate::ledger::{self, Ledger};
 use crate::local::{self, Local};
 use crate::lost::Lost;
-use crate::sampler;
+use crate::sampler::{self, Weight};
 use crate::scratch;
 use crate::settings::Name;
 use crate::stack::{self, Registers};
 use crate::store::Store;
 use crate::sys;
 pub(crate) use parts::Parts;
+pub(crate) use places::Places;
+use places::Wanted;
 
 mod parts;
 mod period;
+mod places;
 mod snapshot;
 pub(crate) mod tally;
 mod ticket;
@@ -57,10 +62,12 @@ impl<'s> Recorder<'s> {
     /// recorded; captures its stack and finds its bucket if so.
     #[cold]
     pub fn sample(self, size_bytes: usize, registers: &Registers) -> Option<Ticket<'s>> {
-        let skip = self.store.own_text();
         local::with(|local| {
-            self.sample_with(local, size_bytes, registers.sp, |stack| {
-                stack::capture(registers, &local.stack, stack, &skip).depth
+            self.guarded(local, registers.sp, |nested| {
+                self.admit(local, size_bytes as u64, nested, Some(registers), |stack| {
+                    let skip = self.store.own_text();
+                    stack::capture(registers, &local.stack, stack, &skip).depth
+                })
             })
         })
     }
@@ -73,6 +80,20 @@ impl<'s> Recorder<'s> {
         size_bytes: usize,
         sp: u64,
         capture: impl FnOnce(&mut [u64]) -> usize,
+    ) -> Option<Ticket<'s>> {
+        self.guarded(local, sp, |nested| {
+            self.admit(local, size_bytes as u64, nested, None, capture)
+        })
+    }
+
+    /// Runs `admit` as the recorder that is at work on this thread, and tells it whether there
+    /// was one already.
+    #[inline]
+    fn guarded(
+        self,
+        local: &Local,
+        sp: u64,
+        admit: impl FnOnce(bool) -> Option<Ticket<'s>>,
     ) -> Option<Ticket<'s>> {
         if local.excluded.get() {
             local.set_left(i64::MAX);
@@ -88,7 +109,7 @@ impl<'s> Recorder<'s> {
         let nested = outer != 0 && sp < outer && in_a_row < MOST_NESTED;
         local.nested.set(if nested { in_a_row + 1 } else { 0 });
         local.busy_below.set(sp);
-        let ticket = self.admit(local, size_bytes as u64, nested, capture);
+        let ticket = admit(nested);
         if nested {
             local.busy_below.set(outer);
         } else {
@@ -98,33 +119,45 @@ impl<'s> Recorder<'s> {
         ticket
     }
 
+    /// `known`: where `capture` begins to walk, if it does.
+    #[inline]
     fn admit(
         self,
         local: &Local,
         size_bytes: u64,
         nested: bool,
+        known: Option<&Registers>,
         capture: impl FnOnce(&mut [u64]) -> usize,
     ) -> Option<Ticket<'s>> {
         // Decided first: a process whose period is 0, or that allocates too little to be
         // sampled, has no tables.
-        let parts = self.parts();
-        let weight = sampler::decide(local, size_bytes, self.thinned_period(parts.as_ref()))?;
-        let parts = parts.or_else(|| self.make_parts(local, size_bytes))?;
+        let opened = self.opened();
+        let period = self.thinned_period(opened.map(|(_, in_use)| in_use));
+        let weight = sampler::decide(local, size_bytes, period)?;
+        let (region, in_use) = opened.or_else(|| self.make_parts(local, size_bytes))?;
         if nested {
-            parts.count_lost(Lost::Reentry, &weight);
+            count_lost(region, Lost::Reentry, &weight);
             return None;
         }
-        let Some(place) = parts.in_use.reserve() else {
-            parts.count_lost(Lost::InUseFull, &weight);
+        let Some(place) = in_use.reserve() else {
+            count_lost(region, Lost::InUseFull, &weight);
             return None;
         };
-        let class = size_class(size_bytes);
-        let labels = labels::in_force(self.store, local);
-        let Some(bucket) = scratch::bucket_of(&parts.ledger, class, labels, capture) else {
-            parts.in_use.unreserve(place);
+        let (class, labels) = (size_class(size_bytes), labels::in_force(self.store, local));
+        let wanted = known.map(|registers| Wanted {
+            registers,
+            memory: &local.stack,
+            class,
+            labels,
+        });
+        let places = self.store.places();
+        let found = wanted.and_then(|wanted| places.find(region, &wanted));
+        let walked = || self.walked(region, class, labels, wanted.as_ref(), capture);
+        let Some(bucket) = found.or_else(walked) else {
+            in_use.unreserve(place);
             return None;
         };
-        self.store.note_modules(parts.region);
+        self.store.note_modules(region);
         Some(Ticket {
             store: self.store,
             place,
@@ -132,6 +165,26 @@ impl<'s> Recorder<'s> {
             weight,
             generation: self.store.generation(),
         })
+    }
+
+    /// The bucket of a stack that is not among the known ones.
+    #[inline(never)]
+    fn walked(
+        self,
+        region: Region<'s>,
+        class: u64,
+        labels: u32,
+        wanted: Option<&Wanted<'_>>,
+        capture: impl FnOnce(&mut [u64]) -> usize,
+    ) -> Option<Offset> {
+        let ledger = Ledger::open(region, ledger::Name::HEAP)?;
+        let bucket = scratch::bucket_of(&ledger, class, labels, capture)?;
+        if let Some(wanted) = wanted
+            && let Some(stack) = ledger.table.stack(bucket)
+        {
+            self.store.places().note(region, wanted, (bucket, stack));
+        }
+        Some(bucket)
     }
 
     /// False: the object at `address` is certainly not a sampled one.
@@ -184,30 +237,52 @@ impl<'s> Recorder<'s> {
         Snapshot::of_objects(self.parts(), self.period(), born_by_nanos)
     }
 
+    /// Of the arena what each sample looks at.
+    #[inline]
+    fn opened(self) -> Option<(Region<'s>, InUse<'s>)> {
+        let region = self.store.own_region()?;
+        Some((region, InUse::open(region)?))
+    }
+
+    /// All of it. Cold.
     fn parts(self) -> Option<Parts<'s>> {
         self.store.own_region().and_then(Parts::open)
     }
 
     /// The first sample makes the tables.
     #[cold]
-    fn make_parts(self, local: &Local, size_bytes: u64) -> Option<Parts<'s>> {
-        let parts = self.store.region_or_make().and_then(Parts::open);
-        if parts.is_none() {
+    fn make_parts(self, local: &Local, size_bytes: u64) -> Option<(Region<'s>, InUse<'s>)> {
+        let _ = self.store.region_or_make();
+        let opened = self.opened();
+        if opened.is_none() {
             if self.store.has_failed() {
                 sampler::decide(local, size_bytes, 0);
             } else {
                 sampler::look_again_after(local, RETRY_BYTES);
             }
         }
-        parts
+        opened
     }
 
-    fn thinned_period(self, parts: Option<&Parts<'_>>) -> u64 {
-        let thinning = parts.map_or(0, |parts| parts.in_use.thinning());
-        match self.period() {
-            0 => 0,
-            period => period.saturating_mul(1u64.checked_shl(thinning).unwrap_or(u64::MAX)),
+    #[inline]
+    fn thinned_period(self, in_use: Option<InUse<'_>>) -> u64 {
+        let period = self.period();
+        match in_use.map_or(0, |in_use| in_use.thinning()) {
+            0 => period,
+            // Of 0, which is off, nothing becomes something else.
+            thinning => period.saturating_mul(1u64.checked_shl(thinning).unwrap_or(u64::MAX)),
         }
+    }
+}
+
+/// Counts what cannot be followed until it is freed as freed at once.
+#[cold]
+fn count_lost(region: Region<'_>, reason: Lost, weight: &Weight) {
+    if let Some(ledger) = Ledger::open(region, ledger::Name::HEAP) {
+        ledger.count_lost(reason, |cells| {
+            tally::add_allocated(cells, weight);
+            tally::add_freed(cells, weight);
+        });
     }
 }
 

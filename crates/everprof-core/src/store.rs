@@ -25,6 +25,7 @@ use std::ptr;
 use crate::arena::{self, Arena, Region};
 use crate::filter::Filter;
 use crate::fork::Guard;
+use crate::heap::Places;
 use crate::module_list;
 use crate::parts;
 use crate::settings::Settings;
@@ -40,6 +41,8 @@ pub struct Store {
     /// Which addresses may be those of objects in the in-use store. Out of the
     /// arena, where frees find it in one load.
     filter: Filter,
+    /// Which stacks the heap's buckets are of. Out of the arena, as it is forgotten with it.
+    places: Places,
     settings: Settings,
     /// The arena's base; null until it is made. Written once, with Release.
     base: AtomicPtr<u8>,
@@ -101,6 +104,7 @@ impl Store {
     pub const fn new() -> Self {
         Self {
             filter: Filter::new(),
+            places: Places::new(),
             settings: Settings::new(),
             base: AtomicPtr::new(ptr::null_mut()),
             len: AtomicUsize::new(0),
@@ -115,6 +119,12 @@ impl Store {
             starts: Starts::new(),
             fork: Guard::new(),
         }
+    }
+
+    /// Where the heap's stacks were met.
+    #[inline(always)]
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Which addresses may be sampled objects'.
@@ -426,6 +436,7 @@ impl Store {
         // SAFETY: zeroed, as large as before, and used by this thread alone.
         unsafe { crate::arena::init_header(region.base(), region.capacity_bytes()) };
         self.filter.clear();
+        self.places.clear();
         self.modules.store(0, Ordering::Relaxed);
         self.settings.publish(region.header());
         if parts::create(region).is_none() {

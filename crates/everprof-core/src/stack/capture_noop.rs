@@ -21,6 +21,12 @@ impl ThreadMemory {
             unused: Cell::new(0),
         }
     }
+
+    /// No stack is known.
+    #[cfg(not(everprof_loom))]
+    pub(crate) fn above(&self, _sp: u64) -> Option<u64> {
+        None
+    }
 }
 
 /// Writes no stack.
@@ -58,11 +64,21 @@ pub(crate) mod path {
     pub(crate) fn make(
         _registers: &Registers,
         _memory: &ThreadMemory,
-        _below: u64,
+        _upto: Upto,
         _stack: &[u64],
         _out: &mut [u64],
     ) -> Option<usize> {
         None
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) enum Upto {
+        Frame(u64),
+        Root,
+    }
+
+    pub(crate) fn extent(_path: &[AtomicU64]) -> (u64, usize) {
+        (0, 0)
     }
 }
 

@@ -19,6 +19,7 @@
 //! unloaded ([`super::lookup`]), and all words on the thread's own stack.
 
 use super::super::platform;
+use super::super::rules::Kind;
 use super::super::walk::{Memory, Rules};
 use super::lookup::Lookup;
 use super::probe::{Readable, ThreadMemory};
@@ -79,17 +80,42 @@ pub(crate) fn holds(
     })
 }
 
-/// Writes the path to `out` of a walk that has just written `stack`, with the frame that
-/// `registers` are of left out: how many words. `None`: it has none.
+/// How far up a path goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Upto {
+    /// To the frame that has this stack pointer, which is left out as the leaf's is.
+    Frame(u64),
+    /// To the thread's first frame, and with the leaf's own: as a stack is written whole.
+    Root,
+}
+
+/// How far up from the walk's first stack pointer `path` goes, in bytes, and how many frames a walk
+/// passes there, those that it leaves out among them.
+#[inline]
+pub(crate) fn extent(path: &[AtomicU64]) -> (u64, usize) {
+    let Some(([_, _, reach, _, returns], _)) = path.split_first_chunk::<HEAD_WORDS>() else {
+        return (0, 0);
+    };
+    // Relaxed, both: as in `holds`.
+    let returns = returns.load(Ordering::Relaxed) as usize;
+    (reach.load(Ordering::Relaxed), returns + 1)
+}
+
+/// Writes the path to `out` of a walk that has just written `stack`: how many words. `None`: it
+/// has none.
 #[cold]
 pub(crate) fn make(
     registers: &Registers,
     memory: &ThreadMemory,
-    below: u64,
+    upto: Upto,
     stack: &[u64],
     out: &mut [u64],
 ) -> Option<usize> {
     let start = registers.sp;
+    let below = match upto {
+        Upto::Frame(below) => below,
+        Upto::Root => start + memory.above(start)?,
+    };
     if !memory.spans(start, below) {
         return None;
     }
@@ -101,14 +127,24 @@ pub(crate) fn make(
     let (head, room) = out.split_first_chunk_mut::<HEAD_WORDS>()?;
     let (pairs, _) = room.as_chunks_mut::<2>();
     // Return addresses from the front, frame pointers behind where those end at most.
-    let (returns, frame_pointers) = pairs.split_at_mut_checked(stack.len() + 1)?;
+    let half = pairs.len() / 2;
+    let (returns, frame_pointers) = pairs.split_at_mut_checked(half)?;
     let (mut first_fp, mut fp_count) = (ANY, 0);
     // Where the frame pointer is from, until a rule has gone by it: `None`, from the registers.
     let mut fp_at = Some(None);
     let (mut pc, mut sp, mut fp) = (registers.pc, start, registers.fp);
-    for step in 0..=returns.len() {
-        let rule = lookup.rule(pc.wrapping_sub(u64::from(step != 0)), true);
-        if !rule.is_common() || rule.is_volatile() {
+    // Behind the last word that is compared.
+    let mut reach = 0;
+    let mut count = 0;
+    loop {
+        let rule = lookup.rule(pc.wrapping_sub(u64::from(count != 0)), true);
+        if rule.is_volatile() {
+            return None;
+        }
+        if matches!(upto, Upto::Root) && rule.kind() == Kind::Root {
+            break;
+        }
+        if !rule.is_common() {
             return None;
         }
         if rule.is_based_on_fp()
@@ -129,36 +165,56 @@ pub(crate) fn make(
             return None;
         }
         let return_at = cfa.wrapping_add(rule.ra());
-        if return_at >= below {
-            // The frame that is left out, behind all of the stack.
-            let is_whole = step == returns.len()
-                && returns
-                    .iter()
-                    .map(|[_, address]| address)
-                    .zip(stack)
-                    .all(|(a, b)| a == b);
-            if !is_whole {
-                return None;
-            }
-            *head = [registers.pc, salt(), below - start, first_fp, step as u64];
-            let end = HEAD_WORDS + 2 * (step + fp_count);
-            return Some(end);
+        if matches!(upto, Upto::Frame(_)) && return_at >= below {
+            reach = below - start;
+            break;
         }
         let at = distance(return_at)?;
+        reach = reach.max(at + WORD_BYTES);
         let next = platform::strip(readable.peek(return_at)?);
-        if next == 0 {
-            return None;
-        }
         if rule.is_fp_in_cfa() {
-            let saved_at = cfa.wrapping_add(rule.fp());
-            fp_at = Some(Some(distance(saved_at)?));
-            fp = readable.peek(saved_at)?;
+            let saved_at = distance(cfa.wrapping_add(rule.fp()))?;
+            reach = reach.max(saved_at + WORD_BYTES);
+            fp_at = Some(Some(saved_at));
+            fp = readable.peek(start + saved_at)?;
         }
-        *returns.get_mut(step)? = [at, next];
+        *returns.get_mut(count)? = [at, next];
+        count += 1;
+        if next == 0 {
+            // A walk ends here. That the word is 0 is part of the path.
+            break;
+        }
         (pc, sp) = (next, cfa);
     }
-    None
+    if !is_of(stack, registers.pc, returns.get(..count)?, upto) {
+        return None;
+    }
+    pairs.copy_within(half..half + fp_count, count);
+    *head = [registers.pc, salt(), reach, first_fp, count as u64];
+    Some(HEAD_WORDS + 2 * (count + fp_count))
 }
+
+/// Whether these are the frames of `stack`: it is what a walk has written.
+fn is_of(stack: &[u64], leaf: u64, returns: &[[u64; 2]], upto: Upto) -> bool {
+    let addresses = returns.iter().map(|[_, address]| *address);
+    match upto {
+        // Behind all of the stack the frame that is left out.
+        Upto::Frame(_) => {
+            returns.len() == stack.len() + 1
+                && stack.iter().copied().eq(addresses.take(stack.len()))
+        }
+        Upto::Root => {
+            let whole = core::iter::once(leaf.wrapping_add(1)).chain(addresses);
+            let whole = whole.filter(|address| *address != 0);
+            // Frames at the leaf end may have been left out.
+            let skipped = whole.clone().count().checked_sub(stack.len());
+            skipped.is_some_and(|skipped| whole.skip(skipped).eq(stack.iter().copied()))
+        }
+    }
+}
+
+/// Bytes of a word on the stack.
+const WORD_BYTES: u64 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -185,7 +241,13 @@ mod tests {
         let depth = capture_below(&registers, of.memory, &mut out, of.below).depth;
         let stack = out[1..depth].to_vec();
         let mut words = [0; most_words(24)];
-        let made = make(&registers, of.memory, of.below, &stack, &mut words);
+        let made = make(
+            &registers,
+            of.memory,
+            Upto::Frame(of.below),
+            &stack,
+            &mut words,
+        );
         let made = made.map(|count| words[..count].iter().copied().map(AtomicU64::new).collect());
         let holds = holds(of.path, &registers, of.memory, of.below);
         (stack, made, holds)

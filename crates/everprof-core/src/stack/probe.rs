@@ -63,6 +63,15 @@ impl ThreadMemory {
         let (low, high) = (self.low.get(), self.high.get());
         low <= sp && sp <= limit && limit <= high && sp.is_multiple_of(8)
     }
+
+    /// How many bytes of the thread's own stack, and of what stands in its pages, are above `sp`.
+    /// Threads that one function starts have it equal where they call the same. `None`: the stack
+    /// is not known so far down.
+    #[inline(always)]
+    pub(crate) fn above(&self, sp: u64) -> Option<u64> {
+        let (low, high) = (self.low.get(), self.high.get());
+        (low <= sp && sp < high).then(|| high - sp)
+    }
 }
 
 impl Default for ThreadMemory {

@@ -16,6 +16,7 @@ use super::capture::How;
 use super::entry::Kind;
 use crate::arena::{Offset, Region};
 use crate::local::Local;
+use crate::path_record;
 use crate::stack::{Registers, path};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::table::{Bucket, Sides};
@@ -118,35 +119,20 @@ fn holds(region: Region<'_>, at: Offset, local: &Local, wanted: &Wanted<'_>) -> 
     if bucket.labels() != wanted.labels || bucket.extra() != wanted.how as u64 {
         return false;
     }
-    let len = region
-        .get::<AtomicU64>(path)
-        .map_or(0, |len| len.load(Ordering::Relaxed));
-    path.plus_bytes(size_of::<u64>())
-        .and_then(|words| region.array::<AtomicU64>(words, len as usize))
+    path_record::words(region, path)
         .is_some_and(|words| path::holds(words, wanted.registers, &local.stack, wanted.below))
 }
 
 /// Makes the path of the bucket whose `aside` is given.
 fn make(region: Region<'_>, aside: &AtomicU32, local: &Local, wanted: &Wanted<'_>, stack: &[u64]) {
     let mut words = [0; path::most_words(MOST_FRAMES)];
-    let (registers, below) = (wanted.registers, wanted.below);
-    let path = path::make(registers, &local.stack, below, stack, &mut words)
+    let upto = path::Upto::Frame(wanted.below);
+    let path = path::make(wanted.registers, &local.stack, upto, stack, &mut words)
         .and_then(|count| words.get(..count))
-        .and_then(|words| {
-            let at = region.alloc_array::<AtomicU64>(words.len() + 1)?;
-            let (len, places) = region
-                .array::<AtomicU64>(at, words.len() + 1)?
-                .split_first()?;
-            // Relaxed, both: published below.
-            len.store(words.len() as u64, Ordering::Relaxed);
-            for (place, word) in places.iter().zip(words) {
-                place.store(*word, Ordering::Relaxed);
-            }
-            Some(at.raw())
-        });
+        .and_then(|words| path_record::write(region, words));
     // Release: publishes the path. Pairs with the Acquire in `holds`. Of two threads at
     // once either's will do.
-    aside.store(path.unwrap_or(NONE), Ordering::Release);
+    aside.store(path.map_or(NONE, Offset::raw), Ordering::Release);
 }
 
 /// A bucket's `aside`: nothing is known; its stack was met once; it has no path, or there was no
