@@ -60,7 +60,7 @@ impl<'s> Recorder<'s> {
 
     /// Decides whether the allocation that made the countdown run out is
     /// recorded; captures its stack and finds its bucket if so.
-    #[cold]
+    #[inline]
     pub fn sample(self, size_bytes: usize, registers: &Registers) -> Option<Ticket<'s>> {
         local::with(|local| {
             self.guarded(local, registers.sp, |nested| {
@@ -197,7 +197,7 @@ impl<'s> Recorder<'s> {
     /// Takes the sampled object at `address` out of the in-use store. To be done
     /// before the inner allocator gets it back: the next owner of the address may
     /// be sampled at once.
-    #[cold]
+    #[inline]
     pub fn take(self, address: usize) -> Option<Taken<'s>> {
         let (region, is_own) = match self.store.own_region() {
             Some(region) => (region, true),

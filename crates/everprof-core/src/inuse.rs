@@ -116,6 +116,7 @@ impl<'a> InUse<'a> {
     }
 
     /// Reserves a place; `None`: there is no memory for another object.
+    #[inline]
     pub fn reserve(&self) -> Option<Place> {
         let count = self.count();
         // The newest is the largest and the emptiest.
@@ -148,6 +149,7 @@ impl<'a> InUse<'a> {
     }
 
     /// Stores the object at `address` in the place reserved for it.
+    #[inline]
     pub fn publish(&self, place: Place, address: usize, object: &Object) {
         if let Some(segment) = Segment::open(self.region, place.segment) {
             segment.publish(address as u64, object);
@@ -155,6 +157,7 @@ impl<'a> InUse<'a> {
     }
 
     /// Takes the object at `address` out; `None`: it is not here.
+    #[inline]
     pub fn hold(&self, address: usize) -> Option<Held> {
         let address = address as u64;
         for index in (0..self.count()).rev() {
@@ -172,6 +175,7 @@ impl<'a> InUse<'a> {
     }
 
     /// Lets go of an object that was taken out: its slot is free again.
+    #[inline]
     pub fn release(&self, held: &Held) {
         if let Some(segment) = Segment::open(self.region, held.segment) {
             segment.release(held.slot);

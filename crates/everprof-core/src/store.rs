@@ -19,6 +19,7 @@
 //! whole becomes the store's; the others are given back, as untouched as they are.
 
 use std::fmt;
+use std::mem;
 use std::ops::Range;
 use std::ptr;
 
@@ -36,14 +37,14 @@ use crate::sys;
 /// Bytes that the records may take unless set otherwise.
 pub const DEFAULT_MEMORY_LIMIT_BYTES: usize = 64 << 20;
 
-/// What the recorders of one process write to.
+/// What the recorders of one process write to. In this order: what each sample and its free
+/// read besides the filter's counter and a set of places is one line, from the base to the
+/// heap's period.
+#[repr(C, align(64))]
 pub struct Store {
     /// Which addresses may be those of objects in the in-use store. Out of the
     /// arena, where frees find it in one load.
     filter: Filter,
-    /// Which stacks the heap's buckets are of. Out of the arena, as it is forgotten with it.
-    places: Places,
-    settings: Settings,
     /// The arena's base; null until it is made. Written once, with Release.
     base: AtomicPtr<u8>,
     /// Bytes of the arena; 0: nobody has begun to make it. Kept here because others may
@@ -61,9 +62,11 @@ pub struct Store {
     /// How often everything was disowned: what was taken before is not
     /// counted as freed. Written as `made`.
     disowned: AtomicU32,
+    fork: Guard,
+    settings: Settings,
     /// The limit, xor the default. Written before the arena is made.
     memory_limit: AtomicUsize,
-    /// See `set_own_text`. Written once, before the first sample, and read by each.
+    /// See `set_own_text`. Written once, before the first sample, and read by each walk.
     own_text_start: AtomicU64,
     own_text_limit: AtomicU64,
     /// How many modules the arena has copies of. Written by `module_list`.
@@ -71,8 +74,17 @@ pub struct Store {
     /// What threads that are being created are to run. Out of the arena: a fork's child goes
     /// on with it.
     starts: Starts,
-    fork: Guard,
+    /// Which stacks the heap's buckets are of. Out of the arena, as it is forgotten with it.
+    places: Places,
 }
+
+const _: () = {
+    let (base, period) = (
+        mem::offset_of!(Store, base),
+        mem::offset_of!(Store, settings),
+    );
+    assert!(base.is_multiple_of(64) && period + size_of::<AtomicU64>() <= base + 64);
+};
 
 /// Which state of the store something belongs to: after a fork, places and
 /// figures of before may be void.

@@ -42,6 +42,7 @@ pub struct Taken<'a> {
 impl Ticket<'_> {
     /// The object stands at `address`, `shift` bytes into the inner block; the
     /// shift is 0 or a power of two.
+    #[inline]
     pub fn commit(self, address: usize, shift: usize) {
         let ticket = mem::ManuallyDrop::new(self);
         let Some((region, in_use)) = in_use_of(ticket.store, ticket.generation) else {
@@ -93,6 +94,7 @@ impl Taken<'_> {
 }
 
 impl Drop for Taken<'_> {
+    #[inline]
     fn drop(&mut self) {
         let Some((region, in_use)) = in_use_of(self.store, self.generation) else {
             return;

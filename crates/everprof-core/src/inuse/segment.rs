@@ -102,6 +102,7 @@ impl<'a> Segment<'a> {
     }
 
     /// Reserves a place.
+    #[inline]
     pub(super) fn reserve(&self) -> Option<Reserved> {
         let places = self.places();
         // Relaxed: a count; the slots speak for themselves.
@@ -127,6 +128,7 @@ impl<'a> Segment<'a> {
     }
 
     /// Stores the object at `address` in a place that was reserved.
+    #[inline]
     pub(super) fn publish(&self, address: u64, object: &Object) {
         let mask = self.slots.len() - 1;
         let start = slot_of(address, mask);
@@ -163,6 +165,7 @@ impl<'a> Segment<'a> {
     }
 
     /// Takes the object at `address` out, and the slot that it keeps; `None`: it is not here.
+    #[inline]
     pub(super) fn hold(&self, address: u64) -> Option<(usize, Object)> {
         let mask = self.slots.len() - 1;
         let start = slot_of(address, mask);
@@ -189,6 +192,7 @@ impl<'a> Segment<'a> {
     }
 
     /// Frees a slot that `hold` gave, and its place.
+    #[inline]
     pub(super) fn release(&self, slot: usize) {
         if let Some(Slot { key, .. }) = self.slots.get(slot) {
             // Release: pairs with the Acquire of the next `publish` here.
