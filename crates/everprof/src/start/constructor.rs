@@ -35,6 +35,15 @@ static CONSTRUCTOR: extern "C" fn() = on_start;
 /// `extern "C"`: a panic in here ends the process instead of unwinding into the
 /// loader; nothing in here is expected to panic.
 extern "C" fn on_start() {
+    if env::var_os(VARIABLE).is_none() {
+        let _left_out = LeftOut::new();
+        // Said now, whatever the program sets later.
+        let _ = config::told();
+        // Not by way of what is below, where nothing would come of anything: its functions lie
+        // all over the executable, and of each the kernel takes 64 KiB into memory.
+        global::on_start();
+        return;
+    }
     if is_the_command_line() {
         return;
     }
