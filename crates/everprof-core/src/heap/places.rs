@@ -220,7 +220,7 @@ const SHARED: usize = 512;
 /// Paths before they are made of half as many stacks.
 const ROUND: u32 = 256;
 /// Deeper stacks are walked each time.
-const MOST_FRAMES: usize = 64;
+const MOST_FRAMES: usize = 48;
 
 #[cfg(all(test, target_os = "linux", not(miri)))]
 mod tests {

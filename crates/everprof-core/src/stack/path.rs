@@ -1,7 +1,7 @@
 //! Path: what has to stand on a stack for a walk to pass the frames that another one passed.
 //!
 //! Context: signal. Invariant: if a path holds, a walk from these registers writes the very stack
-//! that the path was made from.
+//! that the path was made from: up to a frame that is left out, or to its end ([`Upto`]).
 //!
 //! A frame's step hangs on its pc, which has one rule, and on its stack and frame pointer. So if
 //! two walks begin at one pc, and in both the words that give each next pc are the same, and those
