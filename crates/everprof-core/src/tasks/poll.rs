@@ -241,9 +241,8 @@ impl Polling {
         let polled = now_nanos.saturating_sub(self.began_nanos);
         let local = this_thread();
         let threshold = Threshold::draw(local, period_nanos);
-        // A wait that was over before it began is none.
-        let wait_due = wait != 0 && wait > threshold.nanos;
-        if wait_due || ready > threshold.nanos || polled > threshold.nanos {
+        // What took no time is below any threshold.
+        if wait.max(ready).max(polled) > threshold.nanos {
             self.charge_due(task, store, threshold, [wait, ready, polled]);
         }
     }
@@ -269,11 +268,13 @@ impl Polling {
         };
         let local = this_thread();
         let parts = stacks.len() as u64;
-        let [wait, ready, polled] = nanos.map(|nanos| {
-            (nanos != 0)
-                .then(|| threshold.weigh(local, nanos, 1))
-                .flatten()
-        });
+        let [wait, ready, polled] = nanos;
+        // A wait that was over before it began is none.
+        let wait = match wait {
+            0 => None,
+            nanos => threshold.weigh(local, nanos, 1),
+        };
+        let (ready, polled) = (threshold.weigh_nanos(ready), threshold.weigh_nanos(polled));
         for (part, stack) in (0..parts).zip(stacks) {
             if let Some(bucket) = Offset::from_raw(*stack) {
                 Ledger::count_of(region, ledger::Name::TASK, bucket, |cells| {

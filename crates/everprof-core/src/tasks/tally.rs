@@ -14,6 +14,7 @@
 use crate::table::{COUNTERS, Cells};
 use crate::waits::{Tally, Weight};
 
+const VARIANCES: usize = 3;
 const READY: usize = 5;
 const POLLED: usize = 6;
 
@@ -22,25 +23,29 @@ pub(super) fn add(
     cells: &Cells,
     (part, parts): (u64, u64),
     wait: Option<Weight>,
-    ready: Option<Weight>,
-    polled: Option<Weight>,
+    ready_nanos: u64,
+    polled_nanos: u64,
 ) {
     let share = |of: u64| of / parts + u64::from(part < of % parts);
     if let Some(weight) = wait {
         cells.add(
             0,
-            &[
-                1,
-                share(weight.contentions_q8),
-                share(weight.delay_nanos),
-                weight.contentions_variance / (parts * parts),
-                weight.delay_variance_micros2 / (parts * parts),
-            ],
+            &[1, share(weight.contentions_q8), share(weight.delay_nanos)],
         );
+        // One of a period or more is certain.
+        if weight.contentions_variance != 0 {
+            cells.add(
+                VARIANCES,
+                &[
+                    weight.contentions_variance / (parts * parts),
+                    weight.delay_variance_micros2 / (parts * parts),
+                ],
+            );
+        }
     }
-    for (index, weight) in [(READY, ready), (POLLED, polled)] {
-        if let Some(weight) = weight {
-            cells.add(index, &[share(weight.delay_nanos)]);
+    for (index, nanos) in [(READY, ready_nanos), (POLLED, polled_nanos)] {
+        if nanos != 0 {
+            cells.add(index, &[share(nanos)]);
         }
     }
 }

@@ -65,6 +65,16 @@ impl Threshold {
         hit.then(|| weigh(local, delay_nanos, count, self.period_nanos))
     }
 
+    /// The nanoseconds of the weight of one such, where nothing else of it is wanted; 0: it is not
+    /// recorded, or took no time.
+    #[inline]
+    pub(crate) fn weigh_nanos(self, delay_nanos: u64) -> u64 {
+        match delay_nanos > self.nanos && self.period_nanos != 0 {
+            true => delay_nanos.max(self.period_nanos),
+            false => 0,
+        }
+    }
+
     /// The wait will be recorded unless it is shorter than most of those that
     /// reach the kernel at all.
     #[inline]
@@ -159,6 +169,20 @@ mod tests {
             let weight = Threshold::draw(&local, 1000).weigh(&local, delay, 1);
             assert_eq!(weight, Some(whole(delay, 1)));
         }
+    }
+
+    #[test]
+    fn nanoseconds_alone_are_those_of_the_whole_weight() {
+        let local = Local::with_seed(5);
+        for delay in [1, 50, 999, 1000, 70_000] {
+            for _ in 0..1000 {
+                let threshold = Threshold::draw(&local, 1000);
+                let whole = threshold.weigh(&local, delay, 1);
+                let nanos = whole.map_or(0, |weight| weight.delay_nanos);
+                assert_eq!(threshold.weigh_nanos(delay), nanos);
+            }
+        }
+        assert_eq!(Threshold::draw(&local, 0).weigh_nanos(1), 0);
     }
 
     /// 2 × 6 figures at 4σ: a false alarm in 1,300; the seed is fixed. The error
