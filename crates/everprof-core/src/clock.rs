@@ -77,8 +77,10 @@ pub trait Source {
 }
 
 /// A clock. All bits zero: the kernel's.
+///
+/// What each reading goes by stands first, on one line of the processor's cache.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct Clock {
     /// One of the states below. Publishes the line, the first pair and `offset_nanos`.
     state: AtomicU32,

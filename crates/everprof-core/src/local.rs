@@ -22,8 +22,11 @@ mod storage;
 pub use storage::with;
 
 /// What one thread's recorders remember between events.
+///
+/// The first line of the processor's cache is allocation's, the second the polls' of watched
+/// futures.
 #[derive(Debug)]
-#[repr(C, align(16))]
+#[repr(C, align(64))]
 pub struct Local {
     /// Bytes until the next look at the sampler. Owned by the hot path: it
     /// subtracts each allocation's size and enters the sampled path when this
@@ -46,16 +49,16 @@ pub struct Local {
     pub(crate) cpu_timer: Cell<u64>,
     /// The labels in force. One word: handlers see one set or the other.
     pub(crate) labels: Cell<Labels>,
-    /// The thread's record of its creation and end.
-    #[cfg(not(everprof_loom))]
-    pub(crate) thread: Cell<Own>,
-    /// What the stack walk remembers.
-    pub(crate) stack: ThreadMemory,
-    /// What the recorder of waits remembers.
-    pub(crate) waits: ThreadState,
     /// Which watched future is being polled.
     #[cfg(not(everprof_loom))]
     pub(crate) tasks: tasks::ThreadState,
+    /// What the stack walk remembers.
+    pub(crate) stack: ThreadMemory,
+    /// The thread's record of its creation and end.
+    #[cfg(not(everprof_loom))]
+    pub(crate) thread: Cell<Own>,
+    /// What the recorder of waits remembers.
+    pub(crate) waits: ThreadState,
     /// What the tracer remembers.
     #[cfg(not(everprof_loom))]
     pub(crate) trace: trace::ThreadState,

@@ -37,9 +37,12 @@ use crate::sys;
 /// Bytes that the records may take unless set otherwise.
 pub const DEFAULT_MEMORY_LIMIT_BYTES: usize = 64 << 20;
 
-/// What the recorders of one process write to. In this order: what each sample and its free
-/// read besides the filter's counter and a set of places is one line, from the base to the
-/// heap's period.
+/// What the recorders of one process write to.
+///
+/// In this order: what each sample and its free read besides the filter's counter and a set of
+/// places is one line of the processor's cache, from the base to the heap's period; other events
+/// go by the rest of the settings as well, the next line. Mostly neither is in the nearest cache
+/// when an event comes.
 #[repr(C, align(64))]
 pub struct Store {
     /// Which addresses may be those of objects in the in-use store. Out of the
