@@ -51,7 +51,7 @@ unsafe fn drop_waker(data: *const ()) {
 /// Wakes with a reference, as a leaf's waker does.
 fn spend(cell: &Cell) {
     // SAFETY: the caller's reference, which goes.
-    if let Some(released) = unsafe { cell.release_last() } {
+    if let Some(released) = unsafe { cell.wake_last() } {
         released.waker.unwrap().wake();
         return;
     }
@@ -59,6 +59,13 @@ fn spend(cell: &Cell) {
     unsafe { cell.wake_by_ref() };
     // SAFETY: as above.
     drop(unsafe { cell.release() });
+}
+
+/// References, and wakes that were counted.
+fn left(cell: &Cell) -> (u32, u32) {
+    let counts = cell.counts();
+    assert!(counts.is_held);
+    (counts.references, counts.wakes)
 }
 
 #[test]
@@ -82,7 +89,7 @@ fn wake_reaches_the_executor_while_the_task_is_polled_again() {
         drop(unsafe { cell.release() });
         leaf.join().unwrap();
         assert_eq!(executor.wakes.load(Ordering::Relaxed), 1);
-        assert_eq!(cell.counts(), (0, 1));
+        assert_eq!(left(&cell), (0, 1));
         assert_eq!(
             executor.wakers.load(Ordering::Relaxed),
             1,
@@ -176,7 +183,32 @@ fn leaf_joins_the_others_references_or_finds_that_there_are_none() {
         drop(unsafe { cell.release() });
         leaf.join().unwrap();
         assert_eq!(executor.wakes.load(Ordering::Relaxed), 2);
-        assert_eq!(cell.counts(), (0, 1));
+        assert_eq!(left(&cell), (0, 2));
+        assert_eq!(executor.wakers.load(Ordering::Relaxed), 1);
+        std::mem::forget(outer);
+    });
+}
+
+#[test]
+fn whoever_sees_the_last_reference_gone_sees_its_wake_or_that_it_was_dropped() {
+    loom::model(|| {
+        let executor = Arc::new(Executor::default());
+        let outer = waker(&executor);
+        let cell = Arc::new(Cell::new());
+        cell.hold();
+        // SAFETY: this thread is the poller, here and below.
+        assert_eq!(unsafe { cell.attach(&outer) }, Attached::Here);
+        let other = Arc::clone(&cell);
+        let leaf = thread::spawn(move || spend(&other));
+        let (references, wakes) = left(&cell);
+        assert!(references == 1 || wakes == 1, "a wake that nobody sees");
+        // What the next poll stores takes nothing of it back.
+        // SAFETY: as above.
+        assert_eq!(unsafe { cell.attach(&outer) }, Attached::Here);
+        leaf.join().unwrap();
+        assert_eq!(left(&cell), (1, 1));
+        // SAFETY: the reference that was just taken.
+        drop(unsafe { cell.release() });
         assert_eq!(executor.wakers.load(Ordering::Relaxed), 1);
         std::mem::forget(outer);
     });

@@ -23,10 +23,10 @@ use crate::sync::Ordering;
 /// Whether this thread is the one that the poll under way began on.
 #[inline]
 pub(super) fn is_pollers_thread(task: &Entry) -> bool {
-    let generation = global::store().generation();
-    let tid = this_thread().tasks.tid(generation.to_bits());
-    // Relaxed: written before the waker was lent.
-    task.tid.load(Ordering::Relaxed) == tid
+    // Relaxed, both: written before the waker was lent.
+    let tid = task.tid.load(Ordering::Relaxed);
+    let generation = task.generation.load(Ordering::Relaxed);
+    this_thread().tasks.is(tid, generation)
 }
 
 /// A reference of the cell that is attached in this poll, if somebody has one still.

@@ -72,7 +72,7 @@ pub(super) fn leaf(task: &'static Entry, how: How, registers: &Registers) {
     let wanted = Wanted {
         registers,
         below: polled.below,
-        kind: task.kind.load(Ordering::Relaxed),
+        whose: polled.pc,
         how,
         labels: labels::in_force(store, local),
         made: store.generation().made(),
@@ -139,7 +139,7 @@ pub(super) fn maker(
     let wanted = Wanted {
         registers,
         below: polled.task.map_or(u64::MAX, |_| polled.below),
-        kind,
+        whose: kind.addr() as u64,
         how: How::Makes,
         labels: labels::in_force(store, local),
         made: store.generation().made(),

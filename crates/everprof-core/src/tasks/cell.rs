@@ -5,23 +5,31 @@
 //! it is there, and whoever gives the last reference back takes it out.
 //!
 //! ```text
-//! word = holds (32 bits) | references (32 bits)
+//! word = wakes (32 bits) | held (1 bit) | references (31 bits)
 //!
-//!  holds       the task itself, and each further cell that was lent to it
+//!  wakes       those that have begun by a reference of this cell, modulo 2³²
+//!  held        a task has it
 //!  references  one a waker of ours that somebody keeps, and of a lent cell one while the task
 //!              is polled
 //!
-//!                attach (the poller)          release (anybody)
+//!                attach (the poller)     release, wake_last (anybody)
 //!  references 0 ──────────────────▶ 1 ⇄ n ──────────────────▶ 0   and the waker is taken out
-//!  word 0: nobody's. Whoever makes it so gives the cell back.
+//!  not held, no references: nobody's. Whoever makes it so gives the cell back.
 //! ```
 //!
 //! The last reference is given back by one compare-and-swap, before which the waker's two
 //! words are copied out: while that reference is there nobody writes them, and if the swap
 //! succeeds they are its owner's alone. So no state stands between "there" and "gone" that
-//! a poll which begins meanwhile would have to wait for.
+//! a poll which begins meanwhile would have to wait for. A wake that spends the last reference is
+//! counted by the same swap: who sees it gone sees that the task was woken.
 //!
-//! **Too many.** Safe code can make wakers and forget them. Where there are 2³¹, they are counted
+//! **The first is stored.** Where there are no references, and until the poller takes one, nobody
+//! but the poller changes the word. Wakes, clones and drops have a reference; only the task,
+//! which is being polled, lets go; whoever else has what a poll lends, on whatever thread, takes
+//! cells of its own, and what holds those is counted beside the cell (`entry`). So
+//! the first reference is a store, where a locked addition waits for all stores before it.
+//!
+//! **Too many.** Safe code can make wakers and forget them. Where there are 2³⁰, they are counted
 //! no more, up or down: the executor's waker stays for good, as with one that is forgotten.
 //!
 //! **Why the task itself keeps no executor's waker.** A task that nobody can wake any more
@@ -67,11 +75,24 @@ pub struct Released {
     pub is_vacant: bool,
 }
 
-const HOLD: u64 = 1 << 32;
-const REFERENCES: u64 = HOLD - 1;
+/// What a cell's word says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Wakers of ours that stand for the executor's.
+    pub references: u32,
+    /// A task has the cell.
+    pub is_held: bool,
+    /// Wakes by references of this cell, modulo 2³².
+    pub wakes: u32,
+}
+
+/// One wake. Above all else, so that it runs over into nothing.
+const WAKE: u64 = 1 << 32;
+const HELD: u64 = 1 << 31;
+const REFERENCES: u64 = HELD - 1;
 /// From so many references on none is counted. As many again have room above them, for those
 /// who count one at this moment.
-const MOST_REFERENCES: u64 = 1 << 31;
+const MOST_REFERENCES: u64 = 1 << 30;
 
 impl Cell {
     /// Nobody's.
@@ -84,20 +105,21 @@ impl Cell {
         }
     }
 
-    /// Holds the cell: for a task, or for a cell that is lent to one.
+    /// A task has the cell, which was nobody's.
     pub fn hold(&self) {
-        // Relaxed: whoever holds it has it from the free list, or holds it already.
-        self.word.fetch_add(HOLD, Ordering::Relaxed);
+        // Relaxed, both: it is from the free list, and nobody else changes it.
+        let word = self.word.load(Ordering::Relaxed);
+        self.word.store(word | HELD, Ordering::Relaxed);
     }
 
-    /// Lets go of it.
+    /// It has it no longer.
     pub fn let_go(&self) -> Released {
         // Release: what the holder did is done. Pairs with the Acquire of whoever makes the
-        // word 0. Acquire: this may be that one.
-        let before = self.word.fetch_sub(HOLD, Ordering::AcqRel);
+        // cell nobody's. Acquire: this may be that one.
+        let before = self.word.fetch_and(!HELD, Ordering::AcqRel);
         Released {
             waker: None,
-            is_vacant: before == HOLD,
+            is_vacant: before & REFERENCES == 0,
         }
     }
 
@@ -125,9 +147,10 @@ impl Cell {
                 // SAFETY: without references nobody reads it, and only the poller writes it,
                 // which has called nobody since it saw that there are none.
                 self.waker.with_mut(|at| unsafe { at.write(waker) });
-                // Release: publishes the waker, to whoever gets a reference from this one.
-                // Only holds can have changed meanwhile.
-                self.word.fetch_add(1, Ordering::Release);
+                // Release: publishes the waker, to whoever gets a reference from this one. The
+                // clone has not changed the word: without references this thread alone does
+                // (module head), and a clone that polled or dropped the task would have it.
+                self.word.store(word + 1, Ordering::Release);
                 return Attached::Here;
             }
             // From here on a clone is dropped behind all that is done here.
@@ -206,6 +229,9 @@ impl Cell {
     /// There is a reference which is not given back before this returns.
     #[inline]
     pub unsafe fn wake_by_ref(&self) {
+        // Release: whoever sees the wake sees what was noted before it. Pairs with the Acquire in
+        // `counts`.
+        self.word.fetch_add(WAKE, Ordering::Release);
         self.waker.with(|at| {
             // SAFETY: initialised while there are references, and the caller's keeps it so;
             // `MaybeUninit` has the layout of what it holds.
@@ -266,7 +292,7 @@ impl Cell {
                     return Released {
                         // SAFETY: initialised while there was a reference, and taken out once.
                         waker: Some(unsafe { waker.assume_init() }),
-                        is_vacant: word == 1,
+                        is_vacant: word & HELD == 0,
                     };
                 }
                 Err(now) => word = now,
@@ -274,13 +300,14 @@ impl Cell {
         }
     }
 
-    /// Gives a reference back if it is the last one, and the waker with it. `None`: it is
-    /// not, or a poll began this moment; the caller has it still.
+    /// Counts a wake and gives the reference back, if it is the last one, and the waker with it,
+    /// which the caller is to wake. `None`: it is not, or a poll began this moment; the caller
+    /// has it still, and nothing was counted.
     ///
     /// # Safety
     /// As [`Cell::release`], if it is given back.
     #[inline]
-    pub unsafe fn release_last(&self) -> Option<Released> {
+    pub unsafe fn wake_last(&self) -> Option<Released> {
         // Relaxed: as in `release`.
         let word = self.word.load(Ordering::Relaxed);
         if word & REFERENCES != 1 {
@@ -288,24 +315,35 @@ impl Cell {
         }
         // SAFETY: as in `release`.
         let waker = self.waker.with(|at| unsafe { at.read() });
-        // Release, Acquire: as in `release`. Relaxed on failure: nothing follows from it.
+        // Release, Acquire: as in `release` and `wake_by_ref`. Relaxed on failure: nothing
+        // follows from it.
         self.word
-            .compare_exchange(word, word - 1, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(
+                word,
+                word.wrapping_add(WAKE) - 1,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
             .ok()?;
         Some(Released {
             // SAFETY: as in `release`.
             waker: Some(unsafe { waker.assume_init() }),
-            is_vacant: word == 1,
+            is_vacant: word & HELD == 0,
         })
     }
 
-    /// References, and holds.
+    /// References, and wakes.
+    #[inline]
     #[must_use]
-    pub fn counts(&self) -> (u32, u32) {
-        // Acquire: pairs with the Release in `release`: what a waker did before it was given
-        // back, its mark above all, is seen by whoever sees it gone.
+    pub fn counts(&self) -> Counts {
+        // Acquire: pairs with the Release in `release` and of wakes: what a waker did before it
+        // was given back, and before it woke, is seen by whoever sees that.
         let word = self.word.load(Ordering::Acquire);
-        ((word & REFERENCES) as u32, (word >> 32) as u32)
+        Counts {
+            references: (word & REFERENCES) as u32,
+            is_held: word & HELD != 0,
+            wakes: (word >> 32) as u32,
+        }
     }
 }
 
@@ -369,13 +407,15 @@ mod tests {
             // SAFETY: as above.
             assert_eq!(unsafe { cell.attach(&waker) }, Attached::Here);
         }
-        assert_eq!(cell.counts(), (MOST_REFERENCES as u32, 1));
+        assert_eq!(cell.counts().references, MOST_REFERENCES as u32);
+        assert!(cell.counts().is_held);
         for _ in 0..6 {
             // SAFETY: of those that were made.
             let released = unsafe { cell.release() };
             assert!(released.waker.is_none() && !released.is_vacant);
         }
-        assert_eq!(cell.counts(), (MOST_REFERENCES as u32, 1));
+        assert_eq!(cell.counts().references, MOST_REFERENCES as u32);
+        assert!(cell.counts().is_held);
         assert_eq!(Arc::strong_count(&counted), 3, "it stays");
         // Else Miri tells of it, rightly.
         cell.word.fetch_sub(MOST_REFERENCES - 1, Ordering::Relaxed);
@@ -399,7 +439,7 @@ mod tests {
         assert_eq!(unsafe { cell.attach(&other) }, Attached::Busy);
         // SAFETY: as above.
         assert_eq!(unsafe { cell.attach(&one) }, Attached::Here);
-        assert_eq!(cell.counts(), (2, 1));
+        assert_eq!(cell.counts().references, 2);
         for _ in 0..2 {
             // SAFETY: one of two references.
             drop(unsafe { cell.release() });

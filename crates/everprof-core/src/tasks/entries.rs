@@ -52,6 +52,12 @@ impl Entries {
 
     /// An entry that was nobody's, of `limit_bytes` for all of them. `None`: there is no room.
     pub(crate) fn take(&'static self, limit_bytes: usize) -> Option<&'static Entry> {
+        let entry = self.pop_or_fresh(limit_bytes)?;
+        entry.keep();
+        Some(entry)
+    }
+
+    fn pop_or_fresh(&'static self, limit_bytes: usize) -> Option<&'static Entry> {
         if let Some(entry) = self.pop() {
             return Some(entry);
         }
@@ -73,14 +79,16 @@ impl Entries {
         None
     }
 
-    /// Takes back an entry that is nobody's any more, and the lent cell that held it.
+    /// An entry's cell is nobody's any more: takes it back, if no other that is lent to it is
+    /// somebody's, and then the task that its own was lent to in the same way.
     pub(crate) fn give_back(&'static self, entry: &'static Entry) {
         let mut next = Some(entry);
         while let Some(entry) = next {
-            let task = entry.recall();
+            if !entry.release() {
+                return;
+            }
+            next = entry.recall();
             self.push(entry);
-            // A lent cell lets go of its task, which may be the last thing that held that.
-            next = task.filter(|task| task.cell.let_go().is_vacant);
         }
     }
 
@@ -175,7 +183,7 @@ impl Entries {
             let base = NonNull::new(self.base.load(Ordering::Acquire))?;
             let entry = entry_at(base, number)?;
             // Relaxed: if it is another's meanwhile, the swap fails.
-            let next = entry.next_free.load(Ordering::Relaxed);
+            let next = entry.next_free().load(Ordering::Relaxed);
             // Acquire: what the last owner did with the entry is done.
             match self.free.compare_exchange_weak(
                 head,
@@ -198,7 +206,7 @@ impl Entries {
         let mut head = self.free.load(Ordering::Relaxed);
         loop {
             // Relaxed: published by the swap.
-            entry.next_free.store(head as u32, Ordering::Relaxed);
+            entry.next_free().store(head as u32, Ordering::Relaxed);
             // Release: publishes the entry as it was left. Pairs with the Acquire in `pop`.
             match self.free.compare_exchange_weak(
                 head,

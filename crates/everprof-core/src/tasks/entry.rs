@@ -7,14 +7,25 @@
 //! | fields | written by | read by |
 //! |---|---|---|
 //! | cell | [`cell`](super::cell) | |
-//! | begun, woken_nanos | whoever wakes; `woken_nanos` also by the poller, back to 0 | the poller, looks |
+//! | woken_nanos | whoever wakes; also the poller, back to 0 | the poller, looks |
+//! | begun | whoever wakes without a reference of the cell | the poller, looks |
+//! | keepers | [`entries`](super::entries); whoever lends a cell | |
 //! | stage | whoever registers, polls and ends the task; `UNTRACKED` also by leaves | looks |
 //! | given, attached | the poller | whoever has the waker that is lent, within the poll |
 //! | the rest | whoever registers, polls and ends the task | the same, looks |
 //!
-//! **Is it woken?** `begun` counts wakes; each adds to it *before* it calls the executor. The
-//! poller keeps in `seen` what it found at the poll's start. If `begun` is more, somebody has
-//! woken the task since.
+//! They stand by who touches them, 64 bytes each, as a line of the processor's cache goes from one
+//! to the other:
+//!
+//! ```text
+//!  a wake, which may come from anywhere, and a clone    cell … attached
+//!  each poll                                            stage … leaves, the first three
+//!  what few polls touch                                 leaves, the rest … kind
+//! ```
+//!
+//! **Is it woken?** Wakes are counted, each *before* it calls the executor: in the cell's word,
+//! if they are by a reference of it, else in `begun`. The poller keeps in `seen` what both came to
+//! at the poll's start. If they are more, somebody has woken the task since.
 //!
 //! **And may a poll be on its way although it is not?** A wake that began before a poll started
 //! may reach the executor after that: the task will then be polled again. If one wake alone
@@ -35,14 +46,19 @@ pub const MOST_LEAVES: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) cell: Cell,
+    /// When the first wake that the poller has not seen began; 0: there is none.
+    pub(crate) woken_nanos: AtomicU64,
     /// Of a cell that is lent: the task it is lent to. Null: the task here.
     lent_to: AtomicPtr<Entry>,
-    /// The next free entry's number plus 1, while this one is free.
-    pub(crate) next_free: AtomicU32,
-    /// Wakes that have begun.
-    pub(crate) begun: AtomicU32,
-    /// When the first of those that the poller has not seen did; 0: there is none.
-    pub(crate) woken_nanos: AtomicU64,
+    /// Wakes that have begun, but for those that the cell counts.
+    begun: AtomicU32,
+    /// What keeps it from being free: its cell until that is nobody's, and each that is lent to it.
+    keepers: AtomicU32,
+    /// What the poll under way was given to be woken by. Valid as long as what that poll lends.
+    pub(crate) given: AtomicPtr<Waker>,
+    /// The cell whose waker is that, since a leaf wanted it; null: none did in this poll. One
+    /// that is lent has a reference for the poll, and another in this entry none.
+    pub(crate) attached: AtomicPtr<Entry>,
 
     /// Stage and flags, and above them how often they changed.
     stage: AtomicU64,
@@ -51,33 +67,28 @@ pub(crate) struct Entry {
     /// The store's generation, plus 1, that its buckets belong to.
     pub(crate) generation: AtomicU64,
     pub(crate) labels: AtomicU64,
-    /// What `begun` was when the last poll began.
+    /// The future, as it was when last polled; 0: it was not.
+    pub(crate) future_at: AtomicUsize,
+    /// How many wakes had begun when the last poll did. See also `next_free`.
     pub(crate) seen: AtomicU32,
     /// The thread that polls.
     pub(crate) tid: AtomicU32,
     /// Stacks captured in the last poll, those beyond `leaves` included.
     pub(crate) leaf_count: AtomicU32,
-    /// The bucket of who made the task; 0: not known.
-    pub(crate) made_by: AtomicU32,
-    /// The buckets of the last await stacks.
+    /// The buckets of the last await stacks. Those behind the third are rare.
     pub(crate) leaves: [AtomicU32; MOST_LEAVES],
 
+    /// The bucket of who made the task; 0: not known.
+    pub(crate) made_by: AtomicU32,
     /// The task's number; never used again.
     pub(crate) id: AtomicU64,
     /// The task that was being polled on the thread that made it; 0: none.
     pub(crate) maker: AtomicU64,
-    /// The task in whose poll this one's last poll was; 0: none.
+    /// The task in whose poll this one's last poll was, if `PART` says that there is one.
     pub(crate) parent: AtomicU64,
     pub(crate) created_nanos: AtomicU64,
-    /// The future, as it was when last polled; 0: it was not.
-    pub(crate) future_at: AtomicUsize,
     /// What is known of its type.
     pub(crate) kind: AtomicPtr<Kind>,
-    /// What the poll under way was given to be woken by. Valid as long as what that poll lends.
-    pub(crate) given: AtomicPtr<Waker>,
-    /// The cell whose waker is that, since a leaf wanted it; null: none did in this poll. One
-    /// that is lent has a reference for the poll, and another in this entry none.
-    pub(crate) attached: AtomicPtr<Entry>,
 }
 
 /// What is known of a type of futures.
@@ -115,7 +126,9 @@ pub(crate) const DOUBT: u64 = 1 << 4;
 pub(crate) const ROOT: u64 = 1 << 5;
 /// When its last poll began nobody had a waker of it: all that exist are that poll's.
 pub(crate) const ANEW: u64 = 1 << 6;
-const FLAGS: u64 = SELF_WOKEN | UNTRACKED | DOUBT | ROOT | ANEW;
+/// Its last poll was in that of `parent`.
+pub(crate) const PART: u64 = 1 << 7;
+const FLAGS: u64 = SELF_WOKEN | UNTRACKED | DOUBT | ROOT | ANEW | PART;
 /// One change.
 const CHANGE: u64 = 1 << 8;
 
@@ -138,6 +151,11 @@ impl Word {
 
     pub(crate) fn has(self, flag: u64) -> bool {
         self.0 & flag != 0
+    }
+
+    /// Those of these flags that it has.
+    pub(crate) fn only(self, flags: u64) -> u64 {
+        self.0 & flags & FLAGS
     }
 
     /// The tag of wakers, if this is within a poll.
@@ -208,10 +226,37 @@ impl Entry {
 
     /// Makes this free entry's cell one of `task`.
     pub(crate) fn lend(&self, task: &'static Entry) {
-        task.cell.hold();
+        // Relaxed: the task is being polled, so that it is kept already.
+        task.keepers.fetch_add(1, Ordering::Relaxed);
         // Relaxed: published by whoever hands on a waker.
         self.lent_to
             .store(std::ptr::from_ref(task).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// It was free, and is its cell's.
+    pub(crate) fn keep(&self) {
+        // Relaxed: nobody else has it.
+        self.keepers.store(1, Ordering::Relaxed);
+    }
+
+    /// Somebody keeps it no longer. True: nobody does.
+    pub(crate) fn release(&self) -> bool {
+        // Release: what the keeper did is done, its marks above all; pairs with the Acquire of the
+        // last one, which this may be, and with that in `lent`.
+        self.keepers.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Cells that are lent to this task.
+    pub(crate) fn lent(&self) -> u32 {
+        // Acquire: pairs with the Release in `release`: the mark of a waker whose cell is gone is
+        // seen.
+        self.keepers.load(Ordering::Acquire).saturating_sub(1)
+    }
+
+    /// The next free entry's number plus 1, while this one is free.
+    pub(crate) fn next_free(&self) -> &AtomicU32 {
+        // It has no task, so that nobody sees wakes of it.
+        &self.seen
     }
 
     /// It was nobody's for a moment: back to the first state. The task whose it was.
@@ -223,17 +268,28 @@ impl Entry {
         unsafe { task.as_ref() }
     }
 
-    /// Somebody is about to wake the task, now unless that is known.
+    /// Somebody is about to wake the task, now unless that is known. To be counted next.
     #[inline]
-    pub(crate) fn mark_woken(&self, now_nanos: impl FnOnce() -> u64) {
-        // Relaxed, both: a figure. Of two that begin at once either will do.
+    pub(crate) fn note_woken(&self, now_nanos: impl FnOnce() -> u64) {
+        // Relaxed, both: a figure, published by the count. Of two that begin at once either will
+        // do.
         if self.woken_nanos.load(Ordering::Relaxed) == 0 {
             self.woken_nanos
                 .store(now_nanos().max(1), Ordering::Relaxed);
         }
-        // Release: whoever sees the wake sees its time. It is ordered before the waker's
-        // reference goes by the Release in `Cell::release`.
+    }
+
+    /// Counts a wake that no reference of the task's own cell stands for.
+    pub(crate) fn count_wake(&self) {
+        // Release: whoever sees the wake sees its time. Pairs with the Acquire in `wakes`.
         self.begun.fetch_add(1, Ordering::Release);
+    }
+
+    /// Wakes that have begun, modulo 2³²; `counted` are those that the cell has counted.
+    #[inline]
+    pub(crate) fn wakes(&self, counted: u32) -> u32 {
+        // Acquire: pairs with the Release in `count_wake`.
+        counted.wrapping_add(self.begun.load(Ordering::Acquire))
     }
 
     pub(crate) fn labels(&self) -> Labels {
@@ -246,3 +302,5 @@ impl Entry {
 pub(crate) const TAGS: usize = align_of::<Entry>();
 
 const _: () = assert!(size_of::<Entry>() == 192);
+const _: () = assert!(std::mem::offset_of!(Entry, stage) == 64);
+const _: () = assert!(std::mem::offset_of!(Entry, leaves) <= 128 - 3 * size_of::<AtomicU32>());

@@ -12,7 +12,9 @@
 use std::collections::HashMap;
 
 use super::capture::{How, WOKE_ITSELF};
-use super::entry::{DOUBT, Entry, Kind, MOST_LEAVES, ROOT, SELF_WOKEN, Stage, UNTRACKED, Word};
+use super::entry::{
+    DOUBT, Entry, Kind, MOST_LEAVES, PART, ROOT, SELF_WOKEN, Stage, UNTRACKED, Word,
+};
 use super::reach;
 use crate::arena::Offset;
 use crate::global;
@@ -238,16 +240,16 @@ fn read(entry: &'static Entry, word: Word, made: u32) -> Option<Seen> {
     let kind = entry.kind.load(Ordering::Relaxed);
     // SAFETY: null, or what `task` stored, a `&'static Kind`.
     let kind: &'static Kind = unsafe { kind.as_ref() }?;
-    let (references, holds) = entry.cell.counts();
+    // New ones come from old ones, of the same cell, or from polls: so if there are none of the
+    // task's own, and then no lent cell, there is none, unless a poll was in between.
+    let counts = entry.cell.counts();
     let wakers = match word.has(UNTRACKED) {
         true => Wakers::Unknown,
         // A lent cell is there only while somebody has a waker of it.
-        false => Wakers::Kept(references + holds.saturating_sub(1)),
+        false => Wakers::Kept(counts.references + entry.lent()),
     };
-    // Acquire: pairs with the Release in `mark_woken`; behind the references, so that the mark
-    // of a waker that is gone is seen.
-    let begun = entry.begun.load(Ordering::Acquire);
-    let is_woken = begun != entry.seen.load(Ordering::Relaxed);
+    // Behind the cells, so that the mark of a waker that is gone is seen.
+    let is_woken = entry.wakes(counts.wakes) != entry.seen.load(Ordering::Relaxed);
     let state = match word.stage() {
         Stage::Free | Stage::Created => State::NotPolledYet,
         Stage::Polled => State::Running {
@@ -267,7 +269,10 @@ fn read(entry: &'static Entry, word: Word, made: u32) -> Option<Seen> {
     let leaf_count = entry.leaf_count.load(Ordering::Relaxed) & !WOKE_ITSELF;
     Some(Seen {
         id: number(&entry.id),
-        parent: number(&entry.parent),
+        parent: match word.has(PART) {
+            true => number(&entry.parent),
+            false => 0,
+        },
         maker: number(&entry.maker),
         kind,
         state,

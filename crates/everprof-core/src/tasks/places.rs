@@ -13,7 +13,6 @@
 //! leads to a bucket that is as good as any, of the making that the word names.
 
 use super::capture::How;
-use super::entry::Kind;
 use crate::arena::{Offset, Region};
 use crate::local::Local;
 use crate::path_record;
@@ -31,7 +30,8 @@ pub(super) struct Wanted<'r> {
     pub(super) registers: &'r Registers,
     /// The stack pointer of the frame that it ends at.
     pub(super) below: u64,
-    pub(super) kind: *const Kind,
+    /// What kind of task it is of, for short.
+    pub(super) whose: u64,
     pub(super) how: How,
     pub(super) labels: u32,
     /// The store's making.
@@ -47,21 +47,15 @@ impl Places {
     }
 
     /// The bucket of the stack that is wanted, if it is one of the known.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(
         &self,
         region: Region<'_>,
         local: &Local,
         wanted: &Wanted<'_>,
     ) -> Option<Offset> {
-        self.set(wanted).iter().find_map(|place| {
-            // Relaxed: the bucket is found by its offset alone, and all that is read of it behind
-            // the Acquire in `holds`.
-            let word = place.load(Ordering::Relaxed);
-            let at = Offset::from_raw(word as u32)?;
-            let is_it = (word >> 32) as u32 == wanted.made && holds(region, at, local, wanted);
-            is_it.then_some(at)
-        })
+        let [first, others @ ..] = self.set(wanted);
+        found(first, region, local, wanted).or_else(|| found_in(others, region, local, wanted))
     }
 
     /// The bucket at `at` is what a walk has led to, over `stack`.
@@ -98,9 +92,36 @@ impl Places {
     #[inline]
     fn set(&self, wanted: &Wanted<'_>) -> &[AtomicU64; WAYS] {
         let reach = wanted.below.wrapping_sub(wanted.registers.sp);
-        let mixed = (reach ^ (wanted.kind.addr() as u64) << 8).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (reach ^ wanted.whose << 8).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         &self.0[(mixed >> (u64::BITS - SETS.ilog2())) as usize]
     }
+}
+
+#[inline(always)]
+fn found(
+    place: &AtomicU64,
+    region: Region<'_>,
+    local: &Local,
+    wanted: &Wanted<'_>,
+) -> Option<Offset> {
+    // Relaxed: the bucket is found by its offset alone, and all that is read of it behind
+    // the Acquire in `holds`.
+    let word = place.load(Ordering::Relaxed);
+    let at = Offset::from_raw(word as u32)?;
+    let is_it = (word >> 32) as u32 == wanted.made && holds(region, at, local, wanted);
+    is_it.then_some(at)
+}
+
+/// Apart, as the first of a set is the one, nearly always.
+#[inline(never)]
+fn found_in(
+    places: &[AtomicU64],
+    region: Region<'_>,
+    local: &Local,
+    wanted: &Wanted<'_>,
+) -> Option<Offset> {
+    let mut places = places.iter();
+    places.find_map(|place| found(place, region, local, wanted))
 }
 
 /// Whether the bucket at `at` is that of the stack that is wanted, as far as its path tells.

@@ -5,7 +5,7 @@
 //! that was lent to it is given back.
 //!
 //! ```text
-//! begin: generation → clock → stage "polled" → thread: task, labels
+//! begin: generation, clock → wakes → stage "polled" → thread: task, labels
 //! end:   thread as before → clock → stage "waiting" → what is due is counted → detach
 //! ```
 //!
@@ -25,7 +25,9 @@ use std::task::Waker;
 
 use super::attach;
 use super::capture::{self, How, WOKE_ITSELF, this_thread};
-use super::entry::{ANEW, DOUBT, Entry, MOST_LEAVES, ROOT, SELF_WOKEN, Stage, UNTRACKED, Word};
+use super::entry::{
+    ANEW, DOUBT, Entry, MOST_LEAVES, PART, ROOT, SELF_WOKEN, Stage, UNTRACKED, Word,
+};
 use super::thread::Polled;
 use super::{tally, waker};
 use crate::arena::Offset;
@@ -35,7 +37,7 @@ use crate::labels::Labels;
 use crate::ledger::{self, Ledger};
 use crate::settings::Name;
 use crate::stack::Registers;
-use crate::store::{Generation, Store};
+use crate::store::Store;
 use crate::sync::Ordering;
 use crate::waits::chance::Threshold;
 
@@ -52,7 +54,6 @@ pub(super) struct Polling {
     labels_before: Labels,
     before: Before,
     began_nanos: u64,
-    flags: u64,
 }
 
 /// What was known before the poll.
@@ -64,6 +65,19 @@ struct Before {
     woken_nanos: u64,
     leaves: [u32; MOST_LEAVES],
     leaf_count: u32,
+}
+
+impl Before {
+    /// Whether the task waits in these places again, and as many.
+    #[cold]
+    #[inline(never)]
+    fn stands(&self, task: &Entry) -> bool {
+        let leaves = self.leaves.iter().zip(&task.leaves);
+        leaves
+            .take(self.leaf_count as usize)
+            // Relaxed: by the poller.
+            .all(|(before, leaf)| *before == leaf.load(Ordering::Relaxed))
+    }
 }
 
 /// How a poll ended.
@@ -92,7 +106,6 @@ impl Polling {
             leaf_count: 0,
         },
         began_nanos: 0,
-        flags: 0,
     };
 
     /// A poll of `task` begins, in the caller's frame; this was none. False: it cannot be seen;
@@ -110,46 +123,65 @@ impl Polling {
             note_untracked(task);
             return false;
         };
-        let generation = store.generation();
+        let generation = store.generation().to_bits() + 1;
+        let local = this_thread();
+        let outer = waker::lender(given);
+        let began_nanos = early_nanos();
         // Relaxed, all fields below: this is the poller.
-        if task.generation.load(Ordering::Relaxed) != generation.to_bits() + 1 {
+        if task.generation.load(Ordering::Relaxed) != generation {
             renew(task, generation);
         }
-        let outer = waker::lender(given);
-        let local = this_thread();
-        self.task = Some(task);
-        self.outer = outer;
-        self.thread_before = local.tasks.polled.get();
         let word = task.word();
+        // First, so that the time of each wake that is seen is found, and put back.
+        let mut flags = flags_at(task, word);
+        let woken_nanos = task.woken_nanos.load(Ordering::Relaxed);
+        let leaf_count = task.leaf_count.load(Ordering::Relaxed) & !WOKE_ITSELF;
         self.before.word = word;
         self.before.since_nanos = task.since_nanos.load(Ordering::Relaxed);
-        self.before.woken_nanos = task.woken_nanos.load(Ordering::Relaxed);
-        let leaf_count = task.leaf_count.load(Ordering::Relaxed) & !WOKE_ITSELF;
+        self.before.woken_nanos = woken_nanos;
         self.before.leaf_count = leaf_count;
-        let leaves = self.before.leaves.iter_mut().zip(&task.leaves);
-        for (copy, leaf) in leaves.take(leaf_count as usize) {
-            *copy = leaf.load(Ordering::Relaxed);
+        self.before.leaves[0] = task.leaves[0].load(Ordering::Relaxed);
+        if leaf_count > 1 {
+            self.copy_others(task);
         }
-        let began_nanos = early_nanos();
+        self.task = Some(task);
+        self.outer = outer;
         self.began_nanos = began_nanos;
-        self.flags = flags_at(task, word);
-        task.enter(Stage::Polled, self.flags);
-        task.woken_nanos.store(0, Ordering::Relaxed);
+        if let Some(outer) = outer {
+            flags |= PART;
+            let parent = outer.id.load(Ordering::Relaxed);
+            task.parent.store(parent, Ordering::Relaxed);
+        }
+        task.enter(Stage::Polled, flags);
+        if woken_nanos != 0 {
+            task.woken_nanos.store(0, Ordering::Relaxed);
+        }
         task.since_nanos.store(began_nanos, Ordering::Relaxed);
         task.leaf_count.store(0, Ordering::Relaxed);
         task.future_at.store(future_at, Ordering::Relaxed);
-        task.tid
-            .store(local.tasks.tid(generation.to_bits()), Ordering::Relaxed);
+        let tid = local.tasks.tid(generation);
+        task.tid.store(tid, Ordering::Relaxed);
         let given = std::ptr::from_ref(given).cast_mut();
         task.given.store(given, Ordering::Relaxed);
-        let parent = outer.map_or(0, |outer| outer.id.load(Ordering::Relaxed));
-        task.parent.store(parent, Ordering::Relaxed);
-        local.tasks.polled.set(Polled {
+        self.thread_before = local.tasks.polled.replace(Polled {
             task: Some(task),
             below: registers.sp,
+            pc: registers.pc,
         });
         self.labels_before = local.labels.replace(task.labels());
         true
+    }
+
+    /// Of the stacks before the poll those behind the first.
+    #[cold]
+    #[inline(never)]
+    fn copy_others(&mut self, task: &Entry) {
+        let kept = self.before.leaf_count as usize;
+        let leaves = self.before.leaves.iter_mut().zip(&task.leaves);
+        for (copy, leaf) in leaves.take(kept).skip(1) {
+            // Relaxed: as in `begin`.
+            *copy = leaf.load(Ordering::Relaxed);
+        }
     }
 
     /// It is over, if it was under way.
@@ -165,27 +197,22 @@ impl Polling {
         // Relaxed, all fields below: this is the poller.
         let count = task.leaf_count.load(Ordering::Relaxed);
         let mut waits_on = false;
-        match outcome {
-            Outcome::Ready => {}
-            Outcome::Pending | Outcome::Unwound => {
-                let mut flags = self.flags & !SELF_WOKEN;
-                if task.word().has(UNTRACKED) {
-                    flags |= UNTRACKED;
-                }
-                if count & WOKE_ITSELF != 0 {
-                    flags |= SELF_WOKEN;
-                }
-                if outcome == Outcome::Unwound {
-                    flags |= UNTRACKED;
-                }
-                waits_on = self.waits_on(task, count);
-                let since_nanos = match waits_on {
-                    true => self.before.since_nanos,
-                    false => now_nanos,
-                };
-                task.since_nanos.store(since_nanos, Ordering::Relaxed);
-                task.enter(Stage::Waiting, flags);
+        if outcome != Outcome::Ready {
+            // What leaves have noted in the poll, too.
+            let mut flags = task.word().only(!SELF_WOKEN);
+            if count & WOKE_ITSELF != 0 {
+                flags |= SELF_WOKEN;
             }
+            if outcome == Outcome::Unwound {
+                flags |= UNTRACKED;
+            }
+            waits_on = self.waits_on(task, count);
+            let since_nanos = match waits_on {
+                true => self.before.since_nanos,
+                false => now_nanos,
+            };
+            task.since_nanos.store(since_nanos, Ordering::Relaxed);
+            task.enter(Stage::Waiting, flags);
         }
         // Of those that it is part of this one is a leaf.
         if outcome == Outcome::Pending
@@ -206,12 +233,7 @@ impl Polling {
         before.word.stage() == Stage::Waiting
             && before.woken_nanos == 0
             && count == before.leaf_count
-            && before
-                .leaves
-                .iter()
-                .zip(&task.leaves)
-                .take(count as usize)
-                .all(|(before, leaf)| *before == leaf.load(Ordering::Relaxed))
+            && (count == 0 || before.stands(task))
     }
 
     /// Counts what of the three times is due.
@@ -297,21 +319,16 @@ impl Drop for Polling {
 
 /// The flags of a poll that begins.
 fn flags_at(task: &Entry, word: Word) -> u64 {
-    // Acquire: pairs with the Release in `mark_woken`. See the head of `entry`.
-    let begun = task.begun.load(Ordering::Acquire);
+    let counts = task.cell.counts();
+    let begun = task.wakes(counts.wakes);
     let wakes = begun.wrapping_sub(task.seen.load(Ordering::Relaxed));
     task.seen.store(begun, Ordering::Relaxed);
-    let mut flags = 0;
-    for kept in [UNTRACKED, ROOT] {
-        if word.has(kept) {
-            flags |= kept;
-        }
-    }
+    let mut flags = word.only(UNTRACKED | ROOT);
     if wakes > 1 || (wakes == 1 && word.has(DOUBT)) {
         flags |= DOUBT;
     }
     // Wakers come from wakers, or from a poll.
-    if task.cell.counts() == (0, 1) {
+    if counts.references == 0 && task.lent() == 0 {
         flags |= ANEW;
     }
     flags
@@ -321,23 +338,18 @@ fn flags_at(task: &Entry, word: Word) -> u64 {
 #[cold]
 pub(super) fn note_untracked(task: &Entry) {
     let word = task.word();
-    let mut flags = UNTRACKED;
-    for kept in [SELF_WOKEN, DOUBT, ROOT] {
-        if word.has(kept) {
-            flags |= kept;
-        }
-    }
+    let flags = UNTRACKED | word.only(SELF_WOKEN | DOUBT | ROOT | PART);
     if !word.has(UNTRACKED) {
         task.enter(word.stage(), flags);
     }
 }
 
-/// In a fork's child: what was the parent's is not the child's, but for the future.
+/// In a fork's child, whose generation plus 1 this is: what was the parent's is not the child's, but for the future.
 #[cold]
-fn renew(task: &Entry, generation: Generation) {
+fn renew(task: &Entry, generation: u64) {
     // Relaxed, all but the last: this is the poller.
     let before = task.generation.load(Ordering::Relaxed).wrapping_sub(1);
-    if before >> 32 != generation.to_bits() >> 32 {
+    if before >> 32 != (generation - 1) >> 32 {
         // Its buckets are gone.
         task.made_by.store(0, Ordering::Relaxed);
     }
@@ -351,8 +363,7 @@ fn renew(task: &Entry, generation: Generation) {
     task.created_nanos.store(now_nanos, Ordering::Relaxed);
     // Release: who sees that the task is of this generation does not see its buckets of the one
     // before. Pairs with the Acquire in `seen` of `look`.
-    task.generation
-        .store(generation.to_bits() + 1, Ordering::Release);
+    task.generation.store(generation, Ordering::Release);
     let word = task.word();
     let root = if word.has(ROOT) { ROOT } else { 0 };
     task.enter(Stage::Created, root | UNTRACKED);

@@ -105,7 +105,6 @@ fn begin(kind: &'static Kind, is_root: bool) -> Record {
     let set = |cell: &crate::sync::AtomicU64, value| cell.store(value, Ordering::Relaxed);
     set(&entry.id, tasks.next_id());
     set(&entry.maker, local.tasks.polled.get().id());
-    set(&entry.parent, 0);
     set(&entry.created_nanos, now_nanos);
     set(&entry.since_nanos, now_nanos);
     set(&entry.woken_nanos, 0);
@@ -118,9 +117,8 @@ fn begin(kind: &'static Kind, is_root: bool) -> Record {
     for leaf in &entry.leaves {
         leaf.store(0, Ordering::Relaxed);
     }
-    entry
-        .seen
-        .store(entry.begun.load(Ordering::Relaxed), Ordering::Relaxed);
+    let wakes = entry.wakes(entry.cell.counts().wakes);
+    entry.seen.store(wakes, Ordering::Relaxed);
     entry.future_at.store(0, Ordering::Relaxed);
     entry
         .kind

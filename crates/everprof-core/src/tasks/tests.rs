@@ -328,6 +328,34 @@ fn waker_that_is_cloned_on_another_thread_within_the_poll_is_one_like_the_others
 }
 
 #[test]
+fn cell_that_is_lent_outlives_the_task_and_keeps_its_entry() {
+    let _alone = alone();
+    let (kept, future) = keeps(|waker| {
+        let clone = || waker.clone();
+        std::thread::scope(|scope| scope.spawn(clone).join().unwrap())
+    });
+    let mut task = Polled::new(Watched::new(future));
+    assert!(task.poll().is_pending());
+    let entry = std::ptr::from_ref(only().entry);
+    let wakers = std::mem::take(&mut *kept.lock().unwrap());
+    let woken = Arc::clone(&task.woken);
+    drop(task);
+    let watch = || -> Vec<_> {
+        let tasks: Vec<_> = (0..3).map(|_| Watched::new(pending::<()>())).collect();
+        let entries = look(None).tasks;
+        assert_eq!(entries.len(), tasks.len());
+        entries
+            .iter()
+            .map(|t| std::ptr::from_ref(t.entry))
+            .collect()
+    };
+    assert!(!watch().contains(&entry), "somebody keeps it");
+    wakers.into_iter().for_each(Waker::wake);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    assert!(watch().contains(&entry));
+}
+
+#[test]
 fn waker_of_each_poll_wakes_the_executor_that_polled_then() {
     let _alone = alone();
     let (kept, future) = keeps(Waker::clone);

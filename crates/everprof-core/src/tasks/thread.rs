@@ -26,12 +26,15 @@ pub(super) struct Polled {
     pub(super) task: Option<&'static Entry>,
     /// The stack pointer of whoever polls: the stack of its leaves ends there.
     pub(super) below: u64,
+    /// Where that stands: another place for each type of futures.
+    pub(super) pc: u64,
 }
 
 impl Polled {
     pub(super) const NOTHING: Self = Self {
         task: None,
         below: 0,
+        pc: 0,
     };
 
     /// The task that is polled; 0: none.
@@ -51,13 +54,26 @@ impl ThreadState {
         }
     }
 
-    /// The thread as the kernel knows it.
+    /// The thread as the kernel knows it. `generation` is the store's, plus 1.
     #[inline]
     pub(super) fn tid(&self, generation: u64) -> u32 {
-        if self.generation.get() != generation + 1 {
-            self.tid.set(sys::thread_id());
-            self.generation.set(generation + 1);
+        if self.generation.get() != generation {
+            self.ask_tid(generation);
         }
         self.tid.get()
+    }
+
+    #[cold]
+    fn ask_tid(&self, generation: u64) {
+        self.tid.set(sys::thread_id());
+        self.generation.set(generation);
+    }
+
+    /// Whether this is the thread that was known as `tid` in `generation`, the store's plus 1.
+    /// One that has not asked since then is not; the copy of it in a fork's child, where nobody
+    /// else is, still is.
+    #[inline]
+    pub(super) fn is(&self, tid: u32, generation: u64) -> bool {
+        self.tid.get() == tid && self.generation.get() == generation
     }
 }

@@ -145,7 +145,8 @@ unsafe fn clone_capture(data: *const ()) -> RawWaker {
 unsafe fn wake_lent(data: *const ()) {
     // SAFETY: the caller's promise.
     let task = unsafe { entry(data) };
-    mark(task);
+    task.note_woken(clock::early_nanos);
+    task.count_wake();
     capture::leaf(task, How::WakesItself, &Registers::here());
     // SAFETY: as in `kept`.
     let given = unsafe { &*task.given.load(Ordering::Relaxed) };
@@ -172,7 +173,7 @@ unsafe fn wake_counted(data: *const ()) {
     mark(cell);
     // The only one is spent on the wake, as the executor's own would be.
     // SAFETY: this waker's reference; it was given away to this function.
-    if let Some(mut released) = unsafe { cell.cell.release_last() } {
+    if let Some(mut released) = unsafe { cell.cell.wake_last() } {
         let waker = released.waker.take();
         end(cell, released);
         if let Some(waker) = waker {
@@ -205,9 +206,15 @@ unsafe fn drop_counted(data: *const ()) {
     end(cell, unsafe { cell.cell.release() });
 }
 
+/// What is to be noted before the cell counts a wake and wakes.
 #[inline]
 fn mark(cell: &'static Entry) {
-    cell.task().mark_woken(clock::early_nanos);
+    let task = cell.task();
+    task.note_woken(clock::early_nanos);
+    // What a lent cell counts nobody asks for.
+    if !ptr::eq(task, cell) {
+        task.count_wake();
+    }
 }
 
 /// What is left when a reference was given back: the executor's waker is dropped here, as the
