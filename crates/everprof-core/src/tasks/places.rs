@@ -8,16 +8,22 @@
 //! a set of four, in which the paths are tried one after another. Where a service's requests
 //! await in turn what three functions do, all three are there.
 //!
-//! A path stands in the arena, beside its bucket, and is made when a stack is met for the
-//! second time. Any thread writes a place and any reads it, one word at a time: an old one
-//! leads to a bucket that is as good as any, of the making that the word names.
+//! A path stands in the arena, and is made when a stack is met for the second time; its bucket knows
+//! it, and it knows its bucket, and what tells that one's from others of the same stack: so a leaf
+//! whose path holds never looks at the bucket, which would be a line of the cache more.
+//!
+//! ```text
+//! place  made | path          path  bucket | words · labels | how · words: see `stack::path`
+//! ```
+//!
+//! Any thread writes a place and any reads it, one word at a time: an old one
+//! leads to a path that is as good as any, of the making that the word names.
 
 use super::capture::How;
 use crate::arena::{Offset, Region};
 use crate::local::Local;
-use crate::path_record;
 use crate::stack::{Registers, path};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 use crate::table::{Bucket, Sides};
 
 /// See the module head. All bits zero: none.
@@ -74,18 +80,28 @@ impl Places {
         // Relaxed: to compare.
         match bucket.aside().load(Ordering::Relaxed) {
             UNKNOWN => return bucket.aside().store(ONCE, Ordering::Relaxed),
-            ONCE => make(region, bucket.aside(), local, wanted, stack),
+            ONCE => {
+                let path = make(region, local, wanted, (at, stack));
+                // Release: publishes the path. Pairs with the Acquire below. Of two threads at
+                // once either's will do.
+                let aside = path.map_or(NONE, Offset::raw);
+                bucket.aside().store(aside, Ordering::Release);
+            }
             NONE => return,
             _ => {}
         }
-        if !holds(region, at, local, wanted) {
+        // Acquire: pairs with the Release above; the path is whole.
+        let path = bucket.aside().load(Ordering::Acquire);
+        let path = Offset::from_raw(path).filter(|path| path.raw() > NONE);
+        let Some(path) = path.filter(|path| held(region, *path, local, wanted) == Some(at)) else {
             return;
-        }
+        };
         // The newest first: what stands last goes.
-        let mut word = u64::from(wanted.made) << 32 | u64::from(at.raw());
+        let mut word = u64::from(wanted.made) << 32 | u64::from(path.raw());
         for place in self.set(wanted) {
-            // Relaxed: as in `find`. Two threads at once may leave one out, or twice.
-            word = place.swap(word, Ordering::Relaxed);
+            // Release: publishes the path, or hands on another's; Acquire: takes over that one's.
+            // Pairs with the Acquire in `found`. Two threads at once may leave one out, or twice.
+            word = place.swap(word, Ordering::AcqRel);
         }
     }
 
@@ -104,12 +120,13 @@ fn found(
     local: &Local,
     wanted: &Wanted<'_>,
 ) -> Option<Offset> {
-    // Relaxed: the bucket is found by its offset alone, and all that is read of it behind
-    // the Acquire in `holds`.
-    let word = place.load(Ordering::Relaxed);
-    let at = Offset::from_raw(word as u32)?;
-    let is_it = (word >> 32) as u32 == wanted.made && holds(region, at, local, wanted);
-    is_it.then_some(at)
+    // Acquire: pairs with the Release in `note`: the path is whole.
+    let word = place.load(Ordering::Acquire);
+    let path = Offset::from_raw(word as u32)?;
+    match (word >> 32) as u32 == wanted.made {
+        true => held(region, path, local, wanted),
+        false => None,
+    }
 }
 
 /// Apart, as the first of a set is the one, nearly always.
@@ -124,37 +141,53 @@ fn found_in(
     places.find_map(|place| found(place, region, local, wanted))
 }
 
-/// Whether the bucket at `at` is that of the stack that is wanted, as far as its path tells.
+/// The bucket of the path at `path`, if that is of the stack that is wanted.
 #[inline]
-fn holds(region: Region<'_>, at: Offset, local: &Local, wanted: &Wanted<'_>) -> bool {
-    let Some(bucket) = region.get::<Bucket<Sides>>(at) else {
-        return false;
+fn held(region: Region<'_>, path: Offset, local: &Local, wanted: &Wanted<'_>) -> Option<Offset> {
+    // Relaxed, both: published with the path's offset, as all of it.
+    let [head, tells] = region.array::<AtomicU64>(path, HEAD_WORDS)? else {
+        return None;
     };
-    // Acquire: pairs with the Release in `make`, whose caller had found the bucket: the path is
-    // whole, and so is the key, which `find` comes to by a place that orders nothing. Without it
-    // labels could still read as none.
-    let aside = bucket.aside().load(Ordering::Acquire);
-    let (Some(path), true) = (Offset::from_raw(aside), aside > NONE) else {
-        return false;
-    };
-    if bucket.labels() != wanted.labels || bucket.extra() != wanted.how as u64 {
-        return false;
+    let head = head.load(Ordering::Relaxed);
+    if tells.load(Ordering::Relaxed) != what_tells(wanted) {
+        return None;
     }
-    path_record::words(region, path)
-        .is_some_and(|words| path::holds(words, wanted.registers, &local.stack, wanted.below))
+    let count = HEAD_WORDS + head as u32 as usize;
+    let words = region.array::<AtomicU64>(path, count)?.get(HEAD_WORDS..)?;
+    let is_held = path::holds(words, wanted.registers, &local.stack, wanted.below);
+    Offset::from_raw((head >> 32) as u32).filter(|_| is_held)
 }
 
-/// Makes the path of the bucket whose `aside` is given.
-fn make(region: Region<'_>, aside: &AtomicU32, local: &Local, wanted: &Wanted<'_>, stack: &[u64]) {
-    let mut words = [0; path::most_words(MOST_FRAMES)];
-    let upto = path::Upto::Frame(wanted.below);
-    let path = path::make(wanted.registers, &local.stack, upto, stack, &mut words)
-        .and_then(|count| words.get(..count))
-        .and_then(|words| path_record::write(region, words));
-    // Release: publishes the path. Pairs with the Acquire in `holds`. Of two threads at
-    // once either's will do.
-    aside.store(path.map_or(NONE, Offset::raw), Ordering::Release);
+/// What buckets of one stack are told apart by.
+#[inline]
+fn what_tells(wanted: &Wanted<'_>) -> u64 {
+    u64::from(wanted.labels) << 32 | wanted.how as u64
 }
+
+/// Makes the path of the bucket at `at`, over `stack`.
+fn make(
+    region: Region<'_>,
+    local: &Local,
+    wanted: &Wanted<'_>,
+    (at, stack): (Offset, &[u64]),
+) -> Option<Offset> {
+    let mut words = [0; HEAD_WORDS + path::most_words(MOST_FRAMES)];
+    let (head, room) = words.split_first_chunk_mut::<HEAD_WORDS>()?;
+    let upto = path::Upto::Frame(wanted.below);
+    let count = path::make(wanted.registers, &local.stack, upto, stack, room)?;
+    *head = [u64::from(at.raw()) << 32 | count as u64, what_tells(wanted)];
+    let words = words.get(..HEAD_WORDS + count)?;
+    let path = region.alloc_array::<AtomicU64>(words.len())?;
+    let places = region.array::<AtomicU64>(path, words.len())?;
+    for (place, word) in places.iter().zip(words) {
+        // Relaxed: published with the offset.
+        place.store(*word, Ordering::Relaxed);
+    }
+    Some(path)
+}
+
+/// Words in front of those of the path itself.
+const HEAD_WORDS: usize = 2;
 
 /// A bucket's `aside`: nothing is known; its stack was met once; it has no path, or there was no
 /// room. Records' offsets are greater, as the arena's header is.
