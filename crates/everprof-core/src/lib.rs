@@ -110,9 +110,6 @@ pub mod store;
 #[cfg(not(everprof_loom))]
 mod ledger;
 
-#[cfg(not(everprof_loom))]
-mod path_record;
-
 pub mod labels;
 
 #[cfg(not(everprof_loom))]

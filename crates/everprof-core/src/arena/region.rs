@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use super::Arena;
 use super::header::{HEADER_BYTES, Header, Root};
 use super::record::Record;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Where a record stands: bytes from the arena's base, divided by 8. Never 0,
 /// where the header is; 0 in memory means "none".
@@ -130,6 +130,16 @@ impl<'a> Region<'a> {
         let at = self.reserve(size, mem::align_of::<T>())?;
         // SAFETY: `reserve` gave this thread alone the bytes of `count` `T`s, aligned.
         unsafe { T::init(self.pointer(at).cast(), count) };
+        Some(at)
+    }
+
+    /// These words. The caller publishes them, with Release; they are never written again.
+    pub(crate) fn alloc_words(&self, words: &[u64]) -> Option<Offset> {
+        let at = self.alloc_array::<AtomicU64>(words.len())?;
+        for (place, word) in self.array::<AtomicU64>(at, words.len())?.iter().zip(words) {
+            // Relaxed: published by the caller.
+            place.store(*word, Ordering::Relaxed);
+        }
         Some(at)
     }
 

@@ -20,7 +20,6 @@
 //! the store's own, and forgotten with the arena that they lead into.
 
 use crate::arena::{Offset, Region};
-use crate::path_record;
 use crate::stack::path::{self, Upto};
 use crate::stack::{Registers, ThreadMemory, depth_limit};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -140,15 +139,11 @@ impl Places {
         if region.used_bytes() > region.capacity_bytes() / 2 {
             return None;
         }
-        let mut words = [0; path::most_words(MOST_FRAMES)];
-        let count = path::make(
-            wanted.registers,
-            wanted.memory,
-            Upto::Root,
-            stack,
-            &mut words,
-        )?;
-        let at = path_record::write(region, words.get(..count)?)?;
+        let mut words = [0; 1 + path::most_words(MOST_FRAMES)];
+        let (len, room) = words.split_first_mut()?;
+        let count = path::make(wanted.registers, wanted.memory, Upto::Root, stack, room)?;
+        *len = count as u64;
+        let at = region.alloc_words(words.get(..=count)?)?;
         // Relaxed: a figure.
         self.made.fetch_add(1, Ordering::Relaxed);
         // Release: publishes the path. Pairs with the Acquire above.
@@ -187,9 +182,17 @@ fn holds(region: Region<'_>, at: Offset, wanted: &Wanted<'_>) -> bool {
         && Offset::from_raw(aside).is_some_and(|path| path_holds(region, path, wanted))
 }
 
+/// The path at `at`, which was read with Acquire: its length, and so many words.
+#[inline]
+fn path_at(region: Region<'_>, at: Offset) -> Option<&[AtomicU64]> {
+    // Relaxed: written before the offset was published.
+    let len = region.get::<AtomicU64>(at)?.load(Ordering::Relaxed);
+    region.array(at.plus_bytes(size_of::<u64>())?, len as usize)
+}
+
 #[inline]
 fn path_holds(region: Region<'_>, at: Offset, wanted: &Wanted<'_>) -> bool {
-    let Some(words) = path_record::words(region, at) else {
+    let Some(words) = path_at(region, at) else {
         return false;
     };
     let (reach, frames) = path::extent(words);

@@ -147,9 +147,9 @@ impl Cell {
                 // SAFETY: without references nobody reads it, and only the poller writes it,
                 // which has called nobody since it saw that there are none.
                 self.waker.with_mut(|at| unsafe { at.write(waker) });
-                // Release: publishes the waker, to whoever gets a reference from this one. The
-                // clone has not changed the word: without references this thread alone does
-                // (module head), and a clone that polled or dropped the task would have it.
+                // Release: publishes the waker, to whoever gets a reference from this one. A
+                // store: the word is as it was seen, as without references this thread alone
+                // changes it (module head).
                 self.word.store(word + 1, Ordering::Release);
                 return Attached::Here;
             }

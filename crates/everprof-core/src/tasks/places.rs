@@ -176,14 +176,7 @@ fn make(
     let upto = path::Upto::Frame(wanted.below);
     let count = path::make(wanted.registers, &local.stack, upto, stack, room)?;
     *head = [u64::from(at.raw()) << 32 | count as u64, what_tells(wanted)];
-    let words = words.get(..HEAD_WORDS + count)?;
-    let path = region.alloc_array::<AtomicU64>(words.len())?;
-    let places = region.array::<AtomicU64>(path, words.len())?;
-    for (place, word) in places.iter().zip(words) {
-        // Relaxed: published with the offset.
-        place.store(*word, Ordering::Relaxed);
-    }
-    Some(path)
+    region.alloc_words(words.get(..HEAD_WORDS + count)?)
 }
 
 /// Words in front of those of the path itself.

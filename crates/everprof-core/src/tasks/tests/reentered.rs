@@ -12,9 +12,12 @@ use crate::tasks::cell::{self, Attached};
 /// Counts its wakers that there are.
 struct Executor(AtomicUsize);
 
+/// Whose, and what it does.
+type Then = (*const Executor, Box<dyn FnOnce()>);
+
 thread_local! {
     /// What is done when the next waker of an executor is cloned or dropped.
-    static THEN: RefCell<Option<(*const Executor, Box<dyn FnOnce()>)>> = const { RefCell::new(None) };
+    static THEN: RefCell<Option<Then>> = const { RefCell::new(None) };
     /// What leaves and executors of a test keep.
     static KEPT: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
     /// Who comes back while its waker is cloned for a leaf.
@@ -80,7 +83,7 @@ fn clone_that_attaches_the_same_cell_makes_one_waker_and_two_references() {
         // SAFETY: as above.
         assert_eq!(unsafe { CELL.attach(&waker) }, Attached::Here);
     }
-    assert_eq!((CELL.counts().0, EXECUTOR.wakers()), (2, 1));
+    assert_eq!((CELL.counts().references, EXECUTOR.wakers()), (2, 1));
     // SAFETY: of two references.
     drop(unsafe { CELL.release() });
     // SAFETY: the other one.
