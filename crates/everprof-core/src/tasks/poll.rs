@@ -68,7 +68,7 @@ struct Before {
 }
 
 impl Before {
-    /// Whether the task waits in these places again, and as many.
+    /// Whether the task waits in these places again. Only asked where nobody woke it.
     #[cold]
     #[inline(never)]
     fn stands(&self, task: &Entry) -> bool {
@@ -344,7 +344,8 @@ pub(super) fn note_untracked(task: &Entry) {
     }
 }
 
-/// In a fork's child, whose generation plus 1 this is: what was the parent's is not the child's, but for the future.
+/// In a fork's child, whose generation plus 1 this is: what was the parent's is not the child's,
+/// but for the future.
 #[cold]
 fn renew(task: &Entry, generation: u64) {
     // Relaxed, all but the last: this is the poller.
