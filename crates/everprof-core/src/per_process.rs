@@ -86,7 +86,6 @@ impl<T: Default + Send + Sync> PerProcess<T> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Mutex;
     use std::sync::atomic::AtomicU32;
 
     use super::*;
@@ -116,7 +115,7 @@ mod tests {
     #[cfg(all(target_os = "linux", not(miri)))]
     #[test]
     fn child_takes_a_lock_that_is_held_in_its_parent() {
-        static VALUE: PerProcess<Mutex<u32>> = PerProcess::new();
+        static VALUE: PerProcess<std::sync::Mutex<u32>> = PerProcess::new();
         let _held = VALUE.get_or_make(1).lock().unwrap();
         assert!(crate::fork::holds_in_child(|| {
             VALUE.get_or_make(2).try_lock().is_ok()

@@ -446,3 +446,92 @@ fn a_forks_child_counts_its_own_threads_from_none() {
     thread.join().unwrap();
     assert_eq!(threads_of("threadcreate::site_before_a_fork"), [1, 0]);
 }
+
+/// A signal handler that forks in the midst of `pthread_create`, and comes back in the child.
+mod forked_within {
+    use std::sync::atomic::{AtomicI32, AtomicPtr};
+
+    use super::*;
+
+    /// What the thread under way is to count in, and another one of the child's handler.
+    static OWN: AtomicU32 = AtomicU32::new(0);
+    static OTHERS: AtomicU32 = AtomicU32::new(0);
+    /// What `fork` returned in the handler.
+    static FORKED: AtomicI32 = AtomicI32::new(-1);
+    static STACK: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+    const STACK_BYTES: usize = 1 << 20;
+
+    extern "C" fn counts(counter: *mut c_void) -> *mut c_void {
+        // SAFETY: one of the two above.
+        unsafe { &*counter.cast::<AtomicU32>() }.fetch_add(1, Ordering::SeqCst);
+        null_mut()
+    }
+
+    /// Creates a thread that counts, and waits for its end.
+    fn count_in(counter: &'static AtomicU32, attributes: *const libc::pthread_attr_t) -> bool {
+        let mut thread = 0;
+        let at = std::ptr::from_ref(counter).cast_mut().cast();
+        // SAFETY: as `counts` wants.
+        let created = unsafe { libc::pthread_create(&raw mut thread, attributes, counts, at) };
+        // SAFETY: the thread made above, if one was.
+        created == 0 && unsafe { libc::pthread_join(thread, null_mut()) } == 0
+    }
+
+    extern "C" fn forks(_signal: c_int) {
+        let stack = STACK.load(Ordering::SeqCst);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: the mapping that was made for the thread.
+        unsafe { libc::mprotect(stack, STACK_BYTES, access) };
+        // SAFETY: this process has one thread.
+        FORKED.store(unsafe { libc::fork() }, Ordering::SeqCst);
+        if FORKED.load(Ordering::SeqCst) == 0 {
+            // The child makes its parent's records its own, and takes the first.
+            count_in(&OTHERS, null());
+        }
+    }
+
+    /// With one thread. What the C library first writes to the new thread's stack is a fault.
+    fn each_thread_runs_what_it_was_made_for() -> bool {
+        let one = count_in(&OTHERS, null());
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: fresh memory.
+        let stack = unsafe { libc::mmap(null_mut(), STACK_BYTES, libc::PROT_NONE, flags, -1, 0) };
+        STACK.store(stack, Ordering::SeqCst);
+        let mut attributes = std::mem::MaybeUninit::uninit();
+        // SAFETY: makes them.
+        unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) };
+        // SAFETY: made above; the stack is the mapping above.
+        unsafe { libc::pthread_attr_setstack(attributes.as_mut_ptr(), stack, STACK_BYTES) };
+        let handler: extern "C" fn(c_int) = forks;
+        // SAFETY: the handler does what one may in a process of one thread.
+        unsafe { libc::signal(libc::SIGSEGV, handler as libc::sighandler_t) };
+        let created = count_in(&OWN, attributes.as_ptr());
+        let forked = FORKED.load(Ordering::SeqCst);
+        let counted = (OWN.load(Ordering::SeqCst), OTHERS.load(Ordering::SeqCst));
+        let child_is_well = forked == 0 || ends_well(forked);
+        one && created && child_is_well && counted == (1, if forked == 0 { 2 } else { 1 })
+    }
+
+    fn ends_well(process: i32) -> bool {
+        let mut status = -1;
+        // SAFETY: waits for a child of this process.
+        let ended = unsafe { libc::waitpid(process, &raw mut status, 0) };
+        ended == process && status == 0
+    }
+
+    // musl writes to the new stack where no signal comes.
+    #[cfg(target_env = "gnu")]
+    #[test]
+    fn thread_runs_its_routine_in_the_child_too() {
+        // SAFETY: the child allocates, which glibc's fork allows for, and ends below.
+        let process = unsafe { libc::fork() };
+        if process == 0 {
+            // SAFETY: no preconditions.
+            unsafe { libc::alarm(60) };
+            let holds = each_thread_runs_what_it_was_made_for();
+            // SAFETY: ends the child without running anybody's destructors.
+            unsafe { libc::_exit(i32::from(!holds)) };
+        }
+        assert!(ends_well(process));
+    }
+}
