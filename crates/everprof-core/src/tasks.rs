@@ -51,7 +51,7 @@ mod poll;
     not(all(
         target_os = "linux",
         any(target_arch = "x86_64", target_arch = "aarch64"),
-        not(miri)
+        not(any(miri, everprof_emulated))
     )),
     path = "tasks/reach_noop.rs"
 )]

@@ -1,4 +1,5 @@
-//! Where other memory cannot be read nothing is suspected.
+//! Where other memory cannot be read nothing is suspected. Nor under an emulator: with qemu's, a
+//! search had not come to its end after two minutes.
 //!
 //! Context: cold. Twin of `reach.rs`.
 
