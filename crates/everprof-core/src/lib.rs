@@ -38,6 +38,8 @@
 //! **The ground** calls nothing above, but to name types: [`local`] holds each recorder's
 //! thread state, [`settings`] each one's defaults.
 
+// What only the search of all memory needs: `tasks/reach_noop.rs` says why it is not there.
+#![cfg_attr(everprof_emulated, allow(dead_code, unused_imports))]
 #![cfg_attr(
     everprof_loom,
     allow(dead_code, reason = "models take single structures")
