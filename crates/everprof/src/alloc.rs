@@ -50,7 +50,7 @@ use recorder::{Heap, Recorder};
 /// countdown) and two branches, no load: over `System` five instructions where
 /// the compiler knows the layout, else two or three, as some of its own are saved
 /// (x86_64; counted by `cargo xtask fast-path`, timed by the bench `hot`). Every second object of
-/// align 16 or more is looked up in a filter when it is freed: nine more. A
+/// align 16 or more is looked up in a filter when it is freed: eleven more. A
 /// sampled object takes 8 bytes more of the inner allocator, or its alignment
 /// where that is greater.
 ///
