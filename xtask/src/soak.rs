@@ -33,6 +33,19 @@ const SIGMAS: f64 = 4.0;
 /// it waits, and by what is under way at a window's ends.
 const SLACK: f64 = 0.02;
 
+/// The same of what holders are charged with. Where processors are short, who is woken often finds
+/// the lock taken by another and waits again: of the service's waiting a fifth comes after such a
+/// race. The service counts from the moment when it was lost, the profile from that when the
+/// loser has run and sleeps again.
+const MUTEX_SLACK: f64 = 0.04;
+
+fn slack(name: &str) -> f64 {
+    match name {
+        "mutex.seen/true" => MUTEX_SLACK,
+        _ => SLACK,
+    }
+}
+
 /// Growth of the resident memory, in MiB, from the second quarter of a run to the last: what
 /// allocators and caches of symbols move by. The recorders' own memory is bounded by 64 MiB
 /// however long they run, and in use after the first quarter but for stacks that are new.
@@ -101,17 +114,18 @@ pub fn run(report: &mut Report, words: &[String]) -> Outcome {
             )),
             apart / apart_sigma,
         );
-        if let Some(off) = from_truth.filter(|off| off.abs() > SIGMAS * figure.sigma + SLACK) {
+        if let Some(off) = from_truth.filter(|off| off.abs() > SIGMAS * figure.sigma + slack(name))
+        {
             report.fail(name, &format!("{off:+.4} from the truth"));
         }
         // Where the truth is known it may differ between the runs: there each is held to its own.
         let is_comparable = figure.truth.is_none() || name.ends_with("seen/true");
-        if is_comparable && apart.abs() > SIGMAS * apart_sigma + 2.0 * SLACK {
+        if is_comparable && apart.abs() > SIGMAS * apart_sigma + 2.0 * slack(name) {
             report.fail(name, &format!("{apart:+.4} from the profile alone"));
         }
         if let Some(truth) = other.truth {
             let off = other.seen - truth;
-            if off.abs() > SIGMAS * other.sigma + SLACK {
+            if off.abs() > SIGMAS * other.sigma + slack(name) {
                 report.fail(name, &format!("alone, {off:+.4} from the truth"));
             }
         }
