@@ -35,7 +35,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use error::Error;
-use everprof::config::{Config, Http, VARIABLE, parse_period};
+use everprof::config::{
+    A_HEAP_PERIOD, A_MEMORY_LIMIT, Config, Http, VARIABLE, parse_heap_period, parse_memory_limit,
+    parse_period,
+};
 use inbox::Inbox;
 pub(crate) use library::Library;
 use save::{Saver, Whose};
@@ -59,8 +62,8 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
 
-    /// Mean bytes between samples: 1 records everything, 0 nothing [default: 512KiB]
-    #[arg(long, value_name = "PERIOD", value_parser = bytes)]
+    /// Mean bytes between samples: 1 records everything, off nothing [default: 512KiB]
+    #[arg(long, value_name = "PERIOD", value_parser = heap_period)]
     heap: Option<u64>,
 
     /// Shortest wait that is always recorded: 1 for every wait, off for none [default: 1ms]
@@ -338,20 +341,9 @@ const DEFAULT_WAIT_NANOS: u64 = 1_000_000;
 const DEFAULT_DEPTH: usize = 128;
 const DEFAULT_MEMORY: u64 = 64 << 20;
 
-/// A number of bytes: `1`, `512KiB`, `64MiB`, `1GiB`; `k`, `M`, `G` alone mean the same.
-pub(crate) fn bytes(text: &str) -> Result<u64, String> {
-    let wrong = || "expected bytes, such as 1, 4096, 512KiB or 64MiB".to_owned();
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(1 << shift).ok_or_else(wrong)
+/// A period of the heap: `1`, `512KiB`, or `off`, which is 0.
+fn heap_period(text: &str) -> Result<u64, String> {
+    parse_heap_period(text).ok_or_else(|| format!("expected {A_HEAP_PERIOD}"))
 }
 
 /// A time: `1ms`, `10us`; a bare number is of nanoseconds, `off` is 0.
@@ -362,11 +354,7 @@ fn period(text: &str) -> Result<u64, String> {
 
 /// A memory limit that the recorder can live with.
 fn memory(text: &str) -> Result<u64, String> {
-    match bytes(text)? {
-        limit if limit < 1 << 20 => Err("the records need 1MiB at least".to_owned()),
-        limit if limit > 1 << 36 => Err("64GiB at most".to_owned()),
-        limit => Ok(limit),
-    }
+    parse_memory_limit(text).ok_or_else(|| format!("expected {A_MEMORY_LIMIT}"))
 }
 
 /// The program's name for a directory: the last part of its path.
@@ -381,26 +369,6 @@ fn short_name(name: &OsStr) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn bytes_are_read_with_and_without_units() {
-        assert_eq!(bytes("0"), Ok(0));
-        assert_eq!(bytes("512KiB"), Ok(512 << 10));
-        assert_eq!(bytes("64 MiB"), Ok(64 << 20));
-        assert_eq!(bytes("2g"), Ok(2 << 30));
-        for bad in [
-            "",
-            "KiB",
-            "-1",
-            "1.5M",
-            "0x10",
-            "12parsecs",
-            "99999999999999999999",
-            "18014398509481984K",
-        ] {
-            assert!(bytes(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn waits_are_told_the_library_by_options_before_the_variable() {
@@ -443,9 +411,11 @@ mod tests {
     }
 
     #[test]
-    fn limits_out_of_reach_are_refused() {
-        assert!(memory("4096").is_err());
-        assert!(memory("128GiB").is_err());
+    fn sizes_are_read_as_the_variable_is_and_what_is_wrong_is_told() {
+        assert_eq!(heap_period("64kB"), Ok(64_000));
+        assert_eq!(heap_period("off"), Ok(0));
+        assert!(heap_period("12parsecs").unwrap_err().contains("512KiB"));
         assert_eq!(memory("1MiB"), Ok(1 << 20));
+        assert!(memory("128GiB").unwrap_err().contains("32GiB"));
     }
 }

@@ -208,8 +208,8 @@ fn values_that_cannot_be_read_are_named_with_what_was_expected() {
     let room = room();
     let out = room.path().join("out");
     for (option, value, expected) in [
-        ("--heap", "12parsecs", "expected bytes"),
-        ("--heap", "-1", "expected bytes"),
+        ("--heap", "12parsecs", "expected a size"),
+        ("--heap", "-1", "expected a size"),
         ("--depth", "0", "1..=1024"),
         ("--depth", "2000", "1..=1024"),
         ("--memory-limit", "10", "1MiB"),

@@ -19,8 +19,8 @@
 //! | `http` | where to serve: `127.0.0.1:6060`, `unix:/path`, `off` | as the code says |
 //! | `token` | what a request must show as `Authorization: Bearer …` | none |
 //!
-//! Sizes have a unit or none: `B`, `kB`, `MB`, `GB` (powers of 1,000), `KiB`,
-//! `MiB`, `GiB` or short `K`, `M`, `G` (powers of 1,024), in either case. Times have
+//! Sizes have a unit or none: `B`, `kB`, `MB`, `GB`, `TB` (powers of 1,000), `KiB`,
+//! `MiB`, `GiB`, `TiB` or short `K`, `M`, `G`, `T` (powers of 1,024), in either case. Times have
 //! one, too: `ns`, `us`, `ms`, `s`; a bare number is of nanoseconds, as in the code.
 //! Signals have names or numbers: `SIGUSR2`, `usr2`, `12`.
 //!
@@ -59,8 +59,9 @@ pub use dump::Dump;
 pub(crate) use dump::is_realtime;
 use dump::parse_dump;
 pub(crate) use units::parse_duration;
-pub use units::parse_period;
-use units::parse_size;
+pub use units::{
+    A_HEAP_PERIOD, A_MEMORY_LIMIT, parse_heap_period, parse_memory_limit, parse_period, parse_size,
+};
 
 /// Name of the variable.
 pub const VARIABLE: &str = "EVERPROF";
@@ -74,13 +75,6 @@ const KNOWN: &str = "block, depth, dump, heap, http, io, memory_limit, mutex, mu
 
 /// The depth of stacks that the recorders can keep.
 const MOST_DEPTH: usize = everprof_core::stack::MAX_DEPTH;
-
-/// The least memory that holds a few hundred stacks and their objects: less
-/// would only count losses.
-const LEAST_MEMORY: u64 = 1 << 20;
-
-/// Offsets in the recorders' memory have 32 bits of 8 bytes each.
-const MOST_MEMORY: u64 = 32 << 30;
 
 /// What was told. None: the code decides.
 #[doc(hidden)]
@@ -160,13 +154,7 @@ impl Config {
     fn set(&mut self, key: &str, value: &str) -> Result<(), Complaint> {
         match key {
             "heap" => {
-                let period = if value == "off" {
-                    Some(0)
-                } else {
-                    parse_size(value)
-                };
-                self.heap_period_bytes =
-                    Some(period.ok_or("a size such as 512KiB, 1 for every allocation, or off")?);
+                self.heap_period_bytes = Some(parse_heap_period(value).ok_or(A_HEAP_PERIOD)?);
             }
             "block" => self.block_period_nanos = Some(parse_period(value).ok_or(A_PERIOD)?),
             "mutex" => self.mutex_period_nanos = Some(parse_period(value).ok_or(A_PERIOD)?),
@@ -191,9 +179,7 @@ impl Config {
                 )?);
             }
             "memory_limit" => {
-                let size = parse_size(value).filter(|s| (LEAST_MEMORY..=MOST_MEMORY).contains(s));
-                self.memory_limit_bytes =
-                    Some(size.ok_or("a size from 1MiB to 32GiB, such as 64MiB")?);
+                self.memory_limit_bytes = Some(parse_memory_limit(value).ok_or(A_MEMORY_LIMIT)?);
             }
             "depth" => {
                 let depth = value

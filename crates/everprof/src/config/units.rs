@@ -5,8 +5,38 @@
 
 use std::time::Duration;
 
+/// What is expected of [`parse_heap_period`].
+#[doc(hidden)]
+pub const A_HEAP_PERIOD: &str = "a size such as 512KiB, 1 for every allocation, or off";
+
+/// Reads a size, or `off`, which is 0.
+#[doc(hidden)]
+pub fn parse_heap_period(text: &str) -> Option<u64> {
+    match text {
+        "off" => Some(0),
+        size => parse_size(size),
+    }
+}
+
+/// What is expected of [`parse_memory_limit`].
+#[doc(hidden)]
+pub const A_MEMORY_LIMIT: &str = "a size from 1MiB to 32GiB, such as 64MiB";
+
+/// Reads a size that the recorders can keep their records in.
+#[doc(hidden)]
+pub fn parse_memory_limit(text: &str) -> Option<u64> {
+    parse_size(text).filter(|size| (LEAST_MEMORY..=MOST_MEMORY).contains(size))
+}
+
+/// Holds a few hundred stacks and their objects: less would only count losses.
+const LEAST_MEMORY: u64 = 1 << 20;
+
+/// Offsets in the recorders' memory have 32 bits of 8 bytes each.
+const MOST_MEMORY: u64 = 32 << 30;
+
 /// Reads `512KiB`: digits, perhaps with a fraction, and a unit.
-pub(crate) fn parse_size(text: &str) -> Option<u64> {
+#[doc(hidden)]
+pub fn parse_size(text: &str) -> Option<u64> {
     let split = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -16,9 +46,11 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
         "k" | "kib" => 1 << 10,
         "m" | "mib" => 1 << 20,
         "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
         "kb" => 1_000,
         "mb" => 1_000_000,
         "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
         _ => return None,
     };
     scaled(number, unit)
@@ -100,6 +132,8 @@ mod tests {
             ("64kB", 64_000),
             ("1MB", 1_000_000),
             ("2gb", 2_000_000_000),
+            ("1TiB", 1 << 40),
+            ("3TB", 3_000_000_000_000),
             ("10B", 10),
             (".5K", 512),
             ("1.K", 1024),
@@ -115,10 +149,29 @@ mod tests {
             "-1",
             "1e9",
             "20000000000G",
+            "0x10",
+            "12parsecs",
+            "18014398509481984K",
             "ä",
             "1ä",
         ] {
             assert_eq!(parse_size(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn heap_period_may_be_off_and_a_memory_limit_has_limits() {
+        assert_eq!(parse_heap_period("off"), Some(0));
+        assert_eq!(parse_heap_period("1"), Some(1));
+        assert_eq!(parse_heap_period("on"), None);
+        for (text, size) in [
+            ("1MiB", Some(1 << 20)),
+            ("32GiB", Some(32 << 30)),
+            ("4096", None),
+            ("33GiB", None),
+            ("off", None),
+        ] {
+            assert_eq!(parse_memory_limit(text), size, "{text}");
         }
     }
 

@@ -5,12 +5,14 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use everprof::config::parse_size;
+
 /// A range of bytes.
 pub fn sizes(text: &str) -> Result<RangeInclusive<u64>, String> {
     let (first, last, is_inclusive) = ends(text);
     let bytes = |text: &str| {
-        crate::run::bytes(text)
-            .map_err(|_| format!("`{text}`: expected bytes, as in 1KiB.., 64..4096 or ..1MiB"))
+        parse_size(text)
+            .ok_or_else(|| format!("`{text}`: expected bytes, as in 1KiB.., 64..4096 or ..1MiB"))
     };
     let least = match first {
         "" if last.is_some() => 0,
