@@ -88,10 +88,10 @@ impl Program {
             .output()
             .map_err(|error| format!("{}: {error}", self.words[0]))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() && !said.contains(NOT_UNDERSTOOD) {
             return Ok(text);
         }
-        let said = String::from_utf8_lossy(&output.stderr);
         Err(format!("{}: {}\n{said}", self.words.join(" "), output.status).into())
     }
 
@@ -142,6 +142,7 @@ impl Program {
             .lines()
             .find_map(|line| line.split_once("Collected : "));
         let count = collected.and_then(|(_, count)| count.trim().parse().ok());
+        let count = count.filter(|_| !said.contains(NOT_UNDERSTOOD));
         count.ok_or_else(|| {
             format!(
                 "{}: callgrind counted nothing:\n{said}",
@@ -211,6 +212,10 @@ impl std::fmt::Display for Spread {
     }
 }
 
+/// What everprof says of a setting that it cannot read. A row that is measured so is of another
+/// setting than its name tells.
+const NOT_UNDERSTOOD: &str = "; going on without";
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -248,6 +253,12 @@ mod tests {
         let error = Program::new(&["false"]).output().unwrap_err().to_string();
         assert!(error.starts_with("false: "), "{error}");
         assert!(Program::new(&["no-such-program"]).output().is_err());
+    }
+
+    #[test]
+    fn setting_that_is_not_understood_is_an_error() {
+        let script = "echo 'EVERPROF: `heap=x`: expected a size; going on without' >&2; echo 1 2 3";
+        assert!(Program::new(&["sh", "-c", script]).figures().is_err());
     }
 
     #[test]
