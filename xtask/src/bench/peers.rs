@@ -25,6 +25,7 @@ impl Bench {
         self.build_peers()?;
         let peer = |name| self.built(name);
         let system = peer("system");
+        let [system_lto, everprof_lto] = self.with_lto()?;
         let pair = |name, on, off| Pair {
             name,
             on,
@@ -52,6 +53,17 @@ impl Bench {
                 "**everprof over System, `heap=0`**",
                 peer("everprof-system").env("EVERPROF", "heap=0"),
                 system.clone(),
+            ),
+            // All that is done for a sample, but none is taken.
+            pair(
+                "**everprof over System, `heap=1TiB`**",
+                peer("everprof-system").env("EVERPROF", "heap=1TiB"),
+                system.clone(),
+            ),
+            pair(
+                "**everprof over System, `lto = \"fat\"`**",
+                everprof_lto,
+                system_lto,
             ),
             pair(
                 "jemalloc 5.3 prof",
