@@ -2,7 +2,7 @@
 //! locks, in its signal handlers.
 //!
 //! The modules stand in the order in which an event comes through them. DESIGN.md follows
-//! one of each kind from file to file.
+//! one event of each kind from file to file.
 //!
 //! ```text
 //!  in front    interpose                            C functions in which programs wait
@@ -27,16 +27,28 @@
 //! own; [`allocation`] asks it beside [`heap`]. [`threads`] looks at all of them and keeps
 //! nothing.
 //!
-//! `interpose` (a feature) stands in front: C functions in which programs wait and make
-//! threads, which it tells [`waits`] and [`spawn`] of.
+//! `interpose` (a feature) stands in front. It defines the C functions in which programs wait
+//! and make threads, and tells [`waits`] and [`spawn`] of each call.
 //!
 //! **The store** is what all but `managed`, `cpu` and `trace` write to: `ledger` is one profile's
 //! table and epochs, [`labels`] the sets that buckets name, `parts` knows all that stands
 //! in one arena, `module_list` copies the modules into it, and [`recording`] reads it from
 //! another process. [`global`] holds the one real [`store`]; tests make others.
 //!
-//! **The ground** calls nothing above, but to name types: [`local`] holds each recorder's
-//! thread state, [`settings`] each one's defaults.
+//! **The ground** calls nothing above. It names types from there: [`local`] holds the thread state
+//! of each recorder, [`settings`] the defaults of each.
+//!
+//! | of the ground | is |
+//! |---|---|
+//! | [`arena`] | the memory that records stand in |
+//! | [`filter`] | which addresses may be those of recorded objects |
+//! | [`epoch`], [`gate`], `cold_lock` | who is inside, and when all have left |
+//! | `fork`, [`per_process`] | whether this is another process, and what that has of its own |
+//! | [`own_threads`] | which threads are everprof's |
+//! | [`clock`], `math` | the time; logarithms without libm |
+//! | [`modules`] | whose code is at an address |
+//! | [`lost`] | frames that say what could not be recorded |
+//! | [`signal`], `sync`, `sys` | what the platform gives |
 
 // What only the search of all memory needs: `tasks/reach_noop.rs` says why it is not there.
 #![cfg_attr(everprof_emulated, allow(dead_code, unused_imports))]
