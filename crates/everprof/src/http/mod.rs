@@ -4,11 +4,18 @@
 //! the profiles.
 //! Invariant: any bytes are answered or refused; none makes this panic.
 //!
-//! A request is bytes, then a [`Request`] (`wire`), then admitted (`guard`),
-//! then answered (`route`, with `query`, `index`, `symbol`; `capture` lets one
-//! answer serve all who ask the same at one time), then bytes again. Only
-//! `server`, with `listener` and `stream`, knows sockets: everything else is a
-//! function of its arguments.
+//! ```text
+//! listener ─→ server ─→ crew      a connection, and the thread that answers it
+//!               │ wire            bytes become a Request
+//!               │ guard           may this client ask?
+//!               │ route           which profile, and what of it? (query, index, symbol)
+//!               │   capture       one answer for all who ask the same meanwhile
+//!               │     profile.rs  the profile of that name; `assemble` makes it
+//!               └ wire            the Response becomes bytes
+//! ```
+//!
+//! Only `server`, with `listener` and `stream`, knows sockets, and only `crew` threads:
+//! everything else is a function of its arguments.
 //!
 //! Source: the paths, parameters, status codes, headers and error texts are
 //! those of Go's net/http/pprof.

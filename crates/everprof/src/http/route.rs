@@ -21,15 +21,15 @@ use crate::profile::{Ask, Handle, Names, Time};
 /// Where everything is.
 pub(super) const ROOT: &str = "/debug/pprof/";
 
-/// Captures at one time that are not the same. A capture holds a copy of the
-/// tables; four are one each of `heap` and `allocs`, whole and as delta.
+/// Captures at one time that are not the same. Each holds a copy of the tables;
+/// four are enough for `heap` and `allocs`, each whole and as a delta.
 const MOST_CAPTURES: usize = 4;
 
-/// Addresses that `symbol` looks up in one request: a body of the greatest
-/// length holds no more.
+/// Addresses that `symbol` looks up in one request: as many as the longest body
+/// holds of `0x1+`. Real ones are longer.
 const MOST_ADDRESSES: usize = super::wire::MOST_BODY_BYTES / 4;
 
-/// Profiles that are known elsewhere, of Go, and are not here: 501, not 404.
+/// Profiles that Go has and everprof has not: 501, not 404.
 const ABSENT: &[&str] = &["trace"];
 
 /// How long a request may wait for what is yet to happen.

@@ -6,7 +6,7 @@
 //! Context: cold; one thread that accepts, and a [`crew`](super::crew) that answers. They block
 //! every signal, so that no handler of the program runs on them and a program
 //! that waits for signals by `sigwait` still gets them.
-//! Invariant: a thread of this file ends when the server is dropped.
+//! Invariant: the thread that accepts ends when the server is dropped.
 
 use std::fs;
 use std::net::{Shutdown, TcpStream};
@@ -236,8 +236,8 @@ impl Drop for Running {
             return;
         }
         self.crew.dismiss();
-        // On Linux this makes `accept` return. Where it does not, the thread is
-        // left to its last connection.
+        // On Linux this makes `accept` return. Where it does not, the thread stays
+        // until one more client connects.
         let ended = self.door.shutdown(Shutdown::Both).is_ok();
         if let Some(path) = &self.socket {
             // Already gone: then there is nothing to clean up.

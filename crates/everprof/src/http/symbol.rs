@@ -1,10 +1,9 @@
 //! `/debug/pprof/symbol`: names of program counters.
 //!
 //! Context: cold. Invariant: any text is a list of addresses.
-//! Source: the protocol of gperftools and of Go's
-//! net/http/pprof: addresses joined by `+` in the query or the body; the answer
-//! has a line for each that has a name. `num_symbols` tells only whether there
-//! are any.
+//! Source: the protocol of gperftools and of Go's net/http/pprof. Addresses are
+//! joined by `+`, in the query or the body; the answer has a line for each that has
+//! a name. `num_symbols` tells only whether there are any.
 
 use std::fmt::Write;
 
