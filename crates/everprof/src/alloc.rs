@@ -3,10 +3,10 @@
 //! Context: hot in the four methods of [`GlobalAlloc`]; the functions marked
 //! `#[cold]` are `sampled`. No global allocator, no lock, no panic.
 //!
-//! `alloc` subtracts the size from the thread's countdown, and only when that runs
-//! out does anything else happen. `dealloc` looks at one bit of the address: it says
-//! which objects may have been sampled (`mark`). What "sampled" comes to, the
-//! process's recorders say (`recorder`).
+//! `alloc` subtracts the size from the thread's countdown. Nothing else happens until
+//! that runs out. `dealloc` tests one bit of the address, which is set in every sampled
+//! object and in few others (`mark`). What is done with a sample, the process's recorders
+//! decide (`recorder`).
 //!
 //! **Invariants.**
 //! - The inner allocator gets back the layout it was asked for: of a sampled
@@ -47,15 +47,16 @@ use recorder::{Heap, Recorder};
 /// # Overhead
 ///
 /// An allocation and its free that are not sampled gain one store (the
-/// countdown) and two branches, no load: over `System` five instructions where
-/// the compiler knows the layout, else two or three, as some of its own are saved
+/// countdown) and two branches, no load. Over `System` that is five instructions where
+/// the compiler knows the layout. Where it does not, some of `System`'s own are saved, and
+/// two or three remain
 /// (x86_64; counted by `cargo xtask fast-path`, timed by the bench `hot`). Every second object of
 /// align 16 or more is looked up in a filter when it is freed: eleven more. A
 /// sampled object takes 8 bytes more of the inner allocator, or its alignment
 /// where that is greater.
 ///
-/// Objects of up to 128 bytes that a thread makes while it panics are not recorded, as what a panic
-/// throws is one of them and must not be moved.
+/// Objects of up to 128 bytes that a thread makes while it panics are not recorded: one of them is
+/// what the panic throws, which must not be moved.
 #[derive(Debug, Default)]
 pub struct Alloc<A = System> {
     inner: A,
@@ -177,14 +178,16 @@ unsafe fn ask<A: GlobalAlloc>(inner: &A, layout: Layout, zeroed: bool) -> *mut u
     }
 }
 
-/// As [`ask`], for the fast path: leaves aside what `malloc` would not do.
+/// As [`ask`], for the fast path: sorts out the layouts that `malloc` does not serve.
 ///
-/// `System` and jemalloc ask themselves whether `malloc` will do, by one condition on both
-/// comparisons, which compiles to six instructions. Here they are two comparisons and two
-/// branches to cold calls, and what the inner allocator asks is known by then, and goes:
-/// of what everprof adds to a pair this takes off four. Where the inner allocator asks
-/// nothing of the kind the calls are inlined and all three are one, so they must be
-/// `#[cold]`, but not `inline(never)`. Where the layout is known nothing of it is left.
+/// `System` and jemalloc have to ask whether `malloc` will do. They make one condition of two
+/// comparisons, which compiles to six instructions. Here each comparison has a branch of its
+/// own to a cold call. Behind them the compiler knows the answer and removes the inner
+/// allocator's question, which takes four instructions off what everprof adds to a pair.
+///
+/// An inner allocator that asks nothing of the kind gets the same call three times; inlined
+/// they are one, and the branches go. So the cold calls must be `#[cold]`, but not
+/// `inline(never)`. Where the layout is known, nothing of all this is left.
 ///
 /// # Safety
 ///
@@ -224,8 +227,8 @@ unsafe extern "C" fn ask_aside<A: GlobalAlloc>(
     unsafe { ask(inner, layout, zeroed) }
 }
 
-/// The same under another name: of two branches to one call the compiler would make one
-/// branch on both conditions, which is what is to be avoided.
+/// The same under another name. Of two branches to one call the compiler would make one
+/// branch on both conditions again.
 ///
 /// # Safety
 ///
@@ -255,7 +258,8 @@ unsafe extern "C" fn alloc_due<A: GlobalAlloc, R: Recorder>(
     inner: &A,
 ) -> *mut u8 {
     let ticket = R::sample(size);
-    // A ticket that is given back is none: what is sampled otherwise does not change.
+    // Asked after the sampler has decided: a ticket that is dropped here records nothing, and
+    // which of the other objects are sampled stays as it was.
     let ticket = ticket.filter(|_| !may_be_exception(size, align));
     let (Some(ticket), Some(layout)) = (ticket, sampled_layout(size, align)) else {
         // SAFETY: `size` and `align` came out of a layout.
@@ -277,9 +281,9 @@ unsafe extern "C" fn alloc_due<A: GlobalAlloc, R: Recorder>(
 
 /// Whether this may be what a panic throws, which must stand where the inner allocator puts it.
 ///
-/// std makes it with align 8 and hands it to the unwinder, to which it is C's `_Unwind_Exception`,
-/// aligned as `malloc` does: LLVM's, in static programs, stores 16 bytes into it at once, and
-/// faults at an odd multiple of 8.
+/// std makes it with align 8 and hands it to the unwinder. To that it is C's `_Unwind_Exception`,
+/// which `malloc` would have aligned to 16. LLVM's unwinder, which static programs have, stores
+/// 16 bytes into it at once: at an odd multiple of 8 that is a fault.
 #[inline(always)]
 fn may_be_exception(size: usize, align: usize) -> bool {
     size <= EXCEPTION_BYTES && align <= align_of::<usize>() && std::thread::panicking()
