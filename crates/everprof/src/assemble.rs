@@ -29,7 +29,7 @@ use everprof_core::recording::Recording;
 use everprof_profile::symbolize::Known;
 use everprof_profile::{Filter, LocationId, Profile};
 
-/// What comes of it.
+/// What assembling gives.
 pub(crate) use everprof_profile::Profile as Assembled;
 /// What begins a paragraph about a deadlock.
 pub(crate) use everprof_profile::stacks::DEADLOCK;
@@ -112,8 +112,8 @@ pub(crate) fn finish(profile: Profile, names: Names, labels: &[(String, String)]
 
 /// Names what has no name yet.
 pub(crate) fn name(profile: &mut Profile, names: Names) {
-    // Not waited for: who has it may be a thread that panicked while it named, and waits for
-    // this one's dump; or, in a fork's child, nobody.
+    // The lock is not waited for. Who holds it may be a thread that panicked while it named, and
+    // now waits for the dump that this one makes; in a fork's child it may be nobody.
     let mut nothing = Known::new(0);
     let mut locked = KNOWN.try_lock();
     let known = match &mut locked {

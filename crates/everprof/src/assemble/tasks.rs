@@ -3,10 +3,14 @@
 //! Context: cold. Invariant: every task is counted once, at the first of its stacks.
 //!
 //! A sample's stack is the await stack, then a frame `everprof::spawn::task`, then the stack
-//! that made the task. Unless each task is asked for, tasks are one sample that wait at the
-//! same places, were made at the same, do the same and bear the same labels. A task that
-//! waits in several places has further samples, which count for nothing, with its number, or
-//! where there are others like it with the number of the first of them as that of the group.
+//! that made the task.
+//!
+//! **Groups.** Unless each task is asked for, tasks that are alike are one sample: they wait at
+//! the same places, were made at the same place, do the same and bear the same labels.
+//!
+//! **Several places.** A task may wait in several places at once. Its first stack is the sample
+//! that counts it; the others are samples that count 0. What joins them is a label: the number
+//! of the task, or in a group of several the number of its first task.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -101,8 +105,8 @@ fn seen_of_all(watched: usize, lost: usize) -> String {
     words
 }
 
-/// Looks at all tasks; with the stack pointer of whoever asks on a thread of everprof's own, as
-/// this one may have on its stack what wakes one of them.
+/// Looks at all tasks. Given the stack pointer of whoever asks, it looks on a thread of
+/// everprof's own: the asker's stack may hold the waker that alone can wake one of them.
 fn look_at_all(asker: Option<u64>) -> Look {
     let own = asker.map(|asker| {
         let (tell, told) = channel();
@@ -121,8 +125,8 @@ fn may_be_leaked(task: &Seen) -> bool {
     task.leak != tasks::Leak::No
 }
 
-/// The records of all tasks; with the stack pointer of whoever asks, also whether they alone
-/// can reach their wakers.
+/// The records of all tasks. Given the stack pointer of whoever asks, they also say whether
+/// nobody but the tasks themselves can reach their wakers.
 pub(crate) fn task_records(asker: Option<u64>) -> Vec<TaskRecord> {
     modules::refresh();
     let look = look_at_all(asker);
@@ -328,8 +332,8 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
     assembly.profile.filter(&Filter::new())
 }
 
-/// Tasks met last, with the numbers of their groups: most of 100,000 tasks are like one of a
-/// few, and two are compared sooner than a group is looked up.
+/// The tasks met last, with the numbers of their groups. Most of 100,000 tasks are like one of a
+/// few, and to compare two takes less time than to look a group up.
 struct Recent<'l>([Option<(&'l Seen, usize)>; RECENT]);
 
 const RECENT: usize = 64;
@@ -341,7 +345,7 @@ impl Default for Recent<'_> {
 }
 
 impl<'l> Recent<'l> {
-    /// Where a task is that stands like this one, or one that has its place.
+    /// The place of a task that stands like this one. Another may have it.
     fn of(&mut self, task: &Seen) -> &mut Option<(&'l Seen, usize)> {
         let leaf = task.leaves().first().copied().unwrap_or(0);
         let mixed = (leaf ^ task.made_by.rotate_left(16)).wrapping_mul(0x9e37_79b1);

@@ -3,11 +3,10 @@
 //! Context: cold. Invariant: every thread of the dump has one sample, with a stack or
 //! with a frame and a state that say why there is none.
 //!
-//! A dump knows stacks, and of threads that wait in a call of ours what they wait for, and
-//! since when. Of some that did not stand still the first time it knows the system call
-//! alone: these are joined with the recorder of waits by the thread's number. Between
-//! the two a thread may go on: a wait that is not of such a call is of another time, and
-//! left out.
+//! A dump knows stacks. Of threads that wait in a call of ours it also knows what they wait for,
+//! and since when. Of some, which did not stand still at the first look, it knows the system
+//! call alone: the recorder of waits is then asked by the thread's number. A thread may go on
+//! between the two. So a wait that does not fit the call is one of another time, and left out.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -188,11 +187,11 @@ fn findings<'n>(
     }
 }
 
-/// Whether anybody in the dump has waited for a lock, without which there is no deadlock. To look
-/// for one takes longer than all else of a dump.
+/// Whether anybody in the dump has waited for a lock, without which there is no deadlock. Asked
+/// first, as to look for one takes longer than the rest of a dump.
 ///
-/// In a frame of its own, which is gone by then: it has had the locks' addresses, and whoever has
-/// those may hold the locks.
+/// In a frame of its own, which is gone when deadlocks are looked for. It has had the addresses of
+/// the locks, and whoever has these on the stack may hold the locks.
 #[inline(never)]
 fn may_be_deadlocked<'n>(
     kinds: &mut Kinds<'n>,
@@ -237,8 +236,8 @@ fn is_of_creation(name: &str) -> bool {
         || matches!(name, "pthread_create" | "")
 }
 
-/// What is waited for on the stacks met so far: thousands of threads stand in few places, and
-/// it takes the names of all functions there to tell.
+/// What is waited for on the stacks met so far. Kept, since telling it takes the names of all
+/// functions of a stack, and thousands of threads stand in few places.
 struct Kinds<'n> {
     named: &'n Named<'n>,
     known: HashMap<(&'n [LocationId], WaitKind), WaitKind>,
@@ -279,9 +278,9 @@ impl<'n> Kinds<'n> {
     }
 }
 
-/// What the functions are called in which std's locks wait. Debug information that knows
-/// lines alone has them without the lock's type, so that the kind is that of what is
-/// around them.
+/// What the functions in which std's locks wait have in their names. Debug information of lines
+/// alone has these names without the lock's type, and the kind is then told by what is around
+/// them.
 const SLOW_PATH: &str = "_contended";
 
 /// `running`, `sleep`, `mutex 0x7f2a10, 3.2 s`, or why there is no stack.
@@ -333,9 +332,9 @@ fn in_call<'n>(kinds: &mut Kinds<'n>, stack: &'n [LocationId], call: Call, numbe
     }
 }
 
-/// What a thread does that waits like this. A future that it runs to its end is a task of
-/// nobody's, and tasks have states of their own: it is told by the function that is called for
-/// it in every runtime.
+/// What a thread does that waits like this. One that runs a future to its end is said to be in
+/// `block_on`, as every runtime calls that function. Not in a `task`: those have states of their
+/// own.
 fn said(kind: WaitKind) -> &'static str {
     match kind {
         WaitKind::Task => "block_on",
