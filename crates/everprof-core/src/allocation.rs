@@ -101,9 +101,8 @@ impl<'s> Recorders<'s> {
         })
     }
 
-    /// As [`Recorders::freeing`], of an allocator that marks no objects: while a trace is
-    /// taken, each that goes is an event, but on threads of everprof's own: what goes there is
-    /// theirs.
+    /// As [`Recorders::freeing`], of an allocator that marks no objects. While a trace is taken,
+    /// each object that goes is an event, but on threads of everprof's own.
     #[cold]
     pub fn freeing_unmarked(self, address: usize) -> Option<Freeing<'s>> {
         let taken = if self.store.filter().may_hold_sample(address) {

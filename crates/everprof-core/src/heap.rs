@@ -43,8 +43,8 @@ pub struct Recorder<'s> {
     store: &'s Store,
 }
 
-/// How many allocated bytes later a thread looks again that found another of a fork's
-/// child taking note: little enough to lose next to nothing, enough not to be slow.
+/// In a fork's child one thread takes note of the fork. Another that comes meanwhile looks again
+/// after allocating so much more: little enough to lose next to nothing, enough not to be slow.
 const RETRY_BYTES: i64 = 1024;
 
 /// More samples than a signal handler takes while it interrupts one recorder.
@@ -99,11 +99,11 @@ impl<'s> Recorder<'s> {
             local.set_left(i64::MAX);
             return None;
         }
-        // A recorder at work further down the stack was interrupted by a signal
-        // handler that allocates, or called something that does. One whose frame
-        // is gone was left by longjmp; so was one that does not come to its end
-        // however many samples are due below it. (Should it be at work after all,
-        // nothing breaks: only its handler's stack is walked as well.)
+        // A recorder that is at work in an older frame was interrupted by a signal
+        // handler that allocates, or called something that does. If its frame is
+        // gone, it was left by longjmp. The same is taken for granted if it has not
+        // ended after many more samples. (Should it be at work after all, nothing
+        // breaks: the handler's stack is walked as well, no more.)
         let outer = local.busy_below.get();
         let in_a_row = local.nested.get();
         let nested = outer != 0 && sp < outer && in_a_row < MOST_NESTED;
@@ -119,7 +119,8 @@ impl<'s> Recorder<'s> {
         ticket
     }
 
-    /// `known`: where `capture` begins to walk, if it does.
+    /// `known`: the registers that `capture` will walk from; without them no known stack can be
+    /// told.
     #[inline]
     fn admit(
         self,
@@ -129,8 +130,8 @@ impl<'s> Recorder<'s> {
         known: Option<&Registers>,
         capture: impl FnOnce(&mut [u64]) -> usize,
     ) -> Option<Ticket<'s>> {
-        // Decided first: a process whose period is 0, or that allocates too little to be
-        // sampled, has no tables.
+        // Decided before tables are made: a process whose period is 0, or that allocates too
+        // little to be sampled, never has any.
         let opened = self.opened();
         let period = self.thinned_period(opened.map(|(_, in_use)| in_use));
         let weight = sampler::decide(local, size_bytes, period)?;
@@ -269,13 +270,13 @@ impl<'s> Recorder<'s> {
         let period = self.period();
         match in_use.map_or(0, |in_use| in_use.thinning()) {
             0 => period,
-            // Of 0, which is off, nothing becomes something else.
+            // 0 is off, and stays 0.
             thinning => period.saturating_mul(1u64.checked_shl(thinning).unwrap_or(u64::MAX)),
         }
     }
 }
 
-/// Counts what cannot be followed until it is freed as freed at once.
+/// Counts an object that cannot be remembered as allocated and, at once, as freed.
 #[cold]
 fn count_lost(region: Region<'_>, reason: Lost, weight: &Weight) {
     if let Some(ledger) = Ledger::open(region, ledger::Name::HEAP) {

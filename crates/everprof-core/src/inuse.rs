@@ -43,11 +43,11 @@ pub struct InUseRoot {
 /// than the largest arena; the others are for the small ones made near the cap.
 const SEGMENTS: usize = 24;
 
-/// As many may be as small as the first.
+/// How many segments may be as small as the first.
 const SMALL_SEGMENTS: usize = 4;
 
-/// Two pages, of which a process with few samples touches one or both. With those of the
-/// second segment each object would touch two of twelve.
+/// Two pages, so that a process with few samples touches no more. Were the first segment as
+/// large as the second, its objects would lie scattered over twelve.
 #[cfg(not(any(everprof_loom, miri)))]
 const FIRST_SLOTS: usize = 128;
 /// Half of what the second segment has.
@@ -123,11 +123,11 @@ impl<'a> InUse<'a> {
         for index in (0..count).rev() {
             let segment = self.at(index)?;
             if let Some(nth) = Segment::open(self.region, segment)?.reserve() {
-                // Early, so that while one thread makes the next segment the
-                // others have room, and that it is known in time when there is
-                // no more to be had.
-                // Each of the last part tries: the first may have failed, or not
-                // have come to its end (a fork, a longjmp).
+                // Early: the others have room while one thread makes the next
+                // segment, and if none can be made, that is known in time.
+                // Everyone who gets a place of the last part tries, as the first
+                // who did may have failed or never come to its end (a fork, a
+                // longjmp).
                 if index + 1 == count && nth.is_of_last_part {
                     self.grow();
                 }
@@ -268,8 +268,8 @@ impl<'a> InUse<'a> {
     /// Adds a segment, unless somebody else is at it.
     #[cold]
     fn grow(&self) {
+        // Not a lock: nobody waits for it, who comes second goes without.
         // Acquire: pairs with the Release below; what the last one made is seen.
-        // Not a lock that anybody waits for: who comes second goes without.
         if self
             .root
             .growing

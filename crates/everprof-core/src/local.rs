@@ -23,8 +23,8 @@ pub use storage::with;
 
 /// What one thread's recorders remember between events.
 ///
-/// The first line of the processor's cache is allocation's, the second the polls' of watched
-/// futures.
+/// The first line of the processor's cache is what allocations use, the second what polls of
+/// watched futures use.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Local {
@@ -109,7 +109,7 @@ impl Local {
         }
     }
 
-    /// As ever, where there are no traces.
+    /// The countdown: models have no traces.
     #[cfg(everprof_loom)]
     pub(crate) fn left(&self) -> i64 {
         self.countdown.get()

@@ -21,9 +21,11 @@
 //! A thread's first allocation finds all bits zero: a place to look again. An
 //! allocation that such a place falls into is decided by one period, the one that
 //! governed its first bytes; a changed period counts from the next one on.
+//!
 //! Source: drawing the gap rather than deciding about each byte is J. S. Vitter's
-//! ("Faster methods for random sampling", CACM 27(7), 1984); for allocations it is
-//! tcmalloc's (docs/sampling.md), where as here the weight is kept with the sample, not computed when it is read.
+//! ("Faster methods for random sampling", CACM 27(7), 1984). For allocations it is
+//! tcmalloc's (docs/sampling.md), which also keeps the weight with the sample and does not
+//! compute it when the profile is read.
 
 use crate::local::Local;
 use crate::math;

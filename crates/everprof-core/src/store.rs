@@ -1,5 +1,6 @@
-//! Store: whose memory the records are in. Made by the first sample of any
-//! profile, found by all others, made anew or taken over in a fork's child.
+//! Store: the arena that one process's recorders write to, and what goes with it.
+//! The first sample of any profile makes the arena, all others find it. A fork's
+//! child takes it over or makes it anew.
 //!
 //! Context: sampled; what says cold is cold. Invariant: `base` and `len` are
 //! written once, and the arena stays mapped at one address as long as the store
@@ -39,10 +40,10 @@ pub const DEFAULT_MEMORY_LIMIT_BYTES: usize = 64 << 20;
 
 /// What the recorders of one process write to.
 ///
-/// In this order: what each sample and its free read besides the filter's counter and a set of
-/// places is one line of the processor's cache, from the base to the heap's period; other events
-/// go by the rest of the settings as well, the next line. Mostly neither is in the nearest cache
-/// when an event comes.
+/// The order is that of use, as little of this is in the nearest cache when an event comes. What
+/// each sample and its free read, but for a counter of the filter and a set of places, is one line
+/// of the processor's cache: from `base` to the heap's period. The rest of the settings, which
+/// other events read, is the next line.
 #[repr(C, align(64))]
 pub struct Store {
     /// Which addresses may be those of objects in the in-use store. Out of the
@@ -77,7 +78,8 @@ pub struct Store {
     /// What threads that are being created are to run. Out of the arena: a fork's child goes
     /// on with it.
     starts: Starts,
-    /// Which stacks the heap's buckets are of. Out of the arena, as it is forgotten with it.
+    /// Where the heap finds the buckets of stacks that it has met before. Out of the arena: it
+    /// leads into it, and is forgotten when the arena is made anew.
     places: Places,
 }
 
@@ -186,7 +188,7 @@ impl Store {
         }
         self.memory_limit
             .store(bytes ^ DEFAULT_MEMORY_LIMIT_BYTES, Ordering::Relaxed);
-        // Asked again: a length that was agreed on meanwhile is in force, be it this one.
+        // Asked again: if a length was agreed on meanwhile, that one is in force.
         self.len.load(Ordering::Relaxed) == 0
     }
 
@@ -410,7 +412,7 @@ impl Store {
             drop(unsafe { Arena::from_parts(base, len) });
             return false;
         }
-        // Now, as what is put in force from here on is published by whoever does.
+        // Now that there is an arena: what is set from here on, `set` publishes itself.
         if let Some(region) = self.region() {
             self.settings.publish(region.header());
         }

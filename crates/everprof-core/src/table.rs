@@ -11,13 +11,13 @@
 //! ```
 //!
 //! The first bucket that comes to a home stays there; others with that home are in the
-//! chains. So a program with few stacks touches the homes, a page, and none of the heads
-//! that are made for 100,000 of them: 64 pages, of which each new stack would touch one.
+//! chains. The heads are made for 100,000 stacks and fill 64 pages, of which each new stack
+//! would touch one. A program with few stacks touches no head: the homes are a single page.
 //!
 //! A bucket is linked by swapping an empty home, or the head that was scanned, for itself.
-//! If the swap of a head fails somebody linked another bucket meanwhile: only what is new
-//! in the chain is scanned. What has found its home taken is never put there, so no
-//! stack is ever linked twice.
+//! If the swap of a head fails, somebody linked another bucket meanwhile, and only what is
+//! new in the chain is scanned. A stack that once found its home taken never gets that home,
+//! so no stack is linked twice.
 
 use std::marker::PhantomData;
 use std::mem;
@@ -416,7 +416,7 @@ where
     }
 }
 
-/// Where a bucket's home is, of `count`: by bits that its head does not depend on.
+/// Which of `count` homes is that of a hash: by other bits than choose its head.
 fn home_of(hash: u64, count: usize) -> usize {
     (hash >> 32) as usize & (count - 1)
 }

@@ -3,10 +3,11 @@
 //! Context: sampled. Invariant: what is found is the bucket that a walk would have led to. A
 //! place says which bucket *may* be meant; the bucket's path decides ([`crate::stack::path`]).
 //!
-//! A program allocates most of its memory in few places. What is known of a stack before it is
-//! walked is how far up it ends, and the object's size class and labels: these choose a set of
-//! four. Their hash stands beside the bucket, so that what is not meant is seen in the set's own
-//! line, and a program whose stacks are ever new pays for that line.
+//! A program allocates most of its memory in few places. Before a stack is walked three things are
+//! known: how far away its end is, the object's size class, and the labels. Their hash chooses a
+//! set of four places. Half of it stands in each place beside the bucket, so that a place of
+//! another stack is told without a look at its bucket. A program whose stacks are always new pays for the set's
+//! line of the processor's cache, and for no more.
 //!
 //! ```text
 //! (bytes above, class, labels) ─→ set ─→ hash, bucket ─→ path ─→ words on the stack
@@ -14,10 +15,10 @@
 //! shared[hash of the stack] ───────────────────────────────┘  one for all classes
 //! ```
 //!
-//! Paths stand in the arena, and take more of it than a stack does. So the first 256 are made of
-//! what is met twice, the next of what was sampled twice before, and so on, each time twice as
-//! often: with a million samples 5,000 at most; and none once the arena is half full. Places are
-//! the store's own, and forgotten with the arena that they lead into.
+//! Paths stand in the arena, and take more of it than a stack does, so few are made. For the first
+//! 256 a stack must have been sampled once before, for the next 256 twice, then four times, and so
+//! on: with a million samples they are 5,000 at most. There are no more once the arena is half
+//! full. Places are not in the arena; they are forgotten when it is made anew.
 
 use crate::arena::{Offset, Region};
 use crate::stack::path::{self, Upto};
@@ -71,8 +72,8 @@ impl Places {
     pub(super) fn find(&self, region: Region<'_>, wanted: &Wanted<'_>) -> Option<Offset> {
         let hash = wanted.hash()?;
         self.set(hash).iter().find_map(|place| {
-            // Relaxed: the bucket is found by its offset alone, and all that is read of it behind
-            // the Acquire in `holds`.
+            // Relaxed: an offset alone finds the bucket, and what is read there is read behind the
+            // Acquire in `holds`.
             let word = place.load(Ordering::Relaxed);
             let at = Offset::from_raw(word as u32)?;
             (word >> 32 == hash >> 32 && holds(region, at, wanted)).then_some(at)
@@ -132,7 +133,7 @@ impl Places {
         let shared = &self.shared[hash as usize % SHARED];
         // Acquire: pairs with the Release below; the path is whole.
         let known = Offset::from_raw(shared.load(Ordering::Acquire));
-        // One that holds now is of this stack, whosever it was.
+        // If it holds now it is the path of this stack, whichever bucket it was made for.
         if known.is_some_and(|at| path_holds(region, at, wanted)) {
             return known;
         }
@@ -158,7 +159,8 @@ impl Places {
 }
 
 impl Wanted<'_> {
-    /// Of what is known. `None`: this is not the thread's own stack, as far as that is known.
+    /// The hash of what is known before a walk. `None`: the stack is not known to be the thread's
+    /// own.
     #[inline]
     fn hash(&self) -> Option<u64> {
         let above = self.memory.above(self.registers.sp)?;
@@ -209,12 +211,12 @@ fn mixed(value: u64) -> u64 {
     product ^ product >> 32
 }
 
-/// A bucket's `aside`: nothing is known; it has no path. Records' offsets are greater, as the
-/// arena's header is.
+/// A bucket's `aside` before anybody has tried to make its path.
 const UNKNOWN: u32 = 0;
+/// The same where there can be no path. No record has such an offset: the header is there.
 const NONE: u32 = 2;
 
-/// Stacks that end equally far up, with one class, that are tried.
+/// Places in a set, tried one after the other.
 const WAYS: usize = 4;
 /// 8 KiB of places, a line for two sets.
 const SETS: usize = 256;

@@ -3,11 +3,15 @@
 //! Context: signal. Invariant: if a path holds, a walk from these registers writes the very stack
 //! that the path was made from: up to a frame that is left out, or to its end ([`Upto`]).
 //!
-//! A frame's step hangs on its pc, which has one rule, and on its stack and frame pointer. So if
-//! two walks begin at one pc, and in both the words that give each next pc are the same, and those
-//! that give a frame pointer which a rule goes by lead equally far, then all steps are the same.
-//! A walk finds those words one after another, each rule from the word before. A path
-//! knows where they stand, as distances from where the walk begins: it only compares.
+//! A step of a walk depends on the frame's pc, which decides the rule, and on its stack and frame
+//! pointer. So two walks take the same steps if
+//!
+//! - they begin at the same pc,
+//! - the words that give the next pc, frame by frame, are the same, and
+//! - the words that give a frame pointer lead equally far, wherever a rule goes by it.
+//!
+//! A walk finds these words one after another: each rule says where the next one stands. A path
+//! knows where all of them stand, as distances from where the walk begins. It only compares.
 //!
 //! ```text
 //! words  pc | salt | reach | fp | returns | distance, word | distance, word | …
@@ -15,8 +19,8 @@
 //!                                               the rest: frame pointers, less where it begins
 //! ```
 //!
-//! Made is a path only where all rules are of the common kinds, of modules that cannot be
-//! unloaded ([`super::lookup`]), and all words on the thread's own stack.
+//! A path is made only where all rules are of the common kinds, all modules are such as cannot be
+//! unloaded ([`super::lookup`]), and all words stand on the thread's own stack.
 
 use super::super::platform;
 use super::super::rules::Kind;
@@ -89,8 +93,8 @@ pub(crate) enum Upto {
     Root,
 }
 
-/// How far up from the walk's first stack pointer `path` goes, in bytes, and how many frames a walk
-/// passes there, those that it leaves out among them.
+/// How far `path` reaches from the walk's first stack pointer, in bytes, and how many frames a walk
+/// passes on that way, those among them that it does not write.
 #[inline]
 pub(crate) fn extent(path: &[AtomicU64]) -> (u64, usize) {
     let Some(([_, _, reach, _, returns], _)) = path.split_first_chunk::<HEAD_WORDS>() else {
@@ -101,8 +105,8 @@ pub(crate) fn extent(path: &[AtomicU64]) -> (u64, usize) {
     (reach.load(Ordering::Relaxed), returns + 1)
 }
 
-/// Writes the path to `out` of a walk that has just written `stack`: how many words. `None`: it
-/// has none.
+/// Writes to `out` the path of a walk that has just written `stack`, and returns how many words it
+/// has. `None`: this walk has no path.
 #[cold]
 pub(crate) fn make(
     registers: &Registers,
