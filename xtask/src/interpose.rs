@@ -72,12 +72,8 @@ pub fn run(report: &mut Report, words: &[String]) -> Outcome {
 }
 
 fn cargo(target: &str, profile: &str, flags: &str) -> Command {
-    let mut cargo = workspace::cargo_of("stable");
-    cargo.args(["run", "--quiet", "--manifest-path"]);
-    cargo.arg(workspace::root().join("testprograms/waits/Cargo.toml"));
+    let mut cargo = workspace::cargo_alone("run", "waits", &workspace::target_for("waits"));
     cargo.args(["--target", target, "--profile", profile]);
-    cargo
-        .env("RUSTFLAGS", flags)
-        .env("CARGO_TARGET_DIR", workspace::target_for("waits"));
+    cargo.env("RUSTFLAGS", flags);
     cargo
 }

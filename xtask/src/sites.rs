@@ -60,10 +60,7 @@ fn checked(report: &mut Report, check: &Path, profile: &Path, build: &str) {
 }
 
 fn cargo(target: &Path, build: &str, program: &str, features: &str) -> Command {
-    let mut cargo = workspace::cargo_of("stable");
-    cargo.args(["build", "--quiet", "--manifest-path"]);
-    cargo.arg(workspace::root().join("testprograms/sites/Cargo.toml"));
+    let mut cargo = workspace::cargo_alone("build", "sites", target);
     cargo.args(["--profile", build, "--bin", program, "--features", features]);
-    cargo.env("CARGO_TARGET_DIR", target);
     cargo
 }

@@ -66,10 +66,7 @@ pub fn run(report: &mut Report, words: &[String]) -> Outcome {
     };
     let target = workspace::target_for("soak");
     report.section("the service");
-    let mut cargo = workspace::cargo_of("stable");
-    cargo.args(["build", "--quiet", "--release", "--manifest-path"]);
-    cargo.arg(workspace::root().join("testprograms/soak/Cargo.toml"));
-    checked(cargo.env("CARGO_TARGET_DIR", &target))?;
+    checked(workspace::cargo_alone("build", "soak", &target).arg("--release"))?;
     let program = target.join("release/soak");
     let soak = |seconds: f64, which: &str| {
         let mut soak = Command::new(&program);

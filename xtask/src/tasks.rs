@@ -44,19 +44,14 @@ pub fn run(report: &mut Report, words: &[String]) -> Outcome {
         let mut flood = cargo("release", &["--test", "flood"]);
         report.test("nothing is lost: release", &mut flood);
     }
-    let mut schedules = workspace::cargo_of("stable");
-    schedules.args(["test", "--quiet", "--manifest-path"]);
-    schedules.arg(workspace::root().join("testprograms/schedules/Cargo.toml"));
-    schedules.env("CARGO_TARGET_DIR", workspace::target_for("schedules"));
+    let target = workspace::target_for("schedules");
+    let mut schedules = workspace::cargo_alone("test", "schedules", &target);
     report.test("tasks are as they were in every order", &mut schedules);
     Ok(())
 }
 
 fn cargo(build: &str, words: &[&str]) -> std::process::Command {
-    let mut cargo = workspace::cargo_of("stable");
-    cargo.args(["test", "--quiet", "--manifest-path"]);
-    cargo.arg(workspace::root().join("testprograms/tasks/Cargo.toml"));
+    let mut cargo = workspace::cargo_alone("test", "tasks", &workspace::target_for("tasks"));
     cargo.args(["--profile", build]).args(words);
-    cargo.env("CARGO_TARGET_DIR", workspace::target_for("tasks"));
     cargo
 }

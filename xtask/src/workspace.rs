@@ -80,6 +80,18 @@ pub fn cargo_of(toolchain: &str) -> Command {
     command
 }
 
+/// Cargo's `verb` for one of `testprograms` that is a workspace of its own, with the versions that
+/// its lock file names and no others.
+pub fn cargo_alone(verb: &str, program: &str, target: &Path) -> Command {
+    let mut command = cargo_of("stable");
+    let manifest = root().join("testprograms").join(program).join("Cargo.toml");
+    command
+        .args([verb, "--quiet", "--locked", "--manifest-path"])
+        .arg(manifest)
+        .env("CARGO_TARGET_DIR", target);
+    command
+}
+
 /// A target folder of a chore's own: other flags than usual would otherwise
 /// rebuild the usual one each time, and back.
 pub fn target_for(chore: &str) -> PathBuf {

@@ -164,8 +164,9 @@ impl Bench {
 
     fn cargo_build_as(&self, profile: &str, manifest: &str, packages: &[&str]) -> Result<()> {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--profile", profile, "--manifest-path"]);
+        cargo.args(["build", "--quiet", "--locked", "--profile", profile]);
         cargo
+            .arg("--manifest-path")
             .arg(self.root.join(manifest))
             .arg("--target-dir")
             .arg(&self.target);

@@ -151,8 +151,10 @@ impl Bench {
     /// Those with flags of the compiler's in a folder of their own: all is built anew for them.
     fn build_tasks(&self, is_unstable: bool) -> Result<()> {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--release", "--manifest-path"]);
-        cargo.arg(self.root.join("bench/tasks/Cargo.toml"));
+        cargo.args(["build", "--quiet", "--locked", "--release"]);
+        cargo
+            .arg("--manifest-path")
+            .arg(self.root.join("bench/tasks/Cargo.toml"));
         let target = if is_unstable {
             cargo.env("RUSTFLAGS", "--cfg tokio_unstable");
             self.target.join("unstable")
