@@ -1,7 +1,7 @@
 //! Per process: a value that a fork's child does not share with its parent.
 //!
-//! Context: cold; makes the value where there is none, and no lock. Invariant: what is here was
-//! made in the generation that it says, and is never freed.
+//! Context: cold, as it makes the value where there is none; any for `latest`. No lock.
+//! Invariant: what is here was made in the generation that it says, and is never freed.
 //!
 //! For what is kept under an ordinary lock. In a child such a lock may be held by a thread that
 //! stayed behind, and what it guards be half changed, so that the child must neither wait
@@ -20,7 +20,7 @@ pub struct PerProcess<T: 'static> {
 
 #[derive(Debug)]
 struct Made<T: 'static> {
-    /// Of the store, when it was made.
+    /// What the process was told by when it was made.
     generation: u64,
     value: T,
     /// The parent's, for those who look for memory that nobody knows of.
@@ -37,8 +37,8 @@ impl<T: Default + Send + Sync> PerProcess<T> {
         }
     }
 
-    /// The value, if one was made in `generation`
-    /// ([`Store::generation_number`](crate::store::Store::generation_number)).
+    /// The value, if one was made in `generation`: a number that is another in a fork's child, such
+    /// as [`Store::generation_number`](crate::store::Store::generation_number) or the process's id.
     #[must_use]
     pub fn get(&self, generation: u64) -> Option<&'static T> {
         let made = self.last()?;
@@ -73,6 +73,12 @@ impl<T: Default + Send + Sync> PerProcess<T> {
         // SAFETY: not null, made by `Box`, and never freed once it is here (module head). Another
         // thread of this process made it in this generation.
         &unsafe { &*there }.value
+    }
+
+    /// The value that was made last, here or in a parent.
+    #[must_use]
+    pub fn latest(&self) -> Option<&'static T> {
+        self.last().map(|made| &made.value)
     }
 
     fn last(&self) -> Option<&'static Made<T>> {

@@ -1,8 +1,7 @@
 //! Collecting on Linux: looks at every thread, asks those that run.
 //!
 //! Context: cold. Twin of `noop.rs`.
-//! Invariant: whatever a handler of ours writes to was mapped before the first signal
-//! is sent, and stays mapped.
+//! Invariant: every thread that is met has one row, with a stack or the reason why there is none.
 //!
 //! ```text
 //!            ┌─ in a wait that is recorded, whole stack ─────→ Recorded
@@ -18,22 +17,20 @@
 //!                 └─ patience over ─────────────────────────→ NoAnswer
 //! ```
 
-use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use asked::{Answer, Pool, Question};
 use blocked::Recorded;
 use look::{Asleep, Looker, Seen};
 use names::Names;
-use sends::Sends;
+pub(super) use process::before_exec;
+use process::{Process, SENDS};
 use tasks::Tasks;
 
 use super::dump::{Collected, Dump, Missing, Row, Source, State};
-use super::turn::Turn;
-use crate::stack::{self, Captured, MAX_DEPTH, Registers, StackEnd, platform};
+use crate::stack::{self, Captured, MAX_DEPTH, Registers, StackEnd};
 use crate::{clock, global, labels, local, own_threads, sys};
 
 mod asked;
@@ -41,6 +38,7 @@ mod blocked;
 mod calls;
 mod look;
 mod names;
+mod process;
 mod sends;
 mod standing;
 mod tasks;
@@ -60,77 +58,6 @@ pub(super) fn collect(patience: Duration) -> Dump {
         Dump::new(collected)
     })
 }
-
-/// See [`super::before_exec`].
-pub(super) fn before_exec() -> Exec<'static> {
-    let exec = SENDS.before_exec(sys::process_id(), sys::pause_briefly);
-    deliver_pending();
-    exec
-}
-
-/// Not in [`Process`]: a process may call `exec` before its first dump, and be there yet
-/// when that begins.
-static SENDS: Sends = Sends::new();
-
-/// Comes back when the handlers of signals that are pending for this thread have run.
-fn deliver_pending() {
-    // SAFETY: gettid has no preconditions. By the instruction: C libraries may remember
-    // the number, and it is at a call's end that the kernel delivers.
-    unsafe { platform::syscall4(libc::SYS_gettid, 0, 0, 0, 0) };
-}
-
-/// What a process's dumps share. A fork's child has its own: its parent's may be locked
-/// by a thread that the child does not have.
-struct Process {
-    id: u32,
-    turn: Turn<Dump>,
-    /// Nobody waits for it: collections take turns.
-    names: Mutex<Names>,
-    /// Where threads that are asked answer. `None`: there was no memory.
-    pool: Option<Pool>,
-}
-
-impl Process {
-    fn this() -> &'static Self {
-        let id = sys::process_id();
-        loop {
-            let known = Self::known();
-            if let Some(process) = known
-                && process.id == id
-            {
-                return process;
-            }
-            let made = Box::new(Self {
-                id,
-                turn: Turn::new(),
-                names: Mutex::default(),
-                pool: Pool::map(),
-            });
-            let made = Box::into_raw(made);
-            let before = known.map_or(ptr::null_mut(), |process| ptr::from_ref(process).cast_mut());
-            // Release: publishes what was made. Pairs with the Acquire in `known`.
-            let won = PROCESS
-                .compare_exchange(before, made, Ordering::Release, Ordering::Relaxed)
-                .is_ok();
-            if !won {
-                // SAFETY: made by `into_raw` above and published to nobody. Its pool's
-                // mapping is lost: some address space, once, in a race for the first dump.
-                drop(unsafe { Box::from_raw(made) });
-            }
-        }
-    }
-
-    /// The one in force. A handler's too.
-    fn known() -> Option<&'static Self> {
-        // Acquire: pairs with the Release in `this`.
-        let process = PROCESS.load(Ordering::Acquire);
-        // SAFETY: null, or from `into_raw` and never freed once it is published.
-        unsafe { process.as_ref() }
-    }
-}
-
-/// Written by the first dump of a process, read by each and by the handler.
-static PROCESS: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
 
 /// Processor time, spent without a sleep, after which a thread counts as busy: it has left
 /// the call that it may have been woken from (1 to 3 µs), and is not one of those that
