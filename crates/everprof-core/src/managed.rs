@@ -198,7 +198,7 @@ impl Heap {
     /// before the address can be allocated again.
     #[cold]
     pub fn record_free(&self, address: usize, by: Freed) {
-        let Some(parts) = self.own_region().and_then(Parts::open) else {
+        let Some(parts) = self.parts() else {
             return;
         };
         let Some(held) = parts.in_use.hold(key_of(address)) else {
@@ -227,7 +227,7 @@ impl Heap {
     /// Publishes what counts towards this cycle; once in a cycle, else nothing. Cold,
     /// and not while other threads are stopped: one may be in the middle of counting.
     pub fn flush(&self) {
-        if let Some(parts) = self.own_region().and_then(Parts::open) {
+        if let Some(parts) = self.parts() {
             self.flush_locked(&parts, &self.clock.lock());
         }
     }
@@ -235,7 +235,7 @@ impl Heap {
     /// Sweeping has ended: publishes what counts towards the next cycle, without
     /// beginning it. Cold, as [`Heap::flush`], which it does first.
     pub fn post_sweep(&self) {
-        let Some(parts) = self.own_region().and_then(Parts::open) else {
+        let Some(parts) = self.parts() else {
             return;
         };
         let lock = self.clock.lock();
@@ -280,7 +280,7 @@ impl Heap {
     /// none yet, all that is recorded. Cold. Recorders do not wait for it, a flush does.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot<'_> {
-        let parts = self.own_region().and_then(Parts::open);
+        let parts = self.parts();
         let lock = self.clock.lock();
         // Relaxed: under the lock.
         let completed = self.completed.load(Ordering::Relaxed) != 0;
@@ -347,6 +347,12 @@ impl Heap {
             tally::add_allocated(cells, weight);
             tally::add_freed(cells, weight);
         }
+    }
+
+    /// What stands in the arena, as far as it is this process's.
+    #[inline]
+    fn parts(&self) -> Option<Parts<'_>> {
+        self.own_region().and_then(Parts::open)
     }
 
     /// The arena, unless another thread of a fork's child is taking note.

@@ -188,7 +188,7 @@ impl<'s> Recorder<'s> {
             // From the first moment on: the C library and std allocate before the body.
             local.excluded.set(true);
         }
-        let parts = self.store.own_region().and_then(Parts::open);
+        let parts = self.parts();
         // Asked after the arena was, as it is then that a child of a fork takes note.
         let parts = parts.filter(|_| self.store.generation() == birth.generation);
         let is_on_record = parts.is_some_and(|parts| {
@@ -214,7 +214,7 @@ impl<'s> Recorder<'s> {
         let Some(at) = Offset::from_raw(own.at) else {
             return;
         };
-        let parts = self.store.own_region().and_then(Parts::open);
+        let parts = self.parts();
         let Some(parts) = parts.filter(|_| self.store.generation().made() == own.made) else {
             return;
         };
@@ -232,7 +232,7 @@ impl<'s> Recorder<'s> {
     /// seen and the thread has not ended. Cold.
     #[must_use]
     pub fn creator_of(self, tid: u32) -> Option<&'s [u64]> {
-        let parts = self.store.own_region().and_then(Parts::open)?;
+        let parts = self.parts()?;
         let known = parts.find(tid)?;
         parts.ledger.table.stack(known.bucket?)
     }
@@ -241,7 +241,7 @@ impl<'s> Recorder<'s> {
     /// not seen. Cold. One that is just ending may seem to have none, or lost ones.
     #[must_use]
     pub fn labels_of(self, tid: u32) -> Option<u32> {
-        let known = self.store.own_region().and_then(Parts::open)?.find(tid)?;
+        let known = self.parts()?.find(tid)?;
         Some(self.labels_at(known.labels_at))
     }
 
@@ -257,7 +257,13 @@ impl<'s> Recorder<'s> {
     /// The threads that were created, by who created them, and the others. Cold.
     #[must_use]
     pub fn snapshot(self) -> Snapshot<'s> {
-        Snapshot::of(self.store.own_region().and_then(Parts::open))
+        Snapshot::of(self.parts())
+    }
+
+    /// Of this process's arena what there is to write.
+    #[inline]
+    fn parts(self) -> Option<Parts<'s>> {
+        self.store.own_region().and_then(Parts::open)
     }
 }
 
