@@ -23,6 +23,7 @@
 mod about;
 mod frames;
 mod groups;
+mod whole_lines;
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -32,6 +33,7 @@ pub use groups::{Group, groups};
 
 use self::about::About;
 use self::frames::{Known, Told};
+use self::whole_lines::WholeLines;
 use crate::one_line::{clean, quoted};
 use crate::report::nameless;
 use crate::{LocationId, Profile, Sample};
@@ -173,7 +175,7 @@ impl Stacks {
     /// Writes as many whole lines as the buffer holds, and says in the last one how many
     /// threads are not there whole. Returns the bytes written.
     pub fn write_into(&self, buffer: &mut [u8]) -> usize {
-        let mut out = WholeLines { buffer, len: 0 };
+        let mut out = WholeLines::new(buffer);
         for (done, thread) in self.threads.iter().enumerate() {
             let gap = if done == 0 { "" } else { "\n" };
             if write!(out, "{gap}{thread}").is_err() {
@@ -182,13 +184,13 @@ impl Stacks {
                 out.end_with(&format!(
                     "… {left} more thread{plural}, not whole or not here\n"
                 ));
-                return out.len;
+                return out.len();
             }
         }
         if self.write_deadlocks(&mut out).is_err() {
             out.end_with("… more of deadlocks, not here\n");
         }
-        out.len
+        out.len()
     }
 
     fn write_deadlocks(&self, out: &mut impl Write) -> fmt::Result {
@@ -376,242 +378,5 @@ fn frames_at(profile: &Profile, at: LocationId) -> Vec<StackFrame> {
     location.lines.iter().enumerate().map(frame).collect()
 }
 
-/// A buffer that is filled by writing and cut at the ends of lines.
-struct WholeLines<'a> {
-    buffer: &'a mut [u8],
-    len: usize,
-}
-
-impl WholeLines<'_> {
-    /// Takes lines off until `text` has room behind the rest. If it never has, nothing
-    /// stays: half a truth without a word that it is half is worse.
-    fn end_with(&mut self, text: &str) {
-        let is_end = |n: &usize| *n == 0 || self.buffer[*n - 1] == b'\n';
-        let fits = |n: &usize| n + text.len() <= self.buffer.len();
-        let Some(end) = (0..=self.len).rev().filter(is_end).find(fits) else {
-            self.len = 0;
-            return;
-        };
-        self.buffer[end..][..text.len()].copy_from_slice(text.as_bytes());
-        self.len = end + text.len();
-    }
-}
-
-impl Write for WholeLines<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        // A whole stack comes at once, of which some lines may have room.
-        let fits = text.len().min(self.buffer.len() - self.len);
-        self.buffer[self.len..][..fits].copy_from_slice(&text.as_bytes()[..fits]);
-        self.len += fits;
-        if fits < text.len() {
-            return Err(fmt::Error);
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::{Function, Label, Line, Mapping};
-
-    /// Three threads: two wait at one place, one has no stack.
-    pub(crate) fn threads() -> Profile {
-        let mut profile = Profile::new(&[("threads", "count")]);
-        let mapping = profile.add_mapping(Mapping {
-            start: 0x1000,
-            limit: 0x9000,
-            offset: 0x200,
-            file: "/srv/app",
-            ..Mapping::default()
-        });
-        let leaf = profile.add_location(0x1233, Some(mapping));
-        let lines = [("app::fill", 31), ("app::serve", 7)].map(|(name, line)| Line {
-            function: profile.add_function(Function {
-                name,
-                file: "src/a.rs",
-                ..Function::default()
-            }),
-            line,
-            column: 0,
-        });
-        profile.set_lines(leaf, &lines);
-        let root = profile.add_location(0x2000, Some(mapping));
-        for (id, name, state) in [
-            (7, "worker", "mutex 0x7f2a10, 3.2 s"),
-            (8, "work\ner", "mutex 0x7f2a10, 17 ms"),
-        ] {
-            let labels = [
-                Label::number(ID_LABEL, id, ""),
-                Label::string(NAME_LABEL, name),
-                Label::string(STATE_LABEL, state),
-                Label::string(CREATOR_LABEL, "app::main\n\tsrc/main.rs:40 +0x5011"),
-                Label::string("tenant", "blue"),
-            ];
-            profile.push_sample(&[leaf, root], &[1], &labels);
-        }
-        let labels = [
-            Label::number(ID_LABEL, 9, ""),
-            Label::string(STATE_LABEL, "no stack: it blocks the signal"),
-        ];
-        profile.push_sample(&[], &[1], &labels);
-        profile
-    }
-
-    const TEXT: &str = "\
-thread 7 \"worker\" [mutex 0x7f2a10, 3.2 s] {\"tenant\":\"blue\"}:
-app::fill
-\tsrc/a.rs:31
-app::serve
-\tsrc/a.rs:7 +0x433
-app+0x1200
-created by app::main
-\tsrc/main.rs:40 +0x5011
-
-thread 8 \"work\u{fffd}er\" [mutex 0x7f2a10, 17 ms] {\"tenant\":\"blue\"}:
-app::fill
-\tsrc/a.rs:31
-app::serve
-\tsrc/a.rs:7 +0x433
-app+0x1200
-created by app::main
-\tsrc/main.rs:40 +0x5011
-
-thread 9 [no stack: it blocks the signal]:
-";
-
-    #[test]
-    fn a_paragraph_a_thread_as_a_panic_prints_it() {
-        assert_eq!(Stacks::of(&threads()).to_string(), TEXT);
-    }
-
-    #[test]
-    fn what_was_written_to_a_file_reads_the_same() {
-        let mut bytes = Vec::new();
-        crate::pprof::encode(&threads(), &mut bytes).unwrap();
-        let read = crate::pprof::decode(&bytes, &crate::pprof::Limits::default()).unwrap();
-        assert_eq!(Stacks::of(&read), Stacks::of(&threads()));
-    }
-
-    #[test]
-    fn a_buffer_of_any_length_gets_whole_lines_and_a_word_of_the_rest() {
-        let stacks = Stacks::of(&threads());
-        let lines: Vec<&str> = TEXT.lines().collect();
-        for len in 0..TEXT.len() + 9 {
-            let mut buffer = vec![0xff; len];
-            let written = stacks.write_into(&mut buffer);
-            let text = std::str::from_utf8(&buffer[..written]).unwrap();
-            if len >= TEXT.len() {
-                assert_eq!(text, TEXT);
-                continue;
-            }
-            let mut whole: Vec<&str> = text.lines().collect();
-            let Some(last) = whole.pop() else {
-                // Not even the last line has room.
-                assert!(len < 50, "{len}");
-                continue;
-            };
-            assert!(last.starts_with("… ") && text.ends_with('\n'), "{text}");
-            assert_eq!(whole, lines[..whole.len()]);
-            let next = lines[whole.len()];
-            assert!(written + next.len() + "\n".len() > len, "{len}: {next}");
-        }
-    }
-
-    #[test]
-    fn deadlocks_stand_behind_the_threads() {
-        let mut profile = threads();
-        profile.add_comment("no matter");
-        profile.add_comment("deadlock: a thread waits for itself; thread 7 waits for mutex 0x10");
-        let more = "\ndeadlock: a thread waits for itself\n\tthread 7 waits for mutex 0x10\n";
-        let text = TEXT.to_owned() + more;
-        let stacks = Stacks::of(&profile);
-        assert_eq!(stacks.to_string(), text);
-        let mut buffer = [0; 2048];
-        let written = stacks.write_into(&mut buffer);
-        assert_eq!(&buffer[..written], text.as_bytes());
-        let written = stacks.write_into(&mut buffer[..text.len() - 1]);
-        let cut = TEXT.to_owned() + "\n… more of deadlocks, not here\n";
-        assert_eq!(&buffer[..written], cut.as_bytes());
-    }
-
-    /// A task that waits in two places, and others that are not told apart, some in two places.
-    fn tasks() -> Profile {
-        let mut profile = Profile::new(&[("tasks", "count"), ("waited", "nanoseconds")]);
-        let mut place = |address, name, file| {
-            let at = profile.add_location(address, None);
-            let function = profile.add_function(Function {
-                name,
-                file,
-                ..Function::default()
-            });
-            let line = Line {
-                function,
-                line: 3,
-                column: 0,
-            };
-            profile.set_lines(at, &[line]);
-            at
-        };
-        let left = place(0x100, "app::left", "");
-        let right = place(0x200, "app::right", "");
-        let made = place(0x22, TASK_MADE_FRAME, "");
-        let main = place(0x300, "app::main", "src/main.rs");
-        let labels = [
-            Label::number(TASK_ID_LABEL, 7, ""),
-            Label::number(TASK_MAKER_LABEL, 2, ""),
-            Label::number(TASK_PARENT_LABEL, 3, ""),
-            Label::string(TASK_LABEL, "app::serve"),
-            Label::string(TASK_STATE_LABEL, "waiting 3.2 s"),
-            Label::string("tenant", "blue"),
-        ];
-        profile.push_sample(&[left, made, main], &[1, 9], &labels);
-        profile.push_sample(&[right, made, main], &[0, 0], &labels);
-        let labels = [
-            Label::string(TASK_LABEL, "app::serve"),
-            Label::string(TASK_STATE_LABEL, "waiting"),
-            Label::string(TASK_LEAK_LABEL, "certain"),
-        ];
-        profile.push_sample(&[left, made], &[2, 5], &labels);
-        let labels = [
-            Label::number(TASK_GROUP_LABEL, 11, ""),
-            Label::string(TASK_LABEL, "app::join"),
-            Label::string(TASK_STATE_LABEL, "waiting"),
-        ];
-        profile.push_sample(&[right, made], &[3, 5], &labels);
-        profile.push_sample(&[left, made], &[0, 0], &labels);
-        profile
-    }
-
-    #[test]
-    fn task_is_a_paragraph_with_all_its_stacks_and_its_maker() {
-        let text = Stacks::of(&tasks()).to_string();
-        let expected = "\
-task 7 \"app::serve\" [waiting 3.2 s, part of task 3] {\"tenant\":\"blue\"}:
-app::left
-and in
-app::right
-created by app::main in task 2
-\tsrc/main.rs:3
-
-2 tasks \"app::serve\" [waiting, leak certain]:
-app::left
-
-3 tasks \"app::join\" [waiting]:
-app::right
-and in
-app::left
-";
-        assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn goroutines_are_told_by_their_samples() {
-        let mut profile = Profile::new(&[("goroutine", "count")]);
-        let at = profile.add_location(0x10, None);
-        profile.push_sample(&[at], &[3], &[]);
-        profile.push_sample(&[at], &[-1], &[Label::string("gone", "in a delta")]);
-        assert_eq!(Stacks::of(&profile).to_string(), "3 goroutines:\n0x10\n");
-    }
-}
+pub(crate) mod tests;
