@@ -1,7 +1,8 @@
 //! From what was recorded to a profile: the only place that knows both.
 //!
-//! One file a profile; `modules` and `places` turn addresses into locations for all
-//! of them, `labels` adds what was in force.
+//! One file a profile. For all of them `modules` and `places` turn addresses into locations,
+//! `labels` adds what was in force, `samples` joins these; `named` has names where these decide
+//! what a sample is.
 //!
 //! Context: cold. Invariant: what leaves here by `finish` has no frames of ours,
 //! but for CPU time: what our own frames took of that is theirs.
@@ -15,6 +16,7 @@ mod managed;
 mod modules;
 mod named;
 mod places;
+mod samples;
 mod spawn;
 mod taskblock;
 mod tasks;

@@ -9,7 +9,7 @@ use everprof_profile::Profile;
 use super::as_value;
 use super::labels::LabelSets;
 use super::modules::Modules;
-use super::places::Places;
+use super::samples::Samples;
 
 const CPU_TYPES: [(&str, &str); 2] = [("samples", "count"), ("cpu", "nanoseconds")];
 
@@ -33,18 +33,10 @@ pub(crate) fn cpu(snapshot: &Snapshot) -> Profile {
             snapshot.threads_refused
         ));
     }
-    let mut places = Places::new(&modules);
-    places.add_program(&mut profile);
-    let sets = LabelSets::of_this_process();
-    let (mut stack, mut labels) = (Vec::new(), Vec::new());
+    let mut samples = Samples::new(profile, &modules, LabelSets::of_this_process());
     snapshot.for_each(|bucket| {
-        stack.clear();
-        stack.extend(places.of_stack(&mut profile, bucket.stack));
-        labels.clear();
-        let set = bucket.labels;
-        sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);
-        let values = [as_value(bucket.samples), as_value(bucket.nanos)];
-        profile.push_sample(&stack, &values, &labels);
+        let values = [bucket.samples, bucket.nanos].map(as_value);
+        samples.push(bucket.stack.iter().copied(), [], bucket.labels, &values);
     });
-    profile
+    samples.profile
 }

@@ -9,7 +9,7 @@ use everprof_profile::Profile;
 use super::as_value;
 use super::labels::LabelSets;
 use super::modules::Modules;
-use super::places::Places;
+use super::samples::Samples;
 
 /// A custom profile now, by addresses: what it is called, and the name and unit of the
 /// value of each thing held, if it has any.
@@ -29,20 +29,14 @@ pub(crate) fn custom(number: u64, name: &str, value: Option<(&str, &str)>) -> Pr
         profile.add_comment("not whole: a thread was stopped while it counted");
     }
     let modules = Modules::of_this_process();
-    let mut places = Places::new(&modules);
-    places.add_program(&mut profile);
-    let sets = LabelSets::of_this_process();
-    let (mut stack, mut values) = (Vec::new(), Vec::new());
+    let mut samples = Samples::new(profile, &modules, LabelSets::of_this_process());
+    let mut values = Vec::new();
     for bucket in snapshot.iter() {
-        stack.clear();
-        stack.extend(places.of_stack(&mut profile, bucket.stack));
         values.clear();
         values.push(as_value(bucket.held.0));
         values.extend(value.map(|_| as_value(bucket.held.1)));
         values.push(as_value(bucket.taken.0));
-        let (set, mut labels) = (bucket.labels, Vec::new());
-        sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);
-        profile.push_sample(&stack, &values, &labels);
+        samples.push(bucket.stack.iter().copied(), [], bucket.labels, &values);
     }
-    profile
+    samples.profile
 }

@@ -10,7 +10,7 @@ use super::as_value;
 use super::heap::{DefaultType, begin, values};
 use super::labels::LabelSets;
 use super::modules::Modules;
-use super::places::Places;
+use super::samples::Samples;
 
 /// A managed heap as it is shown now, by addresses.
 pub(crate) fn managed(heap: &Heap) -> Profile {
@@ -25,26 +25,15 @@ pub(crate) fn managed(heap: &Heap) -> Profile {
         profile.add_comment("no garbage collection was completed yet: all that was recorded");
     }
     let modules = Modules::of_this_process();
-    let mut places = Places::new(&modules);
-    places.add_program(&mut profile);
     profile.reserve_samples(snapshot.len());
-    let sets = LabelSets::of_this_process();
-    let mut stack = Vec::new();
+    let mut samples = Samples::new(profile, &modules, LabelSets::of_this_process());
     for bucket in snapshot.iter() {
         let (type_name, bucket) = (bucket.type_name, bucket.bucket);
-        stack.clear();
-        stack.extend(places.of_stack(&mut profile, bucket.stack));
-        let mut labels = vec![Label::number(
-            "bytes",
-            as_value(bucket.size_class_bytes),
-            "bytes",
-        )];
-        if let Some(name) = type_name {
-            labels.push(Label::string("type", name));
-        }
-        let set = bucket.labels;
-        sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);
-        profile.push_sample(&stack, &values(&bucket), &labels);
+        let size = Label::number("bytes", as_value(bucket.size_class_bytes), "bytes");
+        let own = [size].into_iter();
+        let own = own.chain(type_name.map(|name| Label::string("type", name)));
+        let stack = bucket.stack.iter().copied();
+        samples.push(stack, own, bucket.labels, &values(&bucket));
     }
-    profile
+    samples.profile
 }

@@ -4,13 +4,13 @@
 
 use everprof_core::recording::Recording;
 use everprof_core::spawn::{CREATIONS_ARE_SEEN, Snapshot};
-use everprof_core::{global, lost, modules};
+use everprof_core::{global, labels, lost, modules};
 use everprof_profile::Profile;
 
 use super::as_value;
 use super::labels::LabelSets;
 use super::modules::Modules;
-use super::places::Places;
+use super::samples::Samples;
 
 const SPAWN_TYPES: [(&str, &str); 3] = [
     ("threadcreate", "count"),
@@ -23,7 +23,7 @@ pub(crate) fn spawn() -> Profile {
     modules::refresh();
     let snapshot = global::spawn().snapshot();
     let sets = LabelSets::of_this_process();
-    let mut profile = assemble(&snapshot, &Modules::of_this_process(), &sets);
+    let mut profile = assemble(&snapshot, &Modules::of_this_process(), sets);
     if !CREATIONS_ARE_SEEN {
         profile.add_comment(
             "who created threads is not known: the program is linked statically, or everprof \
@@ -37,7 +37,7 @@ pub(crate) fn spawn() -> Profile {
 pub(super) fn of_recording(recording: &Recording, modules: &Modules) -> Option<Profile> {
     let snapshot = recording.spawn()?;
     let sets = LabelSets::of_recording(recording);
-    let mut profile = assemble(&snapshot, modules, &sets);
+    let mut profile = assemble(&snapshot, modules, sets);
     profile.add_comment(
         "of threads that had not ended, the CPU time is missing that they took since the \
          process last took a profile",
@@ -45,7 +45,7 @@ pub(super) fn of_recording(recording: &Recording, modules: &Modules) -> Option<P
     Some(profile)
 }
 
-fn assemble(snapshot: &Snapshot<'_>, modules: &Modules, sets: &LabelSets<'_>) -> Profile {
+fn assemble(snapshot: &Snapshot<'_>, modules: &Modules, sets: LabelSets<'_>) -> Profile {
     let mut profile = Profile::new(&SPAWN_TYPES);
     profile.set_default_sample_type("threadcreate");
     profile.set_period_type("threadcreate", "count");
@@ -54,18 +54,12 @@ fn assemble(snapshot: &Snapshot<'_>, modules: &Modules, sets: &LabelSets<'_>) ->
     if snapshot.is_torn() {
         profile.add_comment("not whole: a thread was stopped while it was counted");
     }
-    let mut places = Places::new(modules);
-    places.add_program(&mut profile);
-    let (mut stack, mut labels) = (Vec::new(), Vec::new());
+    let mut samples = Samples::new(profile, modules, sets);
     let mut unseen_ends = 0;
     for bucket in snapshot.iter() {
-        stack.clear();
-        stack.extend(places.of_stack(&mut profile, bucket.stack));
-        labels.clear();
-        let set = bucket.labels;
-        sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);
+        let stack = bucket.stack.iter().copied();
         let values = [bucket.created, bucket.live, bucket.cpu_nanos].map(as_value);
-        profile.push_sample(&stack, &values, &labels);
+        samples.push(stack, [], bucket.labels, &values);
         unseen_ends += bucket.unseen_ends;
     }
     let others = &snapshot.others;
@@ -75,11 +69,11 @@ fn assemble(snapshot: &Snapshot<'_>, modules: &Modules, sets: &LabelSets<'_>) ->
     let named = [(lost::MAIN_THREAD, main), (lost::UNKNOWN_CREATOR, unknown)];
     for (frame, counts) in named {
         if let Some((threads, cpu_nanos)) = counts {
-            let location = places.of_return(&mut profile, frame);
             let values = [threads, threads, cpu_nanos].map(as_value);
-            profile.push_sample(&[location], &values, &[]);
+            samples.push([frame], [], labels::NONE, &values);
         }
     }
+    let mut profile = samples.profile;
     if unseen_ends > 0 {
         profile.add_comment(&format!(
             "the ends of {unseen_ends} threads were found later: the last of their CPU time \

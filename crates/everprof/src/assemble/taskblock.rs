@@ -10,7 +10,7 @@ use everprof_profile::{Label, Profile};
 use super::as_value;
 use super::labels::LabelSets;
 use super::modules::Modules;
-use super::places::Places;
+use super::samples::Samples;
 
 const TYPES: [(&str, &str); 4] = [
     ("contentions", "count"),
@@ -24,17 +24,17 @@ pub(crate) fn taskblock() -> Profile {
     modules::refresh();
     let snapshot = tasks::block();
     let sets = LabelSets::of_this_process();
-    assemble(&snapshot, &Modules::of_this_process(), &sets)
+    assemble(&snapshot, &Modules::of_this_process(), sets)
 }
 
 /// Another process's; none where it recorded none.
 pub(super) fn of_recording(recording: &Recording, modules: &Modules) -> Option<Profile> {
     let snapshot = recording.taskblock()?;
     let sets = LabelSets::of_recording(recording);
-    Some(assemble(&snapshot, modules, &sets))
+    Some(assemble(&snapshot, modules, sets))
 }
 
-fn assemble(snapshot: &BlockSnapshot<'_>, modules: &Modules, sets: &LabelSets<'_>) -> Profile {
+fn assemble(snapshot: &BlockSnapshot<'_>, modules: &Modules, sets: LabelSets<'_>) -> Profile {
     let mut profile = Profile::new(&TYPES);
     profile.set_default_sample_type("delay");
     profile.set_period_type("contentions", "count");
@@ -44,22 +44,13 @@ fn assemble(snapshot: &BlockSnapshot<'_>, modules: &Modules, sets: &LabelSets<'_
     if snapshot.is_torn() {
         profile.add_comment("not whole: a thread was stopped while it counted a wait");
     }
-    let mut places = Places::new(modules);
-    places.add_program(&mut profile);
-    let (mut stack, mut labels) = (Vec::new(), Vec::new());
+    let mut samples = Samples::new(profile, modules, sets);
     for bucket in snapshot.iter() {
-        stack.clear();
-        labels.clear();
-        if bucket.how == Some(How::Makes) {
-            // Before its first await: of no await stack.
-            stack.push(places.of_return(&mut profile, lost::TASK_MADE));
-        }
-        stack.extend(places.of_stack(&mut profile, bucket.stack));
-        if bucket.how == Some(How::WakesItself) {
-            labels.push(Label::string(super::waits::WAIT, "yield"));
-        }
-        let set = bucket.labels;
-        sets.add(set, &mut labels, &mut stack, &mut places, &mut profile);
+        // Before its first await a task has no await stack, only the one that made it.
+        let made = (bucket.how == Some(How::Makes)).then_some(lost::TASK_MADE);
+        let stack = made.into_iter().chain(bucket.stack.iter().copied());
+        let is_yield = bucket.how == Some(How::WakesItself);
+        let own = is_yield.then(|| Label::string(super::waits::WAIT, "yield"));
         let times = &bucket.times;
         let values = [
             times.waits.contentions.round() as i64,
@@ -67,7 +58,7 @@ fn assemble(snapshot: &BlockSnapshot<'_>, modules: &Modules, sets: &LabelSets<'_
             as_value(times.ready_nanos),
             as_value(times.polled_nanos),
         ];
-        profile.push_sample(&stack, &values, &labels);
+        samples.push(stack, own, bucket.labels, &values);
     }
-    profile
+    samples.profile
 }
