@@ -11,13 +11,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use everprof_core::lost::Lost;
 use everprof_core::threads::{Dump, RecordedWait, Source, State, Thread, WhoAsks, collect};
 use everprof_core::waits::Operation;
 use everprof_core::{global, modules, own_threads};
 use everprof_profile::report::units;
 use everprof_profile::stacks::{CREATOR_LABEL, ID_LABEL, NAME_LABEL, STATE_LABEL};
 use everprof_profile::wait_kind::WaitKind;
-use everprof_profile::{Filter, Function, Label, Line, LocationId, Profile};
+use everprof_profile::{Filter, Label, LocationId, Profile};
 
 use super::as_value;
 use super::deadlocks::Findings;
@@ -149,7 +150,8 @@ fn assemble(
         }
         let mut stack: Vec<_> = places.of_stack(&mut profile, thread.stack).collect();
         if stack.is_empty() {
-            stack.push(missing(&mut profile));
+            // The state says why.
+            stack.push(places.of_return(&mut profile, Lost::NoStack.pc()));
         }
         let name = String::from_utf8_lossy(thread.name);
         let creator = creator(&named, &creators, thread.id);
@@ -398,22 +400,4 @@ impl Call {
             Operation::Yield => false,
         }
     }
-}
-
-/// The frame of a thread that has no stack; its state says why.
-fn missing(profile: &mut Profile) -> LocationId {
-    let name = everprof_core::lost::Lost::NoStack.name();
-    let function = profile.add_function(Function {
-        name,
-        system_name: name,
-        ..Function::default()
-    });
-    let location = profile.add_location(everprof_core::lost::Lost::NoStack.pc(), None);
-    let line = Line {
-        function,
-        line: 0,
-        column: 0,
-    };
-    profile.set_lines(location, &[line]);
-    location
 }
