@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use everprof_core::labels::LOST;
 use everprof_core::lost::{Lost, TASK_MADE};
-use everprof_core::tasks::{self, Kind, Look, Seen, Stack, State, Wakers};
-use everprof_core::{global, labels, modules};
+use everprof_core::modules;
+use everprof_core::tasks::{self, Kind, Look, Seen, Stack, State};
 use everprof_profile::report::units;
 use everprof_profile::stacks::{
     TASK_GROUP_LABEL, TASK_ID_LABEL, TASK_LABEL, TASK_LEAK_LABEL, TASK_MAKER_LABEL,
@@ -36,7 +36,11 @@ use super::places::Places;
 use crate::profile::Ask;
 use crate::start;
 use crate::task;
-use crate::tasks::{Leak, TaskRecord, TaskState};
+use alike::{Group, Recent, are_alike, stand_alike};
+pub(crate) use records::task_records;
+
+mod alike;
+mod records;
 
 /// The watched tasks of this process now. `kind` is what a sample is called.
 pub(crate) fn tasks(kind: &str, ask: &Ask<'_>) -> Profile {
@@ -125,72 +129,11 @@ fn may_be_leaked(task: &Seen) -> bool {
     task.leak != tasks::Leak::No
 }
 
-/// The records of all tasks. Given the stack pointer of whoever asks, they also say whether
-/// nobody but the tasks themselves can reach their wakers.
-pub(crate) fn task_records(asker: Option<u64>) -> Vec<TaskRecord> {
-    modules::refresh();
-    let look = look_at_all(asker);
-    let sets = labels::sets_of(global::store());
-    let addresses = |stack: Stack| stack.addresses.to_vec();
-    let mut names = Names::default();
-    let record = |task: &Seen| {
-        let stacks: Vec<Stack> = stacks(&look, task);
-        let set = set_of(task, stacks.first());
-        let pairs = sets.as_ref().and_then(|sets| sets.pairs(set));
-        TaskRecord {
-            id: task.id,
-            parent: (task.parent != 0).then_some(task.parent),
-            made_by: (task.maker != 0).then_some(task.maker),
-            name: names.of(task.kind).to_owned(),
-            state: state(task),
-            since: since(task, look.now_nanos),
-            waited: waited(task, look.now_nanos),
-            age: between(task.created_nanos, look.now_nanos),
-            labels: pairs
-                .into_iter()
-                .flatten()
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect(),
-            more_stacks: task.leaf_count.saturating_sub(task.leaves().len() as u32),
-            stacks: stacks.into_iter().map(addresses).collect(),
-            created_by: look.stack(task.made_by).map(addresses).unwrap_or_default(),
-            wakers: match task.wakers {
-                Wakers::Kept(count) => Some(count),
-                Wakers::Unknown => None,
-            },
-            leak: match task.leak {
-                tasks::Leak::No => Leak::No,
-                tasks::Leak::Suspected => Leak::Suspected,
-                tasks::Leak::Unwakeable => Leak::Unwakeable,
-                tasks::Leak::Certain => Leak::Certain,
-            },
-        }
-    };
-    look.tasks.iter().map(record).collect()
-}
-
-fn stacks(look: &Look, task: &Seen) -> Vec<Stack> {
-    let leaves = task.leaves().iter();
-    leaves.filter_map(|bucket| look.stack(*bucket)).collect()
-}
-
 /// The labels where it waits, else those that it was made with.
 fn set_of(task: &Seen, stack: Option<&Stack>) -> u32 {
     match stack {
         Some(stack) if stack.labels != 0 => stack.labels,
         _ => task.labels,
-    }
-}
-
-fn state(task: &Seen) -> TaskState {
-    match task.state {
-        State::NotPolledYet => TaskState::NotPolledYet,
-        State::Running { tid } => TaskState::Running { thread: tid },
-        State::Waiting => TaskState::Waiting,
-        State::Woken {
-            by_itself: true, ..
-        } => TaskState::Yielding,
-        State::Woken { .. } => TaskState::Woken,
     }
 }
 
@@ -214,19 +157,6 @@ fn between(then_nanos: u64, now_nanos: u64) -> Duration {
 
 /// The clone of a waker stands beneath the leaf where nothing is inlined.
 pub(super) const WAKER_FRAMES: &str = r"<core::task::wake::Waker as core::clone::Clone>::clone";
-
-/// What makes tasks one sample.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Group<'l> {
-    leaves: &'l [u32],
-    made_by: u32,
-    set: u32,
-    kind: *const Kind,
-    state: &'static str,
-    leak: &'static str,
-    /// Of one that is told by itself; 0: of others like it.
-    id: u64,
-}
 
 fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
     let types = [(kind, "count"), ("waited", "nanoseconds")];
@@ -330,45 +260,6 @@ fn assemble(kind: &str, look: &Look, ask: &Ask<'_>) -> Profile {
         profile.push_sample(&[lost], &values[..types.len()], &[]);
     }
     assembly.profile.filter(&Filter::new())
-}
-
-/// The tasks met last, with the numbers of their groups. Most of 100,000 tasks are like one of a
-/// few, and to compare two takes less time than to look a group up.
-struct Recent<'l>([Option<(&'l Seen, usize)>; RECENT]);
-
-const RECENT: usize = 64;
-
-impl Default for Recent<'_> {
-    fn default() -> Self {
-        Self([None; RECENT])
-    }
-}
-
-impl<'l> Recent<'l> {
-    /// The place of a task that stands like this one. Another may have it.
-    fn of(&mut self, task: &Seen) -> &mut Option<(&'l Seen, usize)> {
-        let leaf = task.leaves().first().copied().unwrap_or(0);
-        let mixed = (leaf ^ task.made_by.rotate_left(16)).wrapping_mul(0x9e37_79b1);
-        &mut self.0[mixed as usize >> (u32::BITS - RECENT.ilog2())]
-    }
-}
-
-/// Whether two tasks wait in the same places and were made in the same.
-fn stand_alike(one: &Seen, other: &Seen) -> bool {
-    one.made_by == other.made_by && one.leaves() == other.leaves()
-}
-
-/// Whether two tasks are one sample, unless each is asked for.
-fn are_alike(one: &Seen, other: &Seen) -> bool {
-    let is_in_one_state = match (one.state, other.state) {
-        (State::Woken { by_itself: a, .. }, State::Woken { by_itself: b, .. }) => a == b,
-        (a, b) => std::mem::discriminant(&a) == std::mem::discriminant(&b),
-    };
-    is_in_one_state
-        && stand_alike(one, other)
-        && one.labels == other.labels
-        && one.leak == other.leak
-        && std::ptr::eq(one.kind, other.kind)
 }
 
 /// The profile under way.
