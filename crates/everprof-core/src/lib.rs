@@ -33,7 +33,8 @@
 //! **The store** is what all but `managed`, `cpu` and `trace` write to: `ledger` is one profile's
 //! table and epochs, [`labels`] the sets that buckets name, `parts` knows all that stands
 //! in one arena, `module_list` copies the modules into it, and [`recording`] reads it from
-//! another process. [`global`] holds the one real [`store`]; tests make others.
+//! another process. [`global`] holds the one real [`store`]; tests make others. Two recorders keep
+//! something in it that is not in the arena: `heap` its places, [`spawn`] its starts.
 //!
 //! **The ground** calls nothing above. It names types from there: [`local`] holds the thread state
 //! of each recorder, [`settings`] the defaults of each.
