@@ -186,7 +186,7 @@ fn regex(what: &str, pattern: &str) -> Result<Regex, Error> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{Function, Line, Mapping};
+    use crate::Mapping;
 
     /// Samples of value 1, 2, 4: f < main, g (inlined into h) < main, one in a library.
     fn profile() -> Profile {
@@ -200,25 +200,10 @@ mod tests {
             ..Mapping::default()
         });
         let mut at = |address, mapping, names: &[&str]| {
-            let id = profile.add_location(address, Some(mapping));
-            let lines: Vec<_> = names
-                .iter()
-                .map(|name| {
-                    let file = format!("src/{name}.rs");
-                    let function = profile.add_function(Function {
-                        name,
-                        file: &file,
-                        ..Function::default()
-                    });
-                    Line {
-                        function,
-                        line: 1,
-                        column: 0,
-                    }
-                })
-                .collect();
-            profile.set_lines(id, &lines);
-            id
+            let files: Vec<_> = names.iter().map(|name| format!("src/{name}.rs")).collect();
+            let frames = names.iter().zip(&files);
+            let frames = frames.map(|(name, file)| (*name, file.as_str(), 1));
+            profile.add_named(address, Some(mapping), frames)
         };
         let main = at(1, app, &["main"]);
         let f = at(2, app, &["f"]);

@@ -324,8 +324,8 @@ const SCRIPT: &str = include_str!("flame.js");
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::Profile;
     use crate::report::testdata;
-    use crate::{Function, Line, Profile};
 
     fn svg(profile: &Profile) -> String {
         let mut out = Vec::new();
@@ -373,19 +373,7 @@ mod tests {
 
     fn named(name: &str, value: i64) -> Profile {
         let mut profile = Profile::new(&[("inuse_space", "bytes")]);
-        let function = profile.add_function(Function {
-            name,
-            ..Function::default()
-        });
-        let at = profile.add_location(1, None);
-        profile.set_lines(
-            at,
-            &[Line {
-                function,
-                line: 0,
-                column: 0,
-            }],
-        );
+        let at = profile.add_named(1, None, [(name, "", 0)]);
         profile.push_sample(&[at], &[value], &[]);
         profile
     }

@@ -80,7 +80,7 @@ fn fold(profile: &Profile, location: &Location<'_>) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{Function, Line, Mapping};
+    use crate::Mapping;
 
     #[test]
     fn stacks_are_root_first_with_inlines_and_added_up() {
@@ -92,20 +92,8 @@ mod tests {
             ..Mapping::default()
         });
         let mut at = |address, names: &[&str]| {
-            let id = profile.add_location(address, Some(mapping));
-            let lines: Vec<_> = names
-                .iter()
-                .map(|name| Line {
-                    function: profile.add_function(Function {
-                        name,
-                        ..Function::default()
-                    }),
-                    line: 0,
-                    column: 0,
-                })
-                .collect();
-            profile.set_lines(id, &lines);
-            id
+            let frames = names.iter().map(|name| (*name, "", 0));
+            profile.add_named(address, Some(mapping), frames)
         };
         let main = at(1, &["main"]);
         let inlined = at(2, &["f::<[u8; 4]>", "g"]);

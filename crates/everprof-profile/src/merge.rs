@@ -101,7 +101,7 @@ impl Profile {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{Function, Label, Line, Mapping};
+    use crate::{Label, Mapping};
 
     /// A process that was loaded at `base`, with two functions and three samples.
     fn process(base: u64, scale: i64) -> Profile {
@@ -123,20 +123,8 @@ mod tests {
         };
         let program = profile.add_mapping(mapping);
         let ids = ["app::leaf", "app::root_"].map(|name| {
-            let function = profile.add_function(Function {
-                name,
-                ..Function::default()
-            });
-            let at = profile.add_location(base + 0x10 * name.len() as u64, Some(program));
-            profile.set_lines(
-                at,
-                &[Line {
-                    function,
-                    line: 1,
-                    column: 0,
-                }],
-            );
-            at
+            let address = base + 0x10 * name.len() as u64;
+            profile.add_named(address, Some(program), [(name, "", 1)])
         });
         profile.push_sample(
             &ids,

@@ -291,7 +291,7 @@ fn write_trailer(profile: &Profile, out: &mut impl Write) -> Result<(), Error> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{Function, Label, Line, LocationId, Mapping};
+    use crate::{Label, LocationId, Mapping};
 
     fn text(profile: &Profile, name: &str) -> String {
         let mut out = Vec::new();
@@ -317,17 +317,8 @@ mod tests {
             build_id: "ab12",
             ..Mapping::default()
         });
-        let leaf = profile.add_location(0x1233, Some(mapping));
-        let lines = [("app::fill", 31), ("app::serve", 7)].map(|(name, line)| Line {
-            function: profile.add_function(Function {
-                name,
-                file: "a.rs",
-                ..Function::default()
-            }),
-            line,
-            column: 0,
-        });
-        profile.set_lines(leaf, &lines);
+        let frames = [("app::fill", "a.rs", 31), ("app::serve", "a.rs", 7)];
+        let leaf = profile.add_named(0x1233, Some(mapping), frames);
         [leaf, profile.add_location(0x2fff, Some(mapping))]
     }
 

@@ -9,6 +9,8 @@
 //! where a `Vec<u64>` each would take 28 MB.
 
 mod build;
+#[cfg(test)]
+mod named;
 mod rewrite;
 mod view;
 

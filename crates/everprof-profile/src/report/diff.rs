@@ -174,7 +174,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::report::testdata;
-    use crate::{Function, Label, Line, Profile};
+    use crate::{Label, Profile};
 
     /// One function a site, of so many objects of 1 KiB each.
     fn heap(period: i64, sites: &[(&str, i64)]) -> Selection {
@@ -182,19 +182,7 @@ mod tests {
         profile.set_period_type("space", "bytes");
         profile.period = period;
         for (n, &(name, objects)) in sites.iter().enumerate() {
-            let function = profile.add_function(Function {
-                name,
-                ..Function::default()
-            });
-            let at = profile.add_location(n as u64 + 1, None);
-            profile.set_lines(
-                at,
-                &[Line {
-                    function,
-                    line: 0,
-                    column: 0,
-                }],
-            );
+            let at = profile.add_named(n as u64 + 1, None, [(name, "", 0)]);
             let label = Label::number("bytes", 1024, "bytes");
             profile.push_sample(&[at], &[objects, objects * 1024], &[label]);
         }

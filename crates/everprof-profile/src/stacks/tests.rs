@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::{Function, Label, Line, Mapping};
+use crate::{Label, Mapping};
 
 /// Three threads: two wait at one place, one has no stack.
 pub(crate) fn threads() -> Profile {
@@ -14,17 +14,8 @@ pub(crate) fn threads() -> Profile {
         file: "/srv/app",
         ..Mapping::default()
     });
-    let leaf = profile.add_location(0x1233, Some(mapping));
-    let lines = [("app::fill", 31), ("app::serve", 7)].map(|(name, line)| Line {
-        function: profile.add_function(Function {
-            name,
-            file: "src/a.rs",
-            ..Function::default()
-        }),
-        line,
-        column: 0,
-    });
-    profile.set_lines(leaf, &lines);
+    let frames = [("app::fill", "src/a.rs", 31), ("app::serve", "src/a.rs", 7)];
+    let leaf = profile.add_named(0x1233, Some(mapping), frames);
     let root = profile.add_location(0x2000, Some(mapping));
     for (id, name, state) in [
         (7, "worker", "mutex 0x7f2a10, 3.2 s"),
@@ -127,21 +118,7 @@ fn deadlocks_stand_behind_the_threads() {
 /// A task that waits in two places, and others that are not told apart, some in two places.
 fn tasks() -> Profile {
     let mut profile = Profile::new(&[("tasks", "count"), ("waited", "nanoseconds")]);
-    let mut place = |address, name, file| {
-        let at = profile.add_location(address, None);
-        let function = profile.add_function(Function {
-            name,
-            file,
-            ..Function::default()
-        });
-        let line = Line {
-            function,
-            line: 3,
-            column: 0,
-        };
-        profile.set_lines(at, &[line]);
-        at
-    };
+    let mut place = |address, name, file| profile.add_named(address, None, [(name, file, 3)]);
     let left = place(0x100, "app::left", "");
     let right = place(0x200, "app::right", "");
     let made = place(0x22, TASK_MADE_FRAME, "");

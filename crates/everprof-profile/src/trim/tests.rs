@@ -75,20 +75,7 @@ fn profile(stacks: &[&[&[&str]]]) -> Profile {
                     .join("|")
                     .bytes()
                     .fold(0, |sum, byte| (sum * 31 + u64::from(byte)) & 0xffff_ffff);
-                let id = profile.add_location(address, None);
-                let lines: Vec<_> = frames
-                    .iter()
-                    .map(|name| Line {
-                        function: profile.add_function(Function {
-                            name,
-                            ..Function::default()
-                        }),
-                        line: 0,
-                        column: 0,
-                    })
-                    .collect();
-                profile.set_lines(id, &lines);
-                id
+                profile.add_named(address, None, frames.iter().map(|name| (*name, "", 0)))
             })
             .collect();
         profile.push_sample(&ids, &[1], &[]);
