@@ -64,11 +64,11 @@ mod task;
 mod thread;
 #[cfg(not(everprof_loom))]
 mod waker;
+#[cfg(not(everprof_loom))]
+mod wanted;
 
 #[cfg(not(everprof_loom))]
 pub use self::block::{BlockBucket, BlockSnapshot, block};
-#[cfg(not(everprof_loom))]
-pub use self::capture::How;
 #[cfg(not(everprof_loom))]
 pub use self::entries::Entries;
 #[cfg(not(everprof_loom))]
@@ -83,6 +83,8 @@ pub use self::places::Places;
 pub use self::tally::Times;
 #[cfg(not(everprof_loom))]
 pub(crate) use self::thread::ThreadState;
+#[cfg(not(everprof_loom))]
+pub use self::wanted::How;
 
 /// Bytes that entries may take: half as much as the records, on top of these. By default
 /// that is room for 174,762 tasks.

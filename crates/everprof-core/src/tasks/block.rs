@@ -2,8 +2,8 @@
 //!
 //! Context: cold. Invariant: as [`crate::snapshot`].
 
-use super::capture::How;
 use super::tally::{self, Times};
+use super::wanted::How;
 use crate::arena::Region;
 use crate::global;
 use crate::ledger::{self, Ledger};

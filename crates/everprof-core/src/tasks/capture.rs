@@ -9,7 +9,7 @@
 //! the stack of the poll before, which saves the hash and the look-up.
 
 use super::entry::{Entry, Kind, MOST_LEAVES};
-use super::places::Wanted;
+use super::wanted::{How, Wanted};
 use crate::arena::{Offset, Region};
 use crate::global;
 use crate::labels;
@@ -20,28 +20,6 @@ use crate::stack::{self, Captured, Registers, StackEnd};
 use crate::store::Store;
 use crate::sync::Ordering;
 use crate::table::{Key, Sides, Table};
-
-/// Why a stack was captured; with it buckets are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-pub enum How {
-    /// A leaf keeps a waker.
-    Awaits = 1,
-    /// A leaf woke the task that it is of, in the midst of its poll.
-    WakesItself = 2,
-    /// Somebody made the task.
-    Makes = 3,
-}
-
-impl How {
-    /// The one with this number, as stored; `None`: lost, or of a later version.
-    #[must_use]
-    pub fn of_number(number: u64) -> Option<Self> {
-        [Self::Awaits, Self::WakesItself, Self::Makes]
-            .into_iter()
-            .find(|how| *how as u64 == number)
-    }
-}
 
 /// In `leaf_count`: the task woke itself.
 pub(super) const WOKE_ITSELF: u32 = 1 << 31;

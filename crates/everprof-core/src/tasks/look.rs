@@ -11,11 +11,12 @@
 
 use std::collections::HashMap;
 
-use super::capture::{How, WOKE_ITSELF};
+use super::capture::WOKE_ITSELF;
 use super::entry::{
     DOUBT, Entry, Kind, MOST_LEAVES, PART, ROOT, SELF_WOKEN, Stage, UNTRACKED, Word,
 };
 use super::reach;
+use super::wanted::How;
 use crate::arena::Offset;
 use crate::global;
 use crate::ledger::{self, Ledger};

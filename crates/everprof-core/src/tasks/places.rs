@@ -19,30 +19,16 @@
 //! Any thread writes a place and any reads it, one word at a time: an old one
 //! leads to a path that is as good as any, of the making that the word names.
 
-use super::capture::How;
+use super::wanted::Wanted;
 use crate::arena::{Offset, Region};
 use crate::local::Local;
-use crate::stack::{Registers, path};
+use crate::stack::path;
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::{Bucket, Sides};
 
 /// See the module head. All bits zero: none.
 #[derive(Debug)]
 pub struct Places([[AtomicU64; WAYS]; SETS]);
-
-/// What is known of a stack that is to be captured.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'r> {
-    pub(super) registers: &'r Registers,
-    /// The stack pointer of the frame that it ends at.
-    pub(super) below: u64,
-    /// What kind of task it is of, for short.
-    pub(super) whose: u64,
-    pub(super) how: How,
-    pub(super) labels: u32,
-    /// The store's making.
-    pub(super) made: u32,
-}
 
 impl Places {
     /// None.

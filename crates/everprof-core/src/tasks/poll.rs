@@ -24,11 +24,12 @@
 use std::task::Waker;
 
 use super::attach;
-use super::capture::{self, How, WOKE_ITSELF, this_thread};
+use super::capture::{self, WOKE_ITSELF, this_thread};
 use super::entry::{
     ANEW, DOUBT, Entry, MOST_LEAVES, PART, ROOT, SELF_WOKEN, Stage, UNTRACKED, Word,
 };
 use super::thread::Polled;
+use super::wanted::How;
 use super::{tally, waker};
 use crate::arena::Offset;
 use crate::clock::{early_nanos, now_nanos};

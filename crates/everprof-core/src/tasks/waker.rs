@@ -25,9 +25,10 @@ use std::ptr;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use super::attach;
-use super::capture::{self, How};
+use super::capture;
 use super::cell::Released;
 use super::entry::{Entry, TAGS, Word};
+use super::wanted::How;
 use crate::clock;
 use crate::global;
 use crate::stack::Registers;
