@@ -72,8 +72,11 @@ pub(super) fn leaf(task: &'static Entry, how: How, registers: &Registers) {
     {
         return;
     }
-    if let Some(place) = place {
-        place.store(bucket.raw(), Ordering::Relaxed);
+    match place {
+        Some(place) => place.store(bucket.raw(), Ordering::Relaxed),
+        // As many as have room: a poll may go on for ever.
+        None if count & !WOKE_ITSELF == !WOKE_ITSELF => return,
+        None => {}
     }
     task.leaf_count.store(count + 1, Ordering::Relaxed);
 }

@@ -384,6 +384,24 @@ fn waker_of_each_poll_wakes_the_executor_that_polled_then() {
 }
 
 #[test]
+fn stacks_of_a_poll_that_goes_on_for_ever_are_counted_as_far_as_there_is_room() {
+    let _alone = alone();
+    let most = !capture::WOKE_ITSELF;
+    let (_kept, future) = keeps(move |waker| {
+        let entry = capture::this_thread().tasks.polled.get().task.unwrap();
+        // As if so many had been captured in it.
+        entry.leaf_count.store(most - 1, Ordering::Relaxed);
+        drop([waker.clone(), waker.clone()]);
+        waker.clone()
+    });
+    let mut task = Polled::new(Watched::new(future));
+    assert!(task.poll().is_pending());
+    let seen = only();
+    assert_eq!(seen.leaf_count, most);
+    assert!(!seen.word.has(entry::SELF_WOKEN));
+}
+
+#[test]
 fn wakers_of_the_last_poll_are_told_from_older_ones_by_their_words() {
     let _alone = alone();
     let (kept, future) = keeps(Waker::clone);
