@@ -136,6 +136,25 @@ fn future_that_wakes_itself_yields() {
 }
 
 #[test]
+fn task_yields_where_a_part_of_it_does() {
+    let _alone = alone();
+    let yields = poll_fn(|context: &mut Context<'_>| {
+        context.waker().wake_by_ref();
+        Poll::<()>::Pending
+    });
+    let mut task = Task::new(async move { yields.watched().await }.watched());
+    assert!(task.poll().is_pending());
+    let states: Vec<_> = everprof::tasks::records()
+        .into_iter()
+        .map(|record| (record.parent.is_none(), record.state))
+        .collect();
+    let yields = TaskState::Yielding;
+    assert_eq!(states, [(true, yields), (false, yields)]);
+    assert_eq!(task.wakes(), 1);
+    assert_eq!(paragraphs().matches(" [yielding ").count(), 2);
+}
+
+#[test]
 fn several_leaves_give_several_stacks() {
     let _alone = alone();
     let (left, right) = (Kept::new(), Kept::new());

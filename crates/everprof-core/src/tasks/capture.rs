@@ -36,11 +36,7 @@ pub(super) fn leaf(task: &'static Entry, how: How, registers: &Registers) {
         return;
     }
     // Relaxed, to the end: fields of the poller, which this is within.
-    let mut count = task.leaf_count.load(Ordering::Relaxed);
-    if how == How::WakesItself {
-        count |= WOKE_ITSELF;
-        task.leaf_count.store(count, Ordering::Relaxed);
-    }
+    let count = task.leaf_count.load(Ordering::Relaxed);
     let store = global::store();
     let Some(region) = store.own_region() else {
         return;
@@ -79,6 +75,15 @@ pub(super) fn leaf(task: &'static Entry, how: How, registers: &Registers) {
         None => {}
     }
     task.leaf_count.store(count + 1, Ordering::Relaxed);
+}
+
+/// The task is woken by what its poll has lent, on the poll's thread: by itself, or by what it is
+/// made of.
+pub(super) fn note_woke_itself(task: &Entry) {
+    // Relaxed, both: as in `leaf`.
+    let count = task.leaf_count.load(Ordering::Relaxed);
+    task.leaf_count
+        .store(count | WOKE_ITSELF, Ordering::Relaxed);
 }
 
 /// The bucket of a stack that stood at no known place; `before` is where the task stood.

@@ -148,6 +148,10 @@ unsafe fn wake_lent(data: *const ()) {
     let task = unsafe { entry(data) };
     task.note_woken(clock::early_nanos);
     task.count_wake();
+    // Though it may be a part of it that gives its turn away: where that waits, this one does.
+    if attach::is_pollers_thread(task) {
+        capture::note_woke_itself(task);
+    }
     capture::leaf(task, How::WakesItself, &Registers::here());
     // SAFETY: as in `kept`.
     let given = unsafe { &*task.given.load(Ordering::Relaxed) };

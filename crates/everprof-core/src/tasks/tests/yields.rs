@@ -45,7 +45,8 @@ fn task_that_has_woken_itself_is_marked_so_and_not_leaked() {
     assert_eq!(seen.leak, Leak::No);
 }
 
-/// What is lent to a part goes through all that it is part of; it alone has woken itself.
+/// What is lent to a part goes through all that it is part of: each of them has given its turn
+/// away.
 #[test]
 fn wake_within_the_poll_of_a_part_reaches_the_executor_and_marks_all_that_it_is_part_of() {
     let _alone = alone();
@@ -53,14 +54,48 @@ fn wake_within_the_poll_of_a_part_reaches_the_executor_and_marks_all_that_it_is_
     assert!(task.poll().is_pending());
     assert_eq!(task.wakes(), 1);
     let look = look(None);
-    let mut woken: Vec<_> = look
-        .tasks
-        .iter()
-        .filter_map(|seen| match seen.state {
-            State::Woken { by_itself, .. } => Some((seen.parent == 0, by_itself)),
-            _ => None,
-        })
-        .collect();
-    woken.sort_unstable();
-    assert_eq!(woken, [(false, true), (true, false)]);
+    let states: Vec<_> = look.tasks.iter().map(|seen| seen.state).collect();
+    assert!(
+        matches!(
+            states[..],
+            [
+                State::Woken {
+                    by_itself: true,
+                    since_nanos: 1..,
+                },
+                State::Woken {
+                    by_itself: true,
+                    since_nanos: 1..,
+                },
+            ]
+        ),
+        "{states:?}"
+    );
+    // What captures the stack is the part's poll alone: the whole stands where that one waits.
+    let how = |seen: &Seen| look.stack(seen.leaves()[0]).and_then(|stack| stack.how);
+    let waits_in: Vec<_> = look.tasks.iter().map(how).collect();
+    assert_eq!(waits_in, [Some(How::WakesItself), Some(How::Awaits)]);
+}
+
+/// Another thread that has what was lent is not the task.
+#[test]
+fn wake_within_the_poll_on_another_thread_is_none_by_itself() {
+    let _alone = alone();
+    let mut task = Polled::new(Watched::root(poll_fn(|context: &mut Context<'_>| {
+        let lent = context.waker();
+        let wake = || lent.wake_by_ref();
+        std::thread::scope(|scope| scope.spawn(wake).join().unwrap());
+        Poll::<()>::Pending
+    })));
+    assert!(task.poll().is_pending());
+    assert_eq!(task.wakes(), 1);
+    let seen = only();
+    assert!(matches!(
+        seen.state,
+        State::Woken {
+            by_itself: false,
+            ..
+        }
+    ));
+    assert!(seen.leaves().is_empty());
 }
