@@ -158,6 +158,8 @@ mod step {
     use super::*;
 
     thread_local! {
+        /// What is done at a trap on this thread.
+        static ON_TRAP: Cell<Option<Handler>> = const { Cell::new(None) };
         /// The next trap is the last.
         static STOP: Cell<bool> = const { Cell::new(false) };
         static STEPS: Cell<usize> = const { Cell::new(0) };
@@ -171,11 +173,8 @@ mod step {
         context: *mut libc::ucontext_t,
     ) {
         if STOP.get() {
-            const TRAP_FLAG: libc::greg_t = 0x100;
             // SAFETY: the context that the kernel passed.
-            let context = unsafe { &mut *context };
-            context.uc_mcontext.gregs[libc::REG_EFL as usize] &= !TRAP_FLAG;
-            return;
+            return trap_no_more(unsafe { &mut *context });
         }
         let stacks = both();
         assert_same_from_context(&stacks, context);
@@ -191,6 +190,11 @@ mod step {
                 WRONG.with_borrow_mut(|wrong| _ = wrong.get_or_insert(stacks));
             }
         }
+    }
+
+    fn trap_no_more(context: &mut libc::ucontext_t) {
+        const TRAP_FLAG: libc::greg_t = 0x100;
+        context.uc_mcontext.gregs[libc::REG_EFL as usize] &= !TRAP_FLAG;
     }
 
     /// What begins at the interrupted instruction is what the walk through the handler's
@@ -215,10 +219,20 @@ mod step {
     /// Runs `work` with a trap after each instruction; how many there were, and
     /// at how many the walk came to the root.
     fn every_instruction(work: impl FnOnce()) -> (usize, usize) {
-        handle(libc::SIGTRAP, compare, 0);
-        STOP.set(false);
         STEPS.set(0);
         ROOTS.set(0);
+        trapping(compare, work);
+        if let Some(wrong) = WRONG.take() {
+            panic!("{:#x?}, not {:#x?}", &*wrong.ours, &*wrong.truth);
+        }
+        (STEPS.get(), ROOTS.get())
+    }
+
+    /// Runs `work` with a trap after each instruction, until `handler` wants no more.
+    fn trapping(handler: Handler, work: impl FnOnce()) {
+        handle(libc::SIGTRAP, trapped, 0);
+        ON_TRAP.set(Some(handler));
+        STOP.set(false);
         // SAFETY: sets the trap flag; the handler is in place. The red zone is kept.
         unsafe {
             std::arch::asm!(
@@ -231,10 +245,17 @@ mod step {
         }
         work();
         STOP.set(true);
-        if let Some(wrong) = WRONG.take() {
-            panic!("{:#x?}, not {:#x?}", &*wrong.ours, &*wrong.truth);
+    }
+
+    /// Tests run at the same time, and all have this one.
+    extern "C" fn trapped(
+        signal: c_int,
+        info: *mut libc::siginfo_t,
+        context: *mut libc::ucontext_t,
+    ) {
+        if let Some(handler) = ON_TRAP.get() {
+            handler(signal, info, context);
         }
-        (STEPS.get(), ROOTS.get())
     }
 
     #[test]
@@ -257,6 +278,63 @@ mod step {
         assert!(steps > 1000, "{steps}");
         // The linkage table's entries are not followed: three instructions each.
         assert!(roots * 100 > steps * 97, "{roots} of {steps}");
+    }
+
+    thread_local! {
+        /// The memory of a thread that has not walked, and in how many instructions a handler does.
+        static FIRST: Cell<(*const ThreadMemory, usize)> = const { Cell::new((ptr::null(), 0)) };
+    }
+
+    /// The handler's walk is the first one, if none of another asks the kernel before.
+    extern "C" fn walk_first(
+        _signal: c_int,
+        _info: *mut libc::siginfo_t,
+        context: *mut libc::ucontext_t,
+    ) {
+        const SYSCALL: [u8; 2] = [0x0f, 0x05];
+        // SAFETY: the context that the kernel passed.
+        let context = unsafe { &mut *context };
+        let pc = context.uc_mcontext.gregs[libc::REG_RIP as usize] as *const [u8; 2];
+        let (memory, left) = FIRST.get();
+        // SAFETY: an instruction stands there, and more code behind it.
+        if STOP.get() || unsafe { pc.read() } == SYSCALL {
+            return trap_no_more(context);
+        }
+        FIRST.set((memory, left - 1));
+        if left == 1 {
+            // SAFETY: the test's, which waits for its walk.
+            let memory = unsafe { &*memory };
+            let _ = capture(&Registers::here(), memory, &mut [0; 128], &(0..0));
+            trap_no_more(context);
+        }
+    }
+
+    /// What tells where a thread's stack is are two words: one of before that walk and one of
+    /// behind it would say that all memory up to there is the stack.
+    #[test]
+    fn a_walk_interrupted_by_the_threads_first_one_reads_nothing_that_is_not_known() {
+        let mut interrupted = 0;
+        loop {
+            let memory = ThreadMemory::new();
+            // Nothing can be read there, and whether there is code is asked.
+            let registers = Registers {
+                pc: 0x2000,
+                fp: 0,
+                ..Registers::here()
+            };
+            let mut out = [0; 8];
+            let mut depth = 0;
+            FIRST.set((&raw const memory, interrupted + 1));
+            trapping(walk_first, || {
+                depth = capture(&registers, &memory, &mut out, &(0..0)).depth;
+            });
+            assert_eq!(out[..depth], [registers.pc + 1]);
+            if FIRST.get().1 != 0 {
+                break;
+            }
+            interrupted += 1;
+        }
+        assert!(interrupted > 20, "{interrupted}");
     }
 
     #[test]

@@ -19,9 +19,9 @@
 //! copies the mask in before it looks at the operation, so it answers EFAULT for
 //! an unreadable address and EINVAL for a readable one, and changes nothing.
 //!
-//! Signals: `low` is stored before `high`, and both are written only with verified
-//! values, so that a handler's walk between any two stores finds either nothing
-//! or a true range.
+//! Signals: `low` is stored before `high` and read behind it, and both are written only with
+//! verified values, so that a handler's walk between any two stores, and one whose
+//! handler came between the two loads, find either nothing or a true range.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU8, Ordering, compiler_fence};
@@ -56,11 +56,23 @@ impl ThreadMemory {
 }
 
 impl ThreadMemory {
+    /// The own stack, from the first to behind the last byte that is known: both 0 where nothing
+    /// is.
+    #[inline(always)]
+    fn known(&self) -> (u64, u64) {
+        let high = self.high.get();
+        // A handler's first walk may come between: behind it `low` is no more than true, but
+        // a `low` of before would have all memory up to its `high`. The compiler alone could
+        // change the order: both are this thread's.
+        compiler_fence(Ordering::SeqCst);
+        (self.low.get(), high)
+    }
+
     /// Whether all from `sp` up to `limit` is known to be the thread's own stack, and `sp`
     /// aligned as the words on it are.
     #[inline(always)]
     pub(super) fn spans(&self, sp: u64, limit: u64) -> bool {
-        let (low, high) = (self.low.get(), self.high.get());
+        let (low, high) = self.known();
         low <= sp && sp <= limit && limit <= high && sp.is_multiple_of(8)
     }
 
@@ -69,7 +81,7 @@ impl ThreadMemory {
     /// is not known so far down.
     #[inline(always)]
     pub(crate) fn above(&self, sp: u64) -> Option<u64> {
-        let (low, high) = (self.low.get(), self.high.get());
+        let (low, high) = self.known();
         (low <= sp && sp < high).then(|| high - sp)
     }
 }
@@ -99,7 +111,7 @@ impl<'t> Readable<'t> {
     /// For a walk on this thread that begins at `sp`.
     #[inline(always)]
     pub(crate) fn new(thread: &'t ThreadMemory, sp: u64) -> Self {
-        let (low, high) = (thread.low.get(), thread.high.get());
+        let (low, high) = thread.known();
         let mut readable = Self {
             low,
             bytes: high.saturating_sub(low),
@@ -116,7 +128,7 @@ impl<'t> Readable<'t> {
     #[cold]
     fn enter(&mut self, sp: u64) {
         let page = sp & !(PAGE - 1);
-        let (low, high) = (self.thread.low.get(), self.thread.high.get());
+        let (low, high) = self.thread.known();
         (self.low, self.bytes) = (0, 0);
         let (target, end) = if high != 0 { (low, high) } else { anchor(sp) };
         let known_hole = self.thread.hole.get();
@@ -148,7 +160,7 @@ impl<'t> Readable<'t> {
     /// Makes the page of `address` part of the range, if it may be read.
     #[cold]
     fn admit(&mut self, address: u64) -> bool {
-        let (low, high) = (self.thread.low.get(), self.thread.high.get());
+        let (low, high) = self.thread.known();
         if low <= address && address < high {
             (self.low, self.bytes) = (low, high - low);
             return true;
