@@ -136,6 +136,8 @@ impl<'s> Recorder<'s> {
         let period = self.thinned_period(opened.map(|(_, in_use)| in_use));
         let weight = sampler::decide(local, size_bytes, period)?;
         let (region, in_use) = opened.or_else(|| self.make_parts(local, size_bytes))?;
+        // Before a place is reserved, and so before the walk, which a handler may interrupt.
+        let generation = self.store.generation_of(&region);
         if nested {
             count_lost(region, Lost::Reentry, &weight);
             return None;
@@ -164,7 +166,7 @@ impl<'s> Recorder<'s> {
             place,
             bucket,
             weight,
-            generation: self.store.generation(),
+            generation,
         })
     }
 
@@ -204,11 +206,12 @@ impl<'s> Recorder<'s> {
             Some(region) => (region, true),
             None => (self.store.region_meanwhile()?, false),
         };
+        let generation = self.store.generation_of(&region);
         let held = InUse::open(region)?.hold(address)?;
         Some(Taken {
             store: self.store,
             held,
-            generation: self.store.generation(),
+            generation,
             is_own,
         })
     }

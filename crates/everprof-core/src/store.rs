@@ -23,6 +23,7 @@ use std::fmt;
 use std::mem;
 use std::ops::Range;
 use std::ptr;
+use std::sync::atomic::compiler_fence;
 
 use crate::arena::{self, Arena, Region};
 use crate::filter::Filter;
@@ -325,6 +326,17 @@ impl Store {
             made: self.made.load(Ordering::Relaxed),
             disowned: self.disowned.load(Ordering::Relaxed),
         }
+    }
+
+    /// The generation of a region that was asked for just now. From here on a handler may fork
+    /// and come back in the child: what is done with the region then is not of this one.
+    #[inline]
+    pub(crate) fn generation_of(&self, _asked: &Region<'_>) -> Generation {
+        let generation = self.generation();
+        // Read before anything is done. The compiler alone could change that: handlers are
+        // this thread's.
+        compiler_fence(Ordering::SeqCst);
+        generation
     }
 
     /// A number that is another in a fork's child: what is kept beside the store for this

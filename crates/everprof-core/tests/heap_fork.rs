@@ -154,6 +154,39 @@ fn what_is_under_way_during_the_fork_does_not_enter_tables_made_anew() {
     }));
 }
 
+/// The walk takes most of a sample's time.
+#[test]
+fn sample_whose_walk_is_interrupted_by_a_fork_has_no_place_in_tables_made_anew() {
+    let (store, local) = (shared(), Local::new());
+    let recorder = &Recorder::of(&store);
+    let mut child = -1;
+    local.countdown.set(-8);
+    let ticket = recorder.sample_with(&local, 8, 1000, |out| {
+        // SAFETY: the child goes on here on its only thread, and ends below.
+        child = unsafe { libc::fork() };
+        // As a handler that forks and then allocates: the child takes note.
+        let _ = totals(recorder);
+        out[0] = 71;
+        1
+    });
+    ticket.unwrap().commit(8192, 0);
+    let is_there = recorder.take(8192).is_some();
+    if child == 0 {
+        let mut whole = !is_there && totals(recorder) == (0, 0, 0);
+        for n in 1..=100 {
+            whole &= allocate(recorder, &local, 16 * n);
+        }
+        whole &= totals(recorder) == (100, 800, 800);
+        // SAFETY: ends the child without running anybody's destructors.
+        unsafe { libc::_exit(i32::from(!whole)) };
+    }
+    let mut status = -1;
+    // SAFETY: waits for the child made above.
+    let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!((ended, status), (child, 0));
+    assert!(is_there);
+}
+
 #[test]
 fn child_of_a_shared_recorder_moves_to_a_file_of_its_own() {
     let (store, local) = (shared(), Local::new());
