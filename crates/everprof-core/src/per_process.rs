@@ -1,14 +1,18 @@
 //! Per process: a value that a fork's child does not share with its parent.
 //!
 //! Context: cold, as it makes the value where there is none; any for `latest`. No lock.
-//! Invariant: what is here was made in the generation that it says, and is never freed.
+//! Invariant: what is here was made by the process that its guard was armed in, and is never freed.
 //!
 //! For what is kept under an ordinary lock. In a child such a lock may be held by a thread that
 //! stayed behind, and what it guards be half changed, so that the child must neither wait
 //! for it nor look, nor drop it: it makes another. What its parent had stays, unused.
+//!
+//! Each value has a [`Guard`] of its own. The store's generation would not do: there is none
+//! before the first sample, nor a new one while another thread of the child takes note.
 
 use std::ptr;
 
+use crate::fork::Guard;
 use crate::sync::{AtomicPtr, Ordering};
 
 /// See the module head.
@@ -20,8 +24,8 @@ pub struct PerProcess<T: 'static> {
 
 #[derive(Debug)]
 struct Made<T: 'static> {
-    /// What the process was told by when it was made.
-    generation: u64,
+    /// Armed before anybody else has learned of the value.
+    guard: Guard,
     value: T,
     /// The parent's, for those who look for memory that nobody knows of.
     _before: Option<&'static Made<T>>,
@@ -37,28 +41,29 @@ impl<T: Default + Send + Sync> PerProcess<T> {
         }
     }
 
-    /// The value, if one was made in `generation`: a number that is another in a fork's child, such
-    /// as [`Store::generation_number`](crate::store::Store::generation_number) or the process's id.
+    /// The value, if this process has made one.
     #[must_use]
-    pub fn get(&self, generation: u64) -> Option<&'static T> {
+    pub fn get(&self) -> Option<&'static T> {
         let made = self.last()?;
-        (made.generation == generation).then_some(&made.value)
+        (!made.guard.happened()).then_some(&made.value)
     }
 
     /// The value, made now if need be.
-    pub fn get_or_make(&self, generation: u64) -> &'static T {
+    pub fn get_or_make(&self) -> &'static T {
         let before = self.last();
-        if let Some(made) = before.filter(|made| made.generation == generation) {
+        if let Some(made) = before.filter(|made| !made.guard.happened()) {
             return &made.value;
         }
-        let new = Box::into_raw(Box::new(Made {
-            generation,
+        let new = Made {
+            guard: Guard::new(),
             value: T::default(),
             _before: before,
-        }));
+        };
+        new.guard.arm_first();
+        let new = Box::into_raw(Box::new(new));
         let before = before.map_or(ptr::null_mut(), |made| ptr::from_ref(made).cast_mut());
-        // Release: publishes the value. Acquire on failure: another thread's is whole. Both pair
-        // with each other, and with the Acquire in `last`.
+        // Release: publishes the value and its guard. Acquire on failure: another thread's is
+        // whole. Both pair with each other, and with the Acquire in `last`.
         let swapped = self
             .made
             .compare_exchange(before, new, Ordering::Release, Ordering::Acquire);
@@ -71,7 +76,7 @@ impl<T: Default + Send + Sync> PerProcess<T> {
             }
         };
         // SAFETY: not null, made by `Box`, and never freed once it is here (module head). Another
-        // thread of this process made it in this generation.
+        // thread of this process made it meanwhile: nobody else changes what is here.
         &unsafe { &*there }.value
     }
 
@@ -97,14 +102,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn value_is_one_in_each_generation() {
+    fn value_is_one_for_all_who_ask() {
         static VALUE: PerProcess<AtomicU32> = PerProcess::new();
-        assert!(VALUE.get(1).is_none());
-        VALUE.get_or_make(1).store(5, Ordering::Relaxed);
-        assert_eq!(VALUE.get_or_make(1).load(Ordering::Relaxed), 5);
-        assert!(VALUE.get(2).is_none());
-        assert_eq!(VALUE.get_or_make(2).load(Ordering::Relaxed), 0);
-        assert_eq!(VALUE.get(2).unwrap().load(Ordering::Relaxed), 0);
+        assert!(VALUE.get().is_none());
+        VALUE.get_or_make().store(5, Ordering::Relaxed);
+        assert_eq!(VALUE.get_or_make().load(Ordering::Relaxed), 5);
+        assert_eq!(VALUE.get().unwrap().load(Ordering::Relaxed), 5);
     }
 
     #[test]
@@ -112,19 +115,28 @@ mod tests {
         static VALUE: PerProcess<AtomicU32> = PerProcess::new();
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| VALUE.get_or_make(1).fetch_add(1, Ordering::Relaxed));
+                scope.spawn(|| VALUE.get_or_make().fetch_add(1, Ordering::Relaxed));
             }
         });
-        assert_eq!(VALUE.get(1).unwrap().load(Ordering::Relaxed), 4);
+        assert_eq!(VALUE.get().unwrap().load(Ordering::Relaxed), 4);
     }
 
+    /// Whatever else it has done: a child that has recorded nothing yet has no other store.
     #[cfg(all(target_os = "linux", not(miri)))]
     #[test]
     fn child_takes_a_lock_that_is_held_in_its_parent() {
         static VALUE: PerProcess<std::sync::Mutex<u32>> = PerProcess::new();
-        let _held = VALUE.get_or_make(1).lock().unwrap();
+        let _held = VALUE.get_or_make().lock().unwrap();
+        let takes_its_own = || {
+            let is_none = VALUE.get().is_none();
+            let is_free = VALUE.get_or_make().try_lock().is_ok();
+            let is_known = VALUE.get().is_some();
+            is_none && is_free && is_known
+        };
         assert!(crate::fork::holds_in_child(|| {
-            VALUE.get_or_make(2).try_lock().is_ok()
+            let took = takes_its_own();
+            let _held = VALUE.get_or_make().lock();
+            took && crate::fork::holds_in_child(takes_its_own)
         }));
     }
 }

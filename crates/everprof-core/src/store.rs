@@ -339,15 +339,6 @@ impl Store {
         generation
     }
 
-    /// A number that is another in a fork's child: what is kept beside the store for this
-    /// process alone is told by it from the parent's.
-    #[must_use]
-    pub fn generation_number(&self) -> u64 {
-        // First, as it is then that the child takes note.
-        let _ = self.own_region();
-        self.generation().to_bits()
-    }
-
     fn is_made(&self) -> bool {
         // Acquire: pairs with the Release in `make`.
         !self.base.load(Ordering::Acquire).is_null()

@@ -138,7 +138,7 @@ impl Collection {
         let mut names = process.names.lock().unwrap_or_else(PoisonError::into_inner);
         names.begin();
         let mut collection = Self {
-            process: process.id,
+            process: sys::process_id(),
             this: sys::thread_id(),
             collected,
             tasks,

@@ -19,7 +19,6 @@ use crate::threads::turn::Turn;
 /// have.
 #[derive(Debug)]
 pub(super) struct Process {
-    pub(super) id: u32,
     pub(super) turn: Turn<Dump>,
     /// Nobody waits for it: collections take turns.
     pub(super) names: Mutex<Names>,
@@ -33,7 +32,7 @@ impl Process {
     /// Of two first dumps at once one makes it in vain, and the mapping of its pool is lost: some
     /// address space, once.
     pub(super) fn this() -> &'static Self {
-        PROCESS.get_or_make(u64::from(sys::process_id()))
+        PROCESS.get_or_make()
     }
 
     /// The one that was made last: a signal that arrives was sent for it, or comes too late.
@@ -45,7 +44,6 @@ impl Process {
 impl Default for Process {
     fn default() -> Self {
         Self {
-            id: sys::process_id(),
             turn: Turn::new(),
             names: Mutex::default(),
             pool: Pool::map(),

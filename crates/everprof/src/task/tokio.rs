@@ -7,22 +7,24 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ::tokio::runtime::{Handle, Id};
 use ::tokio::task::JoinHandle;
-use everprof_core::global;
 use everprof_core::per_process::PerProcess;
 
 use crate::task::root;
+
+type Runtimes = Mutex<Vec<Handle>>;
 
 /// The runtimes that something was spawned on and that may have tasks still. A handle keeps what
 /// a runtime leaves behind from being freed, and none of tokio's does without, so that those
 /// with no task are let go when the next one is remembered, and whenever tasks are counted.
 ///
 /// Of this process alone: a thread that a fork's child does not have may hold the lock.
-static RUNTIMES: PerProcess<Mutex<Vec<Handle>>> = PerProcess::new();
+static RUNTIMES: PerProcess<Runtimes> = PerProcess::new();
 
 /// How often some were let go: what a thread remembers of before is void. Written under the
 /// lock of the runtimes.
@@ -62,7 +64,7 @@ where
 
 /// Tasks that the runtimes have which were spawned on by [`spawn`]; none, if there were none.
 pub(crate) fn alive() -> Option<usize> {
-    let runtimes = RUNTIMES.get(global::store().generation_number())?;
+    let runtimes = RUNTIMES.get()?;
     let mut handles = runtimes.lock().unwrap_or_else(PoisonError::into_inner);
     let mut tasks = 0;
     let gone = take_out(&mut handles, |handle| {
@@ -78,17 +80,18 @@ pub(crate) fn alive() -> Option<usize> {
 
 fn remember(handle: &Handle) {
     thread_local! {
-        static LAST: Cell<Option<(Id, u32, u64)>> = const { Cell::new(None) };
+        static LAST: Cell<Option<(Id, u32, *const Runtimes)>> = const { Cell::new(None) };
     }
-    let generation = global::store().generation_number();
+    let runtimes = RUNTIMES.get_or_make();
     // Relaxed, here and below: who lets it go just now saw no task of it; the next spawn
     // remembers it again.
-    let this = Some((handle.id(), LET_GO.load(Ordering::Relaxed), generation));
+    let let_go = LET_GO.load(Ordering::Relaxed);
+    // A fork's child has others, and remembers it anew.
+    let this = Some((handle.id(), let_go, ptr::from_ref(runtimes)));
     // Spawned on already from this thread, last.
     if LAST.replace(this) == this {
         return;
     }
-    let runtimes = RUNTIMES.get_or_make(generation);
     let mut handles = runtimes.lock().unwrap_or_else(PoisonError::into_inner);
     let gone = take_out(&mut handles, |known| {
         known.id() != handle.id() && known.metrics().num_alive_tasks() == 0
