@@ -138,6 +138,10 @@ pub(super) fn cannot_listen(address: &str, source: io::Error) -> Error {
             "choose a port above 1023, or a path that this program may write",
         ),
         ErrorKind::NotFound => (Kind::Invalid, "its directory must exist"),
+        ErrorKind::InvalidInput => (
+            Kind::Invalid,
+            "expected HOST:PORT such as 127.0.0.1:6060, or unix:/path/to/socket of at most 107 bytes",
+        ),
         _ => (
             Kind::Io,
             "expected HOST:PORT such as 127.0.0.1:6060, or unix:/path/to/socket",

@@ -355,7 +355,14 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_told_so() {
-        for address in ["", "6060", "localhost", "localhost:http", "127.0.0.1:70000"] {
+        for address in [
+            "",
+            "6060",
+            "localhost",
+            "localhost:http",
+            "127.0.0.1:70000",
+            "unix:",
+        ] {
             let error = serve(address).unwrap_err();
             assert!(error.is_invalid(), "{address}: {error}");
             assert!(error.to_string().contains("HOST:PORT"));

@@ -1,7 +1,8 @@
 //! A Unix socket that is its user's own from its first moment.
 //!
 //! Context: cold. Twin of `own_socket_noop.rs`. Invariant: at no time may anybody connect to it but
-//! its user and root.
+//! its user and root. So it has a file: an address without one is open to all of its network
+//! namespace.
 //!
 //! `bind` makes the file with what the process's umask leaves of all rights, so that a `chmod`
 //! behind it comes too late for whoever connects in between. Linux makes it with the mode of
@@ -25,6 +26,10 @@ use std::path::Path;
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     // What std says of a path that has no place in an address, it is to say of this one.
     SocketAddr::from_pathname(path)?;
+    if path.as_os_str().is_empty() {
+        let why = "a socket without a path would be open to others";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
     let mut address = libc::sockaddr_un {
         sun_family: libc::AF_UNIX as libc::sa_family_t,
         sun_path: [0; SUN_PATH_BYTES],
@@ -106,6 +111,9 @@ mod tests {
         assert_eq!(longer.kind(), ErrorKind::InvalidInput);
         let with_zero = listen(Path::new("a\0b")).unwrap_err();
         assert_eq!(with_zero.kind(), ErrorKind::InvalidInput);
+        // Else the kernel would give it a name that anybody may connect to.
+        let without = listen(Path::new("")).unwrap_err();
+        assert_eq!(without.kind(), ErrorKind::InvalidInput);
         fs::remove_dir_all(&folder).unwrap();
     }
 }
