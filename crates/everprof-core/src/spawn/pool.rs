@@ -254,10 +254,11 @@ impl<'a> Pool<'a> {
             return 0;
         };
         let mut more_nanos = 0;
-        // Relaxed, both: the number is all there is to it.
+        // Release: what was read of this life, as the bucket, was read before. Pairs with the
+        // Acquire in `retire`, behind which it may be another's. Relaxed: the number.
         let claimed = record
             .life
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+            .fetch_update(Ordering::Release, Ordering::Relaxed, |word| {
                 let life = Life::of(word);
                 let after = life
                     .counted_up_to(cpu_nanos)
