@@ -210,6 +210,10 @@ impl<'a> Segment<'a> {
     }
 
     /// Calls `visit` with every object that is in use all through the visit.
+    ///
+    /// An object that goes this moment, and whose address and slot the next sampled one is given
+    /// before both looks are done, may be told as part of each: a figure that is wrong for
+    /// once, where a number in each slot that changes would cost every sample.
     pub(super) fn for_each(&self, visit: &mut impl FnMut(u64, Object)) {
         for Slot { key, cell } in self.slots {
             // Acquire: pairs with the Release in `publish`.
