@@ -401,3 +401,12 @@ impl Call {
         }
     }
 }
+#[cfg(all(
+    test,
+    target_os = "linux",
+    feature = "interpose",
+    not(target_feature = "crt-static"),
+    // What the kernel tells of an emulated thread that sleeps are the emulator's registers.
+    not(everprof_emulated)
+))]
+mod tests;
