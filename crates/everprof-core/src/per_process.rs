@@ -7,7 +7,7 @@
 //! stayed behind, and what it guards be half changed, so that the child must neither wait
 //! for it nor look, nor drop it: it makes another. What its parent had stays, unused.
 //!
-//! Each value has a [`Guard`] of its own. The store's generation would not do: there is none
+//! Each value has a guard of its own (`fork`). The store's generation would not do: there is none
 //! before the first sample, nor a new one while another thread of the child takes note.
 
 use std::ptr;
