@@ -5,6 +5,7 @@
 //!
 //! | key | value | at first |
 //! |---|---|---|
+//! | `off` | has no value: nothing is recorded or served, but what settings behind it ask for | |
 //! | `heap` | mean bytes between samples; 1 records all, 0 or `off` none | `512KiB` |
 //! | `block` | the shortest wait that is always recorded; 1 records all, 0 or `off` none | `1ms` |
 //! | `mutex` | the same, of waits that an unlock ended | `1ms` |
@@ -70,8 +71,8 @@ pub const VARIABLE: &str = "EVERPROF";
 /// that they are told from misspelt ones.
 const LATER: &[&str] = &["blackbox", "labels", "profile", "threadcreate", "threads"];
 
-const KNOWN: &str = "block, depth, dump, heap, http, io, memory_limit, mutex, mutex_fraction, sleep, \
-    taskblock, tasks, token, trace";
+const KNOWN: &str = "block, depth, dump, heap, http, io, memory_limit, mutex, mutex_fraction, off, \
+    sleep, taskblock, tasks, token, trace";
 
 /// The depth of stacks that the recorders can keep.
 const MOST_DEPTH: usize = everprof_core::stack::MAX_DEPTH;
@@ -153,6 +154,8 @@ impl Config {
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), Complaint> {
         match key {
+            "off" if value.is_empty() => self.all_off(),
+            "off" => return Err("no value".into()),
             "heap" => {
                 self.heap_period_bytes = Some(parse_heap_period(value).ok_or(A_HEAP_PERIOD)?);
             }
@@ -205,6 +208,26 @@ impl Config {
             _ => return Err(Complaint::Unknown),
         }
         Ok(())
+    }
+}
+
+impl Config {
+    /// As if whatever records, serves or writes had been told `off`.
+    fn all_off(&mut self) {
+        let sizes = (self.depth, self.memory_limit_bytes, self.token.take());
+        *self = Self {
+            heap_period_bytes: Some(0),
+            block_period_nanos: Some(0),
+            mutex_period_nanos: Some(0),
+            mutex_one_in: Some(0),
+            taskblock_period_nanos: Some(0),
+            tasks: Some(false),
+            sleep: Some(false),
+            io: Some(false),
+            http: Some(Http::Off),
+            ..Self::default()
+        };
+        (self.depth, self.memory_limit_bytes, self.token) = sizes;
     }
 }
 
@@ -298,6 +321,24 @@ mod tests {
     }
 
     #[test]
+    fn off_alone_turns_all_off_but_what_is_told_behind_it() {
+        let (config, complaints) = parse("depth=7,trace=x,off");
+        assert_eq!(complaints, Vec::<String>::new());
+        assert_eq!(config.heap_period_bytes, Some(0));
+        assert_eq!(config.block_period_nanos, Some(0));
+        assert_eq!(config.mutex_period_nanos, Some(0));
+        assert_eq!(config.mutex_one_in, Some(0));
+        assert_eq!(config.taskblock_period_nanos, Some(0));
+        assert_eq!(config.tasks, Some(false));
+        assert_eq!(config.http, Some(Http::Off));
+        assert_eq!((config.depth, config.trace), (Some(7), None));
+        let (config, _) = parse("off,heap=1MiB,http=127.0.0.1:0");
+        assert_eq!(config.heap_period_bytes, Some(1 << 20));
+        assert_eq!(config.http, Some(Http::On("127.0.0.1:0".into())));
+        assert_eq!(config.block_period_nanos, Some(0));
+    }
+
+    #[test]
     fn what_cannot_be_read_is_named_with_what_was_expected_and_left_out() {
         for (text, parts) in [
             (
@@ -324,6 +365,7 @@ mod tests {
             ("dump=11", &["may catch"]),
             ("trace=", &["`trace=`", "expected the path of a file"]),
             ("tasks=2", &["`tasks=2`", "on or off"]),
+            ("off=1", &["`off=1`", "expected no value"]),
             (
                 "taskblock=soon",
                 &["`taskblock=soon`", "a time such as 1ms"],
