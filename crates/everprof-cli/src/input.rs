@@ -127,6 +127,10 @@ fn read_file(path: &Path, most_bytes: u64) -> Result<Vec<u8>, Error> {
         let is_missing = source.kind() == io::ErrorKind::NotFound;
         let error = Error::new(format!("cannot read `{}`", path.display())).because(source);
         match path.to_str() {
+            Some(given) if given.starts_with(UNIX) => error.hint(format!(
+                "curl -s --unix-socket '{}' http://localhost/debug/pprof/heap | everprof top -",
+                &given[UNIX.len()..]
+            )),
             // `localhost:6060` for `http://localhost:6060` is an easy slip.
             Some(given) if is_address(given) => error.hint(format!("everprof top http://{given}")),
             _ if is_missing => {
@@ -278,6 +282,8 @@ fn is_address(given: &str) -> bool {
 
 /// What a trace begins with (docs/trace-format.md).
 const TRACE: &[u8] = b"everprof-trace\n";
+/// How a program's own socket is called where it serves; curl reads those.
+const UNIX: &str = "unix:";
 /// A server that does not take the connection in this time will not.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Besides the seconds that were asked for: naming a large program's addresses for the

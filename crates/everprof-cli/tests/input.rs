@@ -129,6 +129,11 @@ fn files_that_are_no_profiles() {
         ("missing", "cannot read `missing`: No such file"),
         ("missing", "try: everprof run -o out -- PROGRAM"),
         ("localhost:6060", "try: everprof top http://localhost:6060"),
+        (
+            "unix:/run/no-such.sock",
+            "try: curl -s --unix-socket '/run/no-such.sock' http://localhost/debug/pprof/heap | \
+             everprof top -",
+        ),
         (".", "`.` is a directory"),
         (".", "try: everprof top ./heap.pb.gz"),
     ] {
