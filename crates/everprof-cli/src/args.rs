@@ -186,12 +186,52 @@ fn begins_in_a_recorder(profile: &Profile) -> bool {
         .any(|kind| profile.sample_type_index(kind).is_some())
 }
 
+/// What the profile says of itself: what is missing in it, or how much is not seen. A figure
+/// that is read without it may mislead.
+fn tell_comments(profile: &Profile, source: &Source) {
+    let comments: Vec<&str> = profile.comments().filter(|c| !is_of_names(c)).collect();
+    for comment in comments.iter().take(MOST_COMMENTS) {
+        note(&format!("`{source}`: {comment}"));
+    }
+    if let more @ 1.. = comments.len().saturating_sub(MOST_COMMENTS) {
+        note(&format!("`{source}`: … {more} more comments"));
+    }
+}
+
+/// An empty table looks like a failure: says that it is none, and where there is more.
+fn tell_empty(profile: &Profile, selection: &Selection, source: &Source) {
+    let totals = profile.totals();
+    let others = profile.sample_types().zip(totals);
+    let other = others
+        .filter(|(_, total)| *total != 0)
+        .map(|(found, _)| found.kind)
+        .last();
+    let more = match other {
+        Some(kind) => format!("; it has {kind}: --sample-type {kind}"),
+        None => String::new(),
+    };
+    note(&format!("`{source}` has no {}{more}", selection.kind));
+}
+
+/// Whether a comment tells what had no name where the profile was taken. What has none here is
+/// told by [`symbolize`], which may have found it.
+pub fn is_of_names(comment: &str) -> bool {
+    comment.starts_with("symbols: ")
+}
+
+/// Everprof's own profiles have three at most; those that were merged have each one's.
+const MOST_COMMENTS: usize = 6;
+
 impl SelectArgs {
     /// Reads a profile and takes the figures that were asked for.
     pub fn selection(&self, source: &Source) -> Result<Selection, Error> {
         let profile = self.read.profile(source)?;
+        tell_comments(&profile, source);
         let selection = Selection::of(&profile, self.sample_type.as_deref())
             .map_err(|error| Error::new(format!("`{source}`: {error}")).because(error))?;
+        if selection.stacks().len() == 0 {
+            tell_empty(&profile, &selection, source);
+        }
         Ok(match self.own {
             true => selection.own(),
             false => selection,

@@ -4,7 +4,7 @@
 mod support;
 use everprof_profile::{Function, Line, Profile};
 use serde_json::Value;
-use support::{Place, encoded};
+use support::{Place, encoded, heap, words};
 
 #[track_caller]
 fn same(actual: &str, expected: &str) {
@@ -391,6 +391,42 @@ fn flame_is_written_to_a_file_or_a_pipe() {
     );
     let written = std::fs::read_to_string(place.path().join("a.svg")).unwrap();
     assert_eq!(written, piped.replace("my heap", "heap.pb.gz"));
+}
+
+#[test]
+fn what_a_profile_says_of_itself_is_told_beside_the_report() {
+    let place = Place::new();
+    let mut profile = heap(1);
+    profile.add_comment("not whole: a thread was stopped");
+    profile.add_comment("symbols: `/app` has no symbol");
+    place.put("torn.pb.gz", &encoded(&profile));
+    for command in ["top", "tree", "flame"] {
+        let output = place.run(&[command, "torn.pb.gz"]);
+        let said = words(&output);
+        assert!(
+            said.contains("everprof: `torn.pb.gz`: not whole: a thread was stopped\n"),
+            "{said}"
+        );
+        assert!(!said.contains("symbols: "), "{said}");
+    }
+}
+
+#[test]
+fn empty_report_says_that_nothing_is_there_and_where_there_is_more() {
+    let place = Place::new();
+    let mut profile = Profile::new(&[("alloc_space", "bytes"), ("inuse_space", "bytes")]);
+    place.put("empty.pb.gz", &encoded(&profile));
+    assert_eq!(
+        words(&place.run(&["top", "empty.pb.gz"])),
+        "everprof: `empty.pb.gz` has no inuse_space\n"
+    );
+    let at = profile.add_location(1, None);
+    profile.push_sample(&[at], &[7, 0], &[]);
+    place.put("freed.pb.gz", &encoded(&profile));
+    assert_eq!(
+        words(&place.run(&["top", "freed.pb.gz"])),
+        "everprof: `freed.pb.gz` has no inuse_space; it has alloc_space: --sample-type alloc_space\n"
+    );
 }
 
 #[test]

@@ -3,7 +3,9 @@
 
 mod support;
 
-use everprof_profile::stacks::{CREATOR_LABEL, ID_LABEL, NAME_LABEL, STATE_LABEL};
+use everprof_profile::stacks::{
+    CREATOR_LABEL, ID_LABEL, NAME_LABEL, STATE_LABEL, TASK_LABEL, TASK_STATE_LABEL,
+};
 use everprof_profile::{Function, Label, Line, LocationId, Profile};
 use serde_json::Value;
 use support::{Place, answer, encoded, server};
@@ -95,6 +97,29 @@ fn the_start_of_a_thread_is_shown_when_asked_for() {
             .stdout(&["stacks", "--full", "threads.pb.gz"])
             .contains(start)
     );
+}
+
+#[test]
+fn tasks_and_threads_are_counted_apart_and_names_found_meanwhile_not_told_missing() {
+    let mut profile = threads();
+    let labels = [
+        Label::string(TASK_LABEL, "app::serve"),
+        Label::string(TASK_STATE_LABEL, "waiting"),
+    ];
+    profile.push_sample(&[], &[4], &labels);
+    profile.add_comment("4 watched tasks");
+    profile.add_comment("symbols: `/app` has no symbol for any of its 2 addresses");
+    let place = Place::new();
+    place.put("both.pb.gz", &encoded(&profile));
+    let text = place.stdout(&["stacks", "both.pb.gz"]);
+    let mut lines = text.lines();
+    let head = lines.next().unwrap();
+    assert!(
+        head.contains(": 4 tasks and 3 threads at 3 places, taken"),
+        "{text}"
+    );
+    assert_eq!(lines.next(), Some("4 watched tasks"));
+    assert!(!text.contains("symbols: "), "{text}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use everprof_profile::Profile;
 use everprof_profile::stacks::{Group, StackFrame, Stacks, groups};
 use serde_json::{Map, Value, json};
 
-use crate::args::ReadArgs;
+use crate::args::{self, ReadArgs};
 use crate::error::Error;
 use crate::input::Source;
 use crate::output::{self, Format};
@@ -87,17 +87,31 @@ pub fn main(args: &StacksArgs) -> Result<(), Error> {
 }
 
 fn head(input: &str, profile: &Profile, groups: &[Group<'_>]) -> String {
-    let threads: u64 = groups.iter().map(|group| group.count).sum();
-    let kind = groups.first().map_or("thread", |group| &group.first.kind);
+    // Tasks and threads may be in one profile.
+    let mut kinds: Vec<(&str, u64)> = Vec::new();
+    for group in groups {
+        let kind = group.first.kind.as_str();
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += group.count,
+            None => kinds.push((kind, group.count)),
+        }
+    }
+    if kinds.is_empty() {
+        kinds.push(("thread", 0));
+    }
+    let counts: Vec<String> = kinds
+        .iter()
+        .map(|&(kind, count)| plural(count, kind))
+        .collect();
     let mut words = format!(
         "{input}: {} at {}",
-        plural(threads, kind),
+        counts.join(" and "),
         plural(groups.len() as u64, "place")
     );
     if profile.time_nanos > 0 {
         let _ = write!(words, ", taken {}", output::date(profile.time_nanos));
     }
-    for comment in profile.comments() {
+    for comment in profile.comments().filter(|c| !args::is_of_names(c)) {
         let _ = write!(words, "\n{comment}");
     }
     output::printable(&words)

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::{StackFrame, TASK_MADE_FRAME, frames_at};
-use crate::{Profile, Sample, StackId};
+use crate::{Profile, Sample, StackId, is_own_frame};
 
 /// The functions of a stack, innermost first. A copy is the same in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -85,10 +85,16 @@ impl<'p> Known<'p> {
             Some(marker) => frames.split_off(marker),
             None => Vec::new(),
         };
+        // Ours are taken off where they are known: not in a program that was stripped, whose
+        // profile gets its names later.
+        let is_programs = |frame: &&StackFrame| !is_own_frame(&frame.name);
+        let made = maker.get(1..).unwrap_or_default();
         let told = Told {
             frames: frames.into(),
-            maker: maker
-                .get(1)
+            maker: made
+                .iter()
+                .find(is_programs)
+                .or(made.first())
                 .map_or(Arc::default(), |frame| frame.to_string().into()),
         };
         self.stacks.insert(key, told.clone());
