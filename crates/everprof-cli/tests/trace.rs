@@ -176,7 +176,7 @@ fn summary_has_a_dozen_figures() {
     same(
         &said(&[]),
         "
-app.trace: 10 events over 9.00 ms, 2 threads of `/bin/app --fast`, begun 2026-11-23 13:40:05 UTC
+app.trace: 10 events over 9.00 ms from 1.00 ms on, 2 threads of `/bin/app --fast`, begun 2026-11-23 13:40:05 UTC
 objects     bytes  what
       4  4.97 KiB  allocated
       2  3.93 KiB  temporary, 50.0% of the objects
@@ -325,6 +325,9 @@ fn filters_choose_objects() {
     // By the file of a mapping, as in profiles; names there are none.
     assert_eq!(allocated(&["--focus", "nowhere"]), 4);
     assert_eq!(allocated(&["--ignore", "nowhere"]), 0);
+    // The peak is told from the trace's start, so that is the part.
+    let summary = said(&["--time", "2ms..5ms"]);
+    assert!(summary.contains(" from 2.00 ms on, 2 threads"), "{summary}");
     let part = json(&["--time", "2ms..5ms"]);
     assert_eq!(
         (&part["in_use"]["bytes"], &part["events"]),

@@ -40,8 +40,14 @@ fn head(input: &str, tables: &Tables, findings: &Findings) -> String {
         1 => "1 thread".to_owned(),
         threads => format!("{threads} threads"),
     };
+    // Moments are told from the trace's start: if the first event came late, or `--time` left
+    // out what was before, they are no part of this span.
+    let from = match findings.from_nanos {
+        from if from > lasted / 100 => format!(" from {} on", nanos(from)),
+        _ => String::new(),
+    };
     let words = format!(
-        "{input}: {} events over {}, {threads} of `{}`, begun {}",
+        "{input}: {} events over {}{from}, {threads} of `{}`, begun {}",
         count(findings.counts.events),
         nanos(lasted),
         program.command_line.join(" "),
