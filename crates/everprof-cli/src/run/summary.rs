@@ -47,7 +47,12 @@ pub(crate) fn tell(
             note(&largest(&path, &selection));
         }
     }
-    note(&format!("for more: everprof top {shown}/heap.pb.gz"));
+    // Most programs have given back all that they had when they end.
+    let more = match profiles.iter().find(|(name, _)| *name == "heap") {
+        Some((_, heap)) if is_empty(heap) => "allocs",
+        _ => "heap",
+    };
+    note(&format!("for more: everprof top {shown}/{more}.pb.gz"));
     match (children, whose) {
         (0, Whose::Tests) => note("it ran no test binary"),
         (0, _) => {}
@@ -58,6 +63,12 @@ pub(crate) fn tell(
             "{children} processes that it started are in {shown}/PID"
         )),
     }
+}
+
+/// Whether there is nothing of what the profile shows unless told otherwise.
+fn is_empty(profile: &Profile) -> bool {
+    let shown = profile.default_sample_type_index();
+    shown.is_none_or(|shown| profile.totals()[shown] == 0)
 }
 
 /// Whether there is more in a profile than every program has: a program that starts waits
