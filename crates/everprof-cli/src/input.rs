@@ -92,7 +92,13 @@ impl Source {
                     error.hint(format!("everprof top '{}'", without_debug(url)))
                 }
                 Source::Url(url) => error.hint(format!("curl -i '{url}' | head")),
-                _ => error.hint("everprof top http://localhost:6060"),
+                Source::File(path) => error.hint(format!(
+                    "curl -sfo {} http://localhost:6060/debug/pprof/heap   (if it came from there)",
+                    path.display()
+                )),
+                Source::Stdin => {
+                    error.hint("curl -sf http://localhost:6060/debug/pprof/heap | everprof top -")
+                }
             }
         })
     }
@@ -114,6 +120,10 @@ fn completed(url: &str, name: &str) -> String {
         None => (url, String::new()),
     };
     let after_scheme = place.split_once("://").map_or(place, |(_, rest)| rest);
+    if after_scheme.trim_start_matches('/').is_empty() {
+        // No host: told as it was given.
+        return url.to_owned();
+    }
     let path = after_scheme.split_once('/').map_or("", |(_, path)| path);
     match path.trim_end_matches('/') {
         "" => format!("{}/debug/pprof/{name}{query}", place.trim_end_matches('/')),
@@ -179,6 +189,12 @@ fn bounded(reader: impl Read, name: &str, most_bytes: u64) -> Result<Vec<u8>, Er
 }
 
 fn read_url(url: &str, most_bytes: u64) -> Result<Vec<u8>, Error> {
+    if url.trim_end_matches('/') == "http:" {
+        return Err(
+            Error::new(format!("`{url}`: expected a host behind http://"))
+                .hint("everprof top http://localhost:6060"),
+        );
+    }
     if !url.starts_with("http://") {
         let error = Error::new(format!(
             "`{url}`: expected an address that begins with http://"

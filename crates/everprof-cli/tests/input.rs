@@ -107,6 +107,11 @@ fn encrypted_addresses_are_left_to_curl() {
         "everprof: `https://h:6060/debug/pprof/heap`: expected an address that begins with \
          http://\n  try: curl -sf 'https://h:6060/debug/pprof/heap' | everprof top -\n"
     );
+    assert_eq!(
+        place.complaint(&["top", "http://"]),
+        "everprof: `http://`: expected a host behind http://\n  try: everprof top \
+         http://localhost:6060\n"
+    );
     let complaint = place.complaint(&["top", "ftp://h/x"]);
     assert!(complaint.contains("begins with http://"), "{complaint}");
 }
@@ -123,6 +128,10 @@ fn files_that_are_no_profiles() {
     for (file, said) in [
         ("empty", "`empty` is empty"),
         ("cut.pb.gz", "`cut.pb.gz`: "),
+        (
+            "cut.pb.gz",
+            "try: curl -sfo cut.pb.gz http://localhost:6060/debug/pprof/heap",
+        ),
         ("page", "HTML"),
         ("words", "`words`: "),
         ("noise", "`noise`: "),
@@ -298,6 +307,18 @@ fn reader_that_goes_away_is_no_error() {
             words(&output)
         );
     }
+}
+
+#[test]
+fn shares_are_percentages() {
+    let place = Place::new();
+    for share in ["-5", "101", "nan", "half"] {
+        let output = place.run(&["tree", "heap.pb.gz", "--min-percent", share]);
+        assert_eq!(output.status.code(), Some(2), "{share}");
+        let said = words(&output);
+        assert!(said.contains("expected a number from 0 to 100"), "{said}");
+    }
+    place.stdout(&["tree", "heap.pb.gz", "--min-percent", "100"]);
 }
 
 #[test]

@@ -21,7 +21,13 @@ pub struct TreeArgs {
     report: ReportArgs,
 
     /// Leave out branches with less than this share of the total
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.5)]
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value_t = 0.5,
+        value_parser = percentage,
+        allow_negative_numbers = true
+    )]
     min_percent: f64,
 
     /// Leave out what is deeper than so many calls
@@ -31,6 +37,13 @@ pub struct TreeArgs {
     /// How many branches to show, the largest; 0 for all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 80)]
     limit: usize,
+}
+
+fn percentage(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok();
+    percent
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .ok_or_else(|| "expected a number from 0 to 100, such as 0.5".to_owned())
 }
 
 /// Reports.
