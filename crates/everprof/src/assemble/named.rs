@@ -85,6 +85,15 @@ impl<'a> Named<'a> {
         WaitKind::of_stack(self.functions(stack), known)
     }
 
+    /// Whether nothing tells what the program did here: it was stripped. A few of its names may
+    /// be there all the same, of the C functions that others find in it. After `finish`.
+    pub(super) fn is_nameless(&self, stack: &[LocationId]) -> bool {
+        let is_unnamed = |id: &LocationId| self.profile.location(*id).lines.is_empty();
+        // A frame for what is lost is none of the program's.
+        let is_programs = |name: &str| name.contains("::") && !name.starts_with("everprof::");
+        stack.iter().any(is_unnamed) && !self.functions(stack).any(is_programs)
+    }
+
     /// A profile to fill, and its locations so far: with the names that were found, or
     /// anew without any where none were asked for.
     pub(super) fn begin(&self, types: &[(&str, &str)]) -> (Profile, Places<'a>) {
@@ -97,5 +106,36 @@ impl<'a> Named<'a> {
             }
             _ => (self.profile.clone(), self.places.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use everprof_core::lost::Lost;
+
+    use super::*;
+
+    #[test]
+    fn what_has_no_name_of_the_programs_is_nameless() {
+        everprof_core::modules::refresh();
+        let modules = Modules::of_this_process();
+        let mut named = Named::new(&[("delay", "nanoseconds")], &modules, Names::Table);
+        // In no file, so that nothing names it.
+        let nowhere = 0x1000;
+        let known = (has_a_name as *const ()).addr() as u64 + 1;
+        let cut = Lost::Truncated.pc();
+        let stripped = named.stack(&[nowhere, cut]);
+        let whole = named.stack(&[nowhere, known]);
+        let lost = named.stack(&[cut]);
+        named.finish();
+        assert!(named.is_nameless(&stripped));
+        assert!(!named.is_nameless(&whole));
+        assert!(!named.is_nameless(&lost));
+        assert!(!named.is_nameless(&[]));
+    }
+
+    #[inline(never)]
+    fn has_a_name() {
+        std::hint::black_box(());
     }
 }

@@ -15,6 +15,7 @@ use everprof_core::global;
 use everprof_core::recording::Recording;
 use everprof_core::waits::{BlockSnapshot, MutexBucket, MutexSnapshot, Operation, Tally};
 use everprof_profile::errorbars::PERIOD_LABEL;
+use everprof_profile::report::units;
 use everprof_profile::wait_kind::{WaitKind, parks_on_own_word};
 use everprof_profile::{Filter, LOCK_FRAMES, Label, LocationId, Profile};
 
@@ -110,11 +111,19 @@ fn of_block(
     let (taken, is_torn) = (snapshot.taken_at_unix_nanos(), snapshot.is_torn());
     let mut profile = Assembly::new(named, sets, taken, is_torn);
     profile.period_nanos = Some(snapshot.period_nanos);
+    let mut is_nameless = false;
     for (bucket, stack) in buckets.iter().zip(stacks) {
         let kind = profile.named.kind(&stack, known(bucket.operation));
         if !kind.is_idle() || idle {
+            is_nameless |= kind == WaitKind::Other && profile.named.is_nameless(&stack);
             profile.push(bucket.stack, bucket.labels, &bucket.waits, kind);
         }
+    }
+    if is_nameless {
+        profile.profile.add_comment(
+            "the program was stripped: no name tells what it waited for, and workers that had \
+             nothing to do are not told from others",
+        );
     }
     profile.finish()
 }
@@ -132,12 +141,22 @@ fn of_mutex(
     let (taken, is_torn) = (snapshot.taken_at_unix_nanos(), snapshot.is_torn());
     let mut profile = Assembly::new(named, sets, taken, is_torn);
     profile.period_nanos = (snapshot.fraction == 0).then_some(snapshot.period_nanos);
+    let mut nameless_nanos = 0;
     for (bucket, site) in buckets.iter().zip(sites) {
         let kind = profile.named.kind(&site, known(bucket.operation));
         if is_of_unlock(kind, bucket.site) {
             let charge = *charge(&profile.named, &site, bucket);
             profile.push(bucket.stack, bucket.labels, &charge, kind);
+        } else if profile.named.is_nameless(&site) {
+            nameless_nanos += bucket.waits.delay_nanos;
         }
+    }
+    if nameless_nanos > 0 {
+        profile.profile.add_comment(&format!(
+            "not whole: the program was stripped, so that no name tells locks from what else \
+             others waited for; {} of waits are left out",
+            units::format(as_value(nameless_nanos), "nanoseconds")
+        ));
     }
     profile.finish()
 }
