@@ -18,9 +18,9 @@
 //! little pays for few pages. Those arrays come before whatever they name, as a file is
 //! read from its front ([`Arena::open_read`]).
 //!
-//! A reader in another process sees a record only through an offset that was
-//! stored with Release after the record was written, so that it may map the
-//! file at any instant, also of a process that was killed in mid-record.
+//! A reader in another process sees a record only through an offset, which was
+//! stored with Release after the record was written. So it may map the file at
+//! any instant, also that of a process which was killed in mid-record.
 
 use std::mem;
 use std::ptr::NonNull;

@@ -4,8 +4,8 @@
 //! Invariant: what is here was made by the process that its guard was armed in, and is never freed.
 //!
 //! For what is kept under an ordinary lock. In a child such a lock may be held by a thread that
-//! stayed behind, and what it guards be half changed, so that the child must neither wait
-//! for it nor look, nor drop it: it makes another. What its parent had stays, unused.
+//! stayed behind, and what it guards may be half changed. So the child must not wait for it, look
+//! at it or drop it: it makes another. What its parent had stays, unused.
 //!
 //! Each value has a guard of its own (`fork`). The store's generation would not do: there is none
 //! before the first sample, nor a new one while another thread of the child takes note.

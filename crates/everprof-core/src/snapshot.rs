@@ -12,9 +12,9 @@
 //! the side that was current │ add it, and what buckets came before the flip
 //! ```
 //!
-//! No recorder waits for any of this; only the snapshot waits, for as long as
-//! one sample takes to be counted, or [`PATIENCE_NANOS`] if its thread was left
-//! in the middle (by longjmp, or because it is being debugged).
+//! No recorder waits for any of this. The snapshot waits for as long as it takes to
+//! count one sample, or for [`PATIENCE_NANOS`] if a thread was left in the middle
+//! of that (by longjmp, or because it is being debugged).
 
 use std::fmt;
 

@@ -8,8 +8,8 @@
 //! is what error bars are computed from (`everprof_profile::errorbars`).
 //!
 //! The recorders know addresses only. So names come first here: the stacks of who
-//! waited are named as far as the profile is to be, and their names decide the label
-//! `wait`, which waits are those of idle workers, and which wakes were unlocks.
+//! waited are named as far as the profile is to be. Their names decide what the label
+//! `wait` says, which waits are an idle worker's, and which wakes were unlocks.
 
 use everprof_core::global;
 use everprof_core::recording::Recording;
