@@ -291,6 +291,8 @@ mod tests {
     }
 
     fn store() -> Box<Store> {
+        // Without a loader that knows them, code is found by this list.
+        crate::modules::refresh();
         let store = Box::new(Store::new());
         Recorder::of(&store).set_period(1);
         store
@@ -317,6 +319,9 @@ mod tests {
         }
     }
 
+    // A path needs a rule for each frame, and musl's begin of a thread has none: every sample
+    // is walked there.
+    #[cfg(not(target_env = "musl"))]
     #[test]
     fn stack_is_known_from_its_second_sample_on_on_all_threads_that_call_alike() {
         let store = store();
@@ -334,6 +339,9 @@ mod tests {
         assert_eq!(again, twice);
     }
 
+    // A path needs a rule for each frame, and musl's begin of a thread has none: every sample
+    // is walked there.
+    #[cfg(not(target_env = "musl"))]
     #[test]
     fn one_path_serves_all_classes_of_a_stack() {
         let (store, local) = (store(), Local::new());
@@ -344,6 +352,9 @@ mod tests {
         assert_eq!(store.places().made.load(Ordering::Relaxed), 1);
     }
 
+    // A path needs a rule for each frame, and musl's begin of a thread has none: every sample
+    // is walked there.
+    #[cfg(not(target_env = "musl"))]
     #[test]
     fn what_is_forgotten_is_walked_again() {
         let (store, local) = (store(), Local::new());
@@ -358,6 +369,9 @@ mod tests {
         assert_eq!(met[2], met[1]);
     }
 
+    // A path needs a rule for each frame, and musl's begin of a thread has none: every sample
+    // is walked there.
+    #[cfg(not(target_env = "musl"))]
     #[test]
     fn paths_are_made_of_fewer_stacks_the_more_there_are() {
         let (store, local) = (store(), Local::new());
