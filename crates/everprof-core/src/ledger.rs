@@ -126,3 +126,95 @@ fn count_in(region: Region<'_>, epochs: &Epochs, bucket: Offset, count: impl FnO
         count(cells);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::arena::Arena;
+    use crate::sync::AtomicU64;
+
+    fn arena() -> Arena {
+        Arena::anonymous(1 << 20).unwrap()
+    }
+
+    fn key(stack: &[u64]) -> Key<'_> {
+        Key {
+            stack,
+            extra: 8,
+            labels: 0,
+        }
+    }
+
+    /// What both sides of a bucket have counted in the first cell.
+    fn counted(ledger: &Ledger<'_>, bucket: Offset) -> u64 {
+        let bucket = ledger.table.bucket(bucket).unwrap();
+        let sides = [0, 1].map(|side| bucket.cells(side).unwrap().read_one(0));
+        sides.iter().sum()
+    }
+
+    #[test]
+    fn ledgers_of_one_arena_count_apart() {
+        let arena = arena();
+        for name in Name::ALL {
+            assert!(Ledger::open(arena.region(), name).is_none());
+            Ledger::create(arena.region(), name).unwrap();
+        }
+        for (times, name) in (1..).zip(Name::ALL) {
+            let ledger = Ledger::open(arena.region(), name).unwrap();
+            let bucket = ledger.bucket(&key(&[100, 200])).unwrap();
+            for _ in 0..times {
+                ledger.count(bucket, |cells| cells.add(0, &[1]));
+            }
+        }
+        for (times, name) in (1..).zip(Name::ALL) {
+            let ledger = Ledger::open(arena.region(), name).unwrap();
+            let bucket = ledger.bucket(&key(&[100, 200])).unwrap();
+            assert_eq!(counted(&ledger, bucket), times, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn ledger_that_is_not_open_is_counted_in_and_one_that_is_not_there_is_not() {
+        let arena = arena();
+        let ledger = Ledger::create(arena.region(), Name::HEAP).unwrap();
+        let bucket = ledger.bucket(&key(&[100])).unwrap();
+        let add = |cells: &Cells| cells.add(0, &[5]);
+        Ledger::count_of(arena.region(), Name::HEAP, bucket, add);
+        Ledger::count_of(arena.region(), Name::BLOCK, bucket, add);
+        assert_eq!(counted(&ledger, bucket), 5);
+    }
+
+    #[test]
+    fn what_has_no_stack_or_no_room_is_counted_as_lost() {
+        let arena = arena();
+        let ledger = Ledger::create(arena.region(), Name::CUSTOM).unwrap();
+        ledger.count_lost(Lost::NoStack, |cells| cells.add(0, &[3]));
+        let lost = ledger.table.lost(Lost::NoStack).unwrap();
+        assert_eq!(counted(&ledger, lost), 3);
+        while arena.region().alloc_array::<AtomicU64>(8).is_some() {}
+        let full = ledger.table.lost(Lost::TableFull).unwrap();
+        assert_eq!(ledger.bucket(&key(&[1000; 16])), Some(full));
+    }
+
+    #[test]
+    fn reset_ledger_has_counted_nothing_and_knows_its_stacks() {
+        let arena = arena();
+        let ledger = Ledger::create(arena.region(), Name::TASK).unwrap();
+        let buckets: Vec<Offset> = (0..20)
+            .map(|n| ledger.bucket(&key(&[1000 + n])).unwrap())
+            .collect();
+        for &bucket in &buckets {
+            ledger.count(bucket, |cells| cells.add(0, &[1]));
+        }
+        // As a fork leaves it: one is in the midst of counting, and never leaves.
+        std::mem::forget(ledger.epochs.enter());
+        ledger.reset();
+        assert!(buckets.iter().all(|&bucket| counted(&ledger, bucket) == 0));
+        let again = (0..20).map(|n| ledger.bucket(&key(&[1000 + n])).unwrap());
+        assert!(again.eq(buckets));
+        let lock = ledger.epochs.lock();
+        let side = ledger.epochs.flip(&lock);
+        assert!(ledger.epochs.settled(side, &lock));
+    }
+}

@@ -96,7 +96,9 @@ pub fn published(header: &Header, name: Name) -> u64 {
 
 #[cfg(all(test, not(everprof_loom)))]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::arena::Arena;
 
     #[test]
     fn figures_are_their_defaults_until_set_and_apart_from_one_another() {
@@ -107,5 +109,20 @@ mod tests {
         assert_eq!(settings.get(Name::HeapPeriod), 0);
         assert_eq!(settings.get(Name::MutexPeriod), 1_000_000);
         assert_eq!(settings.get(Name::MutexFraction), 5);
+    }
+
+    #[test]
+    fn readers_find_what_was_published_last() {
+        let arena = Arena::anonymous(1 << 20).unwrap();
+        let (settings, header) = (Settings::new(), arena.region().header());
+        settings.publish(header);
+        assert_eq!(published(header, Name::BlockPeriod), 1_000_000);
+        settings.set(Name::BlockPeriod, 0);
+        settings.set(Name::Tasks, 0);
+        assert_eq!(published(header, Name::BlockPeriod), 1_000_000);
+        settings.publish(header);
+        for name in [Name::HeapPeriod, Name::BlockPeriod, Name::Tasks] {
+            assert_eq!(published(header, name), settings.get(name), "{name:?}");
+        }
     }
 }
