@@ -64,10 +64,15 @@ impl Profile {
             .locations()
             .map(|(_, location)| {
                 let lines = location.lines;
+                // What calls our closure is ours with it, where both were inlined.
+                let calls = |line: &Line| calls_a_closure(self.function(line.function).name);
                 let ours = lines
                     .iter()
-                    .take_while(|line| of_line(line) != Whose::Programs)
-                    .count();
+                    .take_while(|line| of_line(line) != Whose::Programs || calls(line))
+                    .enumerate()
+                    .filter(|(_, line)| of_line(line) != Whose::Programs)
+                    .last()
+                    .map_or(0, |(at, _)| at + 1);
                 (ours, ours > 0 && ours == lines.len())
             })
             .collect();
@@ -152,7 +157,8 @@ enum Role {
 const MOST_BENEATH: usize = 9;
 
 fn calls_a_closure(name: &str) -> bool {
-    name.starts_with("core::ops::function::Fn")
+    // Debug information has the method's bare name, and the file says the rest.
+    name.starts_with("core::ops::function::Fn") || name == "core::ops::function::call_once"
 }
 
 impl Profile {

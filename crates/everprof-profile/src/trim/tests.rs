@@ -147,6 +147,19 @@ fn calls_that_are_passed_on_are_the_programs_own() {
             &["std::thread::functions::sleep"],
             &["main"],
         ],
+        // As an optimised build with debug information has it: inlined into one another.
+        &[
+            &["__GI___clock_nanosleep"],
+            &[
+                "core::ops::function::call_once",
+                "everprof_core::stack::spilled::around",
+                "everprof_core::interpose::displaced::sleep::clock_nanosleep",
+            ],
+            &["std::thread::functions::sleep"],
+            &["main"],
+        ],
+        // A closure of the program's is its own.
+        &[&["core::ops::function::call_once", "app::job"], &["main"]],
         // Ours at the root, or behind the program's own, is another matter.
         &[
             &["app::work"],
@@ -168,6 +181,7 @@ fn calls_that_are_passed_on_are_the_programs_own() {
             .collect::<Vec<_>>(),
         [
             "std::thread::functions::sleep < main",
+            "core::ops::function::call_once|app::job < main",
             "app::work < everprof_core::interpose::displaced::sleep::clock_nanosleep < main",
             "work < main < everprof_core::interpose::thread::start < clone",
         ]
