@@ -329,6 +329,43 @@ fn what_is_known_is_told_as_the_file_told_it() {
 }
 
 #[test]
+fn program_has_its_names_while_another_file_or_none_has_its_place() {
+    let at = outermost as fn(u64) -> u64 as usize as u64 + 3;
+    let mut foreign = profile("00");
+    locate(&mut foreign, at);
+    let outcome = symbolize::names(&mut foreign);
+    let told = outcome.problems.iter().find_map(|problem| {
+        let (_, id) = problem.split_once("has build id `")?;
+        Some(id.split_once('`')?.0.to_owned())
+    });
+    // Static programs may have none.
+    let Some(own) = told.filter(|id| !id.is_empty()) else {
+        return;
+    };
+    let maps = maps();
+    let map = maps.iter().find(|map| (map.start..map.limit).contains(&at));
+    let map = map.unwrap();
+    for (build_id, named) in [(&*own, 1), ("00", 0), ("", 0)] {
+        for naming in NAMINGS {
+            let mut profile = Profile::new(&[("n", "count")]);
+            profile.add_mapping(Mapping {
+                start: map.start,
+                limit: map.limit,
+                offset: map.offset,
+                file: "/no/such/program (deleted)",
+                build_id,
+                ..Mapping::default()
+            });
+            locate(&mut profile, at);
+            let mut known = Known::new(0).with_program("/proc/self/exe");
+            let outcome = naming(&mut known, &mut profile);
+            assert_eq!(outcome.named, named, "{build_id}: {outcome:?}");
+            assert_eq!(outcome.problems.is_empty(), named == 1, "{outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn file_without_a_build_id_is_read_again_when_it_has_changed() {
     let copy = copy_of_this_program("changed");
     for naming in NAMINGS {

@@ -116,7 +116,7 @@ pub(crate) fn finish(profile: Profile, names: Names, labels: &[(String, String)]
 pub(crate) fn name(profile: &mut Profile, names: Names) {
     // The lock is not waited for. Who holds it may be a thread that panicked while it named, and
     // now waits for the dump that this one makes; in a fork's child it may be nobody.
-    let mut nothing = Known::new(0);
+    let mut nothing = Known::new(0).with_program(OWN_PROGRAM);
     let mut locked = KNOWN.try_lock();
     let known = match &mut locked {
         Ok(known) => &mut **known,
@@ -132,7 +132,11 @@ pub(crate) fn name(profile: &mut Profile, names: Names) {
 
 /// What files have said of this process's addresses. After a panic within a naming nothing is
 /// kept any more.
-static KNOWN: Mutex<Known> = Mutex::new(Known::new(MOST_KNOWN_BYTES));
+static KNOWN: Mutex<Known> = Mutex::new(Known::new(MOST_KNOWN_BYTES).with_program(OWN_PROGRAM));
+
+/// This process's program, whatever stands at its path by now. In profiles of others, as
+/// `everprof run` makes them, its build id is not theirs.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Some ten thousand places with their lines. A dump of a server's threads meets some hundred.
 const MOST_KNOWN_BYTES: usize = 4 << 20;

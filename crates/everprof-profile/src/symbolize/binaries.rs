@@ -13,6 +13,8 @@ use crate::{Error, Mapping, MappingId, Profile};
 #[derive(Clone, Debug, Default)]
 pub struct Binaries {
     files: Vec<Binary>,
+    /// Where the program can be read if its own path leads to it no more.
+    program: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -25,6 +27,15 @@ impl Binaries {
     /// Only the paths that profiles hold.
     pub fn new() -> Binaries {
         Binaries::default()
+    }
+
+    /// As `new`; and where a mapping's path leads to another file by now, or to none, this one is
+    /// read if its build id is the mapping's.
+    pub(super) fn of_program(program: Option<&'static str>) -> Binaries {
+        Binaries {
+            program,
+            ..Binaries::default()
+        }
     }
 
     /// Takes this file for mappings of its build id. Where the file or the mapping has
@@ -98,22 +109,33 @@ impl Mapped {
             None if mapping.file.starts_with('/') => PathBuf::from(mapping.file),
             None => return None,
         };
-        Some(ElfFile::open(&path).and_then(|elf| {
-            let (expected, found) = (mapping.build_id, elf.build_id());
-            if !expected.is_empty() && !expected.eq_ignore_ascii_case(found) {
-                return Err(Error::symbols(format!(
-                    "`{}` has build id `{found}`, but `{expected}` was recorded: its addresses \
-                     stay unnamed until that file is given",
-                    path.display(),
-                )));
+        let opened = Mapped::of_file(&mapping, path).or_else(|error| match binaries.program {
+            // Without build ids nothing says that it is the same. Not the first mapping alone:
+            // the path has another name once the file is deleted, and so another mapping.
+            Some(program) if !mapping.build_id.is_empty() => {
+                Mapped::of_file(&mapping, program.into()).map_err(|_| error)
             }
-            Ok(Mapped {
-                path,
-                elf,
-                start: mapping.start,
-                offset: mapping.offset,
-            })
-        }))
+            _ => Err(error),
+        });
+        Some(opened)
+    }
+
+    fn of_file(mapping: &Mapping<'_>, path: PathBuf) -> Result<Mapped, Error> {
+        let elf = ElfFile::open(&path)?;
+        let (expected, found) = (mapping.build_id, elf.build_id());
+        if !expected.is_empty() && !expected.eq_ignore_ascii_case(found) {
+            return Err(Error::symbols(format!(
+                "`{}` has build id `{found}`, but `{expected}` was recorded: its addresses \
+                 stay unnamed until that file is given",
+                path.display(),
+            )));
+        }
+        Ok(Mapped {
+            path,
+            elf,
+            start: mapping.start,
+            offset: mapping.offset,
+        })
     }
 
     /// The address in the file's tables of an address in the process.

@@ -28,6 +28,7 @@ use crate::{Function, Line, LocationId, Mapping, MappingId, Profile};
 pub struct Known {
     most_bytes: usize,
     bytes: usize,
+    program: Option<&'static str>,
     /// Namings so far; what is asked for bears the number of the last that did.
     naming: u64,
     files: Vec<KnownFile>,
@@ -92,20 +93,30 @@ impl Known {
         Known {
             most_bytes,
             bytes: 0,
+            program: None,
             naming: 0,
             files: Vec::new(),
             texts: BTreeSet::new(),
         }
     }
 
+    /// Reads the program from `path`, such as `/proc/self/exe`, where its own path leads to
+    /// another file by now or to none: a new version may be installed while the old one runs.
+    /// Nothing else is taken for it: the build ids must be the same.
+    #[must_use]
+    pub const fn with_program(mut self, path: &'static str) -> Known {
+        self.program = Some(path);
+        self
+    }
+
     /// As [`names`](super::names()), from what is known as far as it goes.
     pub fn names(&mut self, profile: &mut Profile) -> Outcome {
-        names::run(profile, &Binaries::default(), self)
+        names::run(profile, &Binaries::of_program(self.program), self)
     }
 
     /// As [`full`](super::full()), from what is known as far as it goes.
     pub fn full(&mut self, profile: &mut Profile) -> Outcome {
-        full::run(profile, &Binaries::default(), self)
+        full::run(profile, &Binaries::of_program(self.program), self)
     }
 
     /// How many bytes are kept, about.

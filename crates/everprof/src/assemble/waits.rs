@@ -121,8 +121,8 @@ fn of_block(
     }
     if is_nameless {
         profile.profile.add_comment(
-            "the program was stripped: no name tells what it waited for, and workers that had \
-             nothing to do are not told from others",
+            "the program's functions have no names (it was stripped, or its file cannot be read): \
+             none tells what it waited for, nor which of its workers had nothing to do",
         );
     }
     profile.finish()
@@ -153,8 +153,9 @@ fn of_mutex(
     }
     if nameless_nanos > 0 {
         profile.profile.add_comment(&format!(
-            "not whole: the program was stripped, so that no name tells locks from what else \
-             others waited for; {} of waits are left out",
+            "not whole: the program's functions have no names (it was stripped, or its file \
+             cannot be read), so that none tells locks from what else others waited for; {} of \
+             waits are left out",
             units::format(as_value(nameless_nanos), "nanoseconds")
         ));
     }
