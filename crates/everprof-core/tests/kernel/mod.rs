@@ -76,7 +76,9 @@ pub fn clone_and_exit(flags: usize, stack: usize) -> isize {
     result
 }
 
-/// As the other one.
+/// As the other one, by `SYS_exit_group`, which is the same to a process of one thread. qemu (7.2)
+/// makes a fork of a vfork, and its `exit`, but not its `exit_group`, takes a lock of the
+/// emulator's that another thread may have held at the fork: the child waits for ever.
 #[cfg(target_arch = "aarch64")]
 pub fn clone_and_exit(flags: usize, stack: usize) -> isize {
     let result: isize;
@@ -94,7 +96,7 @@ pub fn clone_and_exit(flags: usize, stack: usize) -> isize {
             "bl {syscall}",
             "2:",
             syscall = sym libc::syscall,
-            exit = const libc::SYS_exit,
+            exit = const libc::SYS_exit_group,
             inlateout("x0") libc::SYS_clone as usize => result,
             in("x1") flags,
             in("x2") stack,
