@@ -231,7 +231,6 @@ const MOST_FRAMES: usize = 48;
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::hint::black_box;
-    use std::thread;
 
     use super::super::Recorder;
     use super::*;
@@ -329,7 +328,7 @@ mod tests {
             let local = Local::new();
             [1, 1, 2].map(|stack| calls(&store, &local, 64, black_box(stack), 5))
         };
-        let run = || thread::scope(|scope| scope.spawn(meet).join().unwrap());
+        let run = || std::thread::scope(|scope| scope.spawn(meet).join().unwrap());
         let [once, twice, other] = run();
         assert_eq!((once.known, once.bucket), (None, twice.bucket));
         assert_eq!(twice.known, Some(twice.bucket));
