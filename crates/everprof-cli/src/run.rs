@@ -25,6 +25,7 @@ mod save;
 mod signals;
 mod summary;
 mod test_binary;
+mod whose;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -41,8 +42,9 @@ use everprof::config::{
 };
 use inbox::Inbox;
 pub(crate) use library::Library;
-use save::{Saver, Whose};
+use save::Saver;
 use signals::Held;
+use whose::Whose;
 
 use crate::output::note;
 

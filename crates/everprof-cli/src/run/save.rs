@@ -24,19 +24,9 @@ use everprof_profile::{Profile, pprof};
 
 use super::error::Error;
 use super::inbox::{Arena, Sink};
+use super::whose::Whose;
 use super::{summary, test_binary};
 use crate::output::note;
-
-/// Whose profiles are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Whose {
-    /// The program's own.
-    Program,
-    /// Also those of the test binaries that it runs.
-    Tests,
-    /// Also those of all processes that it starts.
-    All,
-}
 
 /// Writes the profiles of each process as it ends.
 #[derive(Debug)]

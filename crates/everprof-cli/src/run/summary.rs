@@ -7,7 +7,7 @@ use everprof_profile::report::Selection;
 use everprof_profile::report::top::{Order, top};
 
 use super::inbox::Arena;
-use super::save::Whose;
+use super::whose::Whose;
 use crate::commands::top::text;
 use crate::output::note;
 

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Binaries, Outcome, full, names};
+use super::binaries::Binaries;
 use crate::{Function, Line, LocationId, Mapping, MappingId, Profile};
 
 /// Names and lines that were found before. Profiles of one process, named through one of these,
@@ -109,14 +109,9 @@ impl Known {
         self
     }
 
-    /// As [`names`](super::names()), from what is known as far as it goes.
-    pub fn names(&mut self, profile: &mut Profile) -> Outcome {
-        names::run(profile, &Binaries::of_program(self.program), self)
-    }
-
-    /// As [`full`](super::full()), from what is known as far as it goes.
-    pub fn full(&mut self, profile: &mut Profile) -> Outcome {
-        full::run(profile, &Binaries::of_program(self.program), self)
+    /// Which files to read.
+    pub(super) fn binaries(&self) -> Binaries {
+        Binaries::of_program(self.program)
     }
 
     /// How many bytes are kept, about.

@@ -66,3 +66,15 @@ pub fn full(profile: &mut Profile) -> Outcome {
 pub fn full_from(profile: &mut Profile, binaries: &Binaries) -> Outcome {
     full::run(profile, binaries, &mut Known::new(0))
 }
+
+impl Known {
+    /// As [`names`](names()), from what is known as far as it goes.
+    pub fn names(&mut self, profile: &mut Profile) -> Outcome {
+        names::run(profile, &self.binaries(), self)
+    }
+
+    /// As [`full`](full()), from what is known as far as it goes.
+    pub fn full(&mut self, profile: &mut Profile) -> Outcome {
+        full::run(profile, &self.binaries(), self)
+    }
+}

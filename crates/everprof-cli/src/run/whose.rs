@@ -1,0 +1,13 @@
+//! Of which processes profiles are kept: what decides it is the command line, what asks for it is
+//! saving and the summary.
+
+/// Whose profiles are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The program's own.
+    Program,
+    /// Also those of the test binaries that it runs.
+    Tests,
+    /// Also those of all processes that it starts.
+    All,
+}
