@@ -1,5 +1,4 @@
-//! Of which processes profiles are kept: what decides it is the command line, what asks for it is
-//! saving and the summary.
+//! Of which processes profiles are kept: the command line decides, saving and the summary ask.
 
 /// Whose profiles are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
