@@ -214,7 +214,7 @@ fn tell_empty(profile: &Profile, selection: &Selection, source: &Source) {
 }
 
 /// Whether a comment tells what had no name where the profile was taken. What has none here is
-/// told by [`symbolize`], which may have found it.
+/// told by [`symbolize()`], which may have found it.
 pub fn is_of_names(comment: &str) -> bool {
     comment.starts_with("symbols: ")
 }
