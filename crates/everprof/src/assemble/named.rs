@@ -86,9 +86,16 @@ impl<'a> Named<'a> {
     }
 
     /// Whether nothing tells what the program did here: it was stripped. A few of its names may
-    /// be there all the same, of the C functions that others find in it. After `finish`.
+    /// be there all the same, of the C functions that others find in it. Libraries come without
+    /// names often, and say nothing of the program. After `finish`.
     pub(super) fn is_nameless(&self, stack: &[LocationId]) -> bool {
-        let is_unnamed = |id: &LocationId| self.profile.location(*id).lines.is_empty();
+        // The first: see `new`.
+        let program = self.profile.mappings().next().map(|(id, _)| id);
+        let is_unnamed = |id: &LocationId| {
+            let location = self.profile.location(*id);
+            let is_librarys = location.mapping.is_some() && location.mapping != program;
+            location.lines.is_empty() && !is_librarys
+        };
         // A frame for what is lost is none of the program's.
         let is_programs = |name: &str| name.contains("::") && !name.starts_with("everprof::");
         stack.iter().any(is_unnamed) && !self.functions(stack).any(is_programs)
@@ -112,6 +119,7 @@ impl<'a> Named<'a> {
 #[cfg(test)]
 mod tests {
     use everprof_core::lost::Lost;
+    use everprof_profile::Mapping;
 
     use super::*;
 
@@ -128,10 +136,18 @@ mod tests {
         let stripped = named.stack(&[nowhere, cut]);
         let whole = named.stack(&[nowhere, known]);
         let lost = named.stack(&[cut]);
+        let library = named.profile.add_mapping(Mapping {
+            start: 0x2000,
+            limit: 0x3000,
+            file: "/no/such/library.so",
+            ..Mapping::default()
+        });
+        let librarys = named.profile.add_location(0x2004, Some(library));
         named.finish();
         assert!(named.is_nameless(&stripped));
         assert!(!named.is_nameless(&whole));
         assert!(!named.is_nameless(&lost));
+        assert!(!named.is_nameless(&[librarys]));
         assert!(!named.is_nameless(&[]));
     }
 }
